@@ -14,6 +14,21 @@ from uuid import UUID
 
 import msgspec
 
+from workers.failures import SourceUnavailable, StepFailed, StepSkipped
+
+__all__ = [
+    "Agent",
+    "Category",
+    "Output",
+    "Run",
+    "Source",
+    "SourceUnavailable",
+    "Step",
+    "StepFailed",
+    "StepSkipped",
+    "Tools",
+]
+
 T = TypeVar("T")
 O = TypeVar("O", bound="Output")  # noqa: E741 - the one letter every reader expects here
 
@@ -33,18 +48,6 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
 
     agent: ClassVar[str]
     """Id of the agent that makes this output."""
-
-
-class StepFailed(Exception):
-    """The step cannot be done with this input; trying again would not help. The message is for a person."""
-
-
-class StepSkipped(Exception):
-    """The step has nothing to do here (no audio, no model); the job goes on. The message says why, for a person."""
-
-
-class SourceUnavailable(Exception):
-    """The input could not be had just now (network, busy disk); a later attempt may succeed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,13 @@
+"""How a step of a job may end other than with an output: three words the whole pipeline understands."""
+
+
+class StepFailed(Exception):
+    """The step cannot be done with this input; trying again would not help. The message is for a person."""
+
+
+class StepSkipped(Exception):
+    """The step has nothing to do here (no audio, no model); the job goes on. The message says why, for a person."""
+
+
+class SourceUnavailable(Exception):
+    """The input could not be had just now (network, busy disk); a later attempt may succeed."""

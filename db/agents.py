@@ -1,0 +1,127 @@
+"""The agents of a tenant: which there are, whether they are on, and how they are configured."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from db.database import Transaction
+from db.models.work import AgentCategory, AgentPriority, StepStatus, agents, processing_steps
+from db.rows import Row, Shape
+
+
+class Agent(Row, frozen=True):
+    """An agent as configured."""
+
+    id: str
+    implementation: str
+    """Id of the built-in or installed agent that does the work; equal to `id` for built-in ones."""
+
+    name: str
+    category: AgentCategory
+    description: str
+    version: str
+    enabled: bool
+    auto_start: bool
+    max_concurrent: int
+    """Most steps of this agent at once over all workers."""
+
+    timeout_s: int
+    retry_attempts: int
+    """How often a job is tried again when this agent fails in a way that may pass."""
+
+    priority: AgentPriority
+    memory_mb: int | None
+    cpu_cores: int | None
+    disk_mb: int | None
+    options: dict[str, Any]
+    revision: int
+    """Raised by every change of the configuration."""
+
+    updated_at: datetime
+
+
+class Known(Row, frozen=True):
+    """What the code knows of an agent; written over the row at start-up, never over its configuration."""
+
+    id: str
+    name: str
+    category: AgentCategory
+    description: str
+    version: str
+    timeout_s: int
+
+
+AGENT = Shape(Agent, agents)
+
+
+async def by_id(tx: Transaction, agent_id: str) -> Agent | None:
+    """One agent, or None."""
+    return await AGENT.first(tx, AGENT.select().where(agents.c.id == agent_id))
+
+
+async def by_ids(tx: Transaction, ids: Collection[str]) -> list[Agent]:
+    """The agents of those ids that exist, in no order."""
+    return await AGENT.all(tx, AGENT.select().where(agents.c.id.in_(ids)))
+
+
+async def everyone(tx: Transaction) -> list[Agent]:
+    """All agents of the tenant, by category and id."""
+    return await AGENT.all(tx, AGENT.select().order_by(agents.c.category, agents.c.id))
+
+
+async def settle(tx: Transaction, known: Sequence[Known]) -> None:
+    """Bring the descriptions of the tenant's agents up to the code's, adding those it has not got."""
+    fresh = insert(agents).values(
+        [
+            {
+                "tenant_id": tx.tenant,
+                "id": agent.id,
+                "implementation": agent.id,
+                "name": agent.name,
+                "category": agent.category,
+                "description": agent.description,
+                "version": agent.version,
+                "timeout_s": agent.timeout_s,
+            }
+            for agent in known
+        ]
+    )
+    told = ("name", "category", "description", "version")
+    await tx.execute(
+        fresh.on_conflict_do_update(
+            index_elements=[agents.c.tenant_id, agents.c.id], set_={name: fresh.excluded[name] for name in told}
+        )
+    )
+
+
+async def running_steps(tx: Transaction) -> dict[str, int]:
+    """How many steps each agent is working on; agents without any are absent."""
+    counted = await tx.rows(
+        sa.select(processing_steps.c.agent_id, sa.func.count())
+        .where(processing_steps.c.status == StepStatus.PROCESSING)
+        .group_by(processing_steps.c.agent_id)
+    )
+    return dict(counted)
+
+
+async def mark_enabled(tx: Transaction, agent_id: str, *, enabled: bool) -> Agent | None:
+    """Switch an agent on or off; None when there is no such agent."""
+    statement = (
+        sa.update(agents)
+        .where(agents.c.id == agent_id)
+        .values(enabled=enabled, revision=agents.c.revision + 1, updated_at=sa.func.now())
+    )
+    return await AGENT.first(tx, statement.returning(*AGENT.columns))
+
+
+async def configure(tx: Transaction, agent_id: str, changes: dict[str, Any]) -> Agent | None:
+    """Change some of an agent's configuration columns; None when there is no such agent."""
+    statement = (
+        sa.update(agents)
+        .where(agents.c.id == agent_id)
+        .values(**changes, revision=agents.c.revision + 1, updated_at=sa.func.now())
+    )
+    return await AGENT.first(tx, statement.returning(*AGENT.columns))

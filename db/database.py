@@ -1,0 +1,181 @@
+"""The way to PostgreSQL: short transactions that act for one tenant, or for the system.
+
+Connections sign in as the owner of the database but never act as it: every transaction is the application role, bound
+to one tenant by row-level security, or the system role, which sees all tenants and is meant for workers, the relay and
+sign-in. A transaction without a tenant sees no tenant's rows. PostgreSQL away: `DatabaseUnavailable`, at once or within
+the pool's second; nothing waits longer than its own timeout.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+APP_ROLE = "agentos_app"
+SYSTEM_ROLE = "agentos_system"
+
+STATEMENT_TIMEOUT = timedelta(seconds=5)
+LOCK_TIMEOUT = timedelta(seconds=2)
+IDLE_TIMEOUT = timedelta(seconds=10)
+
+# One round trip: the role, the tenant its policies compare with, and how long a statement may take.
+_ENTER = sa.text(
+    "SELECT set_config('role', :role, true), set_config('app.tenant', :tenant, true), "
+    "set_config('statement_timeout', :timeout, true)"
+)
+
+Hook = Callable[[], Awaitable[None]]
+
+
+class DatabaseUnavailable(Exception):
+    """PostgreSQL did not answer, or had no connection free in time; the same call may succeed later."""
+
+
+class Transaction:
+    """One unit of work; it is committed when its block ends and rolled back when the block raises."""
+
+    def __init__(self, connection: AsyncConnection, tenant: str) -> None:
+        self._connection = connection
+        self._hooks: list[Hook] = []
+        self.tenant = tenant
+        """Whose rows it acts on; empty for the system."""
+
+    async def execute(
+        self, statement: sa.Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> sa.CursorResult[Any]:
+        """Run one statement, or the same one for many parameter sets."""
+        return await self._connection.execute(statement, parameters)
+
+    async def rows(
+        self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None
+    ) -> Sequence[tuple[Any, ...]]:
+        """Every row a statement gives, as plain tuples."""
+        return (await self._connection.execute(statement, parameters)).tuples().all()
+
+    async def changed(self, statement: sa.Executable) -> int:
+        """How many rows a statement without RETURNING touched."""
+        return (await self._connection.execute(statement)).rowcount
+
+    async def scalar(self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None) -> Any:
+        """The first column of the first row, or None."""
+        return (await self._connection.execute(statement, parameters)).scalar()
+
+    async def driver(self) -> Any:
+        """The asyncpg connection under this transaction, for COPY."""
+        return (await self._connection.get_raw_connection()).driver_connection
+
+    def after_commit(self, hook: Hook) -> None:
+        """Have `hook` awaited once this is durably committed, in the order of the calls; never after a rollback."""
+        self._hooks.append(hook)
+
+    async def committed(self) -> None:
+        """Run what waited for the commit; called by `Database` alone."""
+        for hook in self._hooks:
+            await hook()
+
+
+class Database:
+    """A pool of connections, and the only place where a transaction begins or ends."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def connect(cls, url: str, *, size: int = 10, application: str = "agentos") -> "Database":
+        """A pool over `url`; no connection is opened before the first transaction.
+
+        Args:
+            size: most connections at once; a transaction that finds none free within a second is refused.
+            application: how the connections are named in `pg_stat_activity`.
+        """
+        engine = create_async_engine(
+            url,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=1,
+            connect_args={
+                "timeout": 3,
+                "server_settings": {
+                    "application_name": application,
+                    "statement_timeout": _ms(STATEMENT_TIMEOUT),
+                    "lock_timeout": _ms(LOCK_TIMEOUT),
+                    "idle_in_transaction_session_timeout": _ms(IDLE_TIMEOUT),
+                    "timezone": "UTC",
+                    "jit": "off",
+                },
+            },
+        )
+        return cls(engine)
+
+    @asynccontextmanager
+    async def transaction(self, tenant: str, *, timeout: timedelta = STATEMENT_TIMEOUT) -> AsyncIterator[Transaction]:
+        """A transaction that sees and changes the rows of `tenant` alone.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL could not be reached or had no connection free.
+        """
+        async with self._block(APP_ROLE, tenant, timeout) as tx:
+            yield tx
+        await tx.committed()
+
+    @asynccontextmanager
+    async def system(self, *, timeout: timedelta = STATEMENT_TIMEOUT) -> AsyncIterator[Transaction]:
+        """A transaction across all tenants, for work that has none: claiming, reaping, relaying, signing in.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL could not be reached or had no connection free.
+        """
+        async with self._block(SYSTEM_ROLE, "", timeout) as tx:
+            yield tx
+        await tx.committed()
+
+    @asynccontextmanager
+    async def _block(self, role: str, tenant: str, timeout: timedelta) -> AsyncIterator[Transaction]:
+        connection = await self._entered(role, tenant, timeout)
+        try:
+            yield Transaction(connection, tenant)
+            await connection.commit()
+        except (OperationalError, InterfaceError) as error:
+            if error.connection_invalidated:
+                raise DatabaseUnavailable("the database closed the connection") from error
+            raise
+        finally:
+            # Closing rolls back whatever was not committed and gives the connection back.
+            await connection.close()
+
+    async def _entered(self, role: str, tenant: str, timeout: timedelta) -> AsyncConnection:
+        settings = {"role": role, "tenant": tenant, "timeout": _ms(timeout)}
+        try:
+            return await self._enter(settings)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+        except (PoolTimeout, OSError, TimeoutError) as error:
+            raise DatabaseUnavailable("the database did not answer in time") from error
+        # A pooled connection had died since its last use. Nothing ran on it yet, so a fresh one is safe to try.
+        try:
+            return await self._enter(settings)
+        except (DBAPIError, PoolTimeout, OSError, TimeoutError) as error:
+            raise DatabaseUnavailable("the database did not answer") from error
+
+    async def _enter(self, settings: Mapping[str, str]) -> AsyncConnection:
+        connection = await self.engine.connect()
+        try:
+            await connection.execute(_ENTER, settings)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    async def close(self) -> None:
+        """Give all connections back to the server."""
+        await self.engine.dispose()
+
+
+def _ms(span: timedelta) -> str:
+    return str(int(span.total_seconds() * 1000))

@@ -1,0 +1,104 @@
+"""Events: rows written in the transaction of their cause, read in the order in which they became visible.
+
+An event's cursor is `(xid, id)`. Readers take only events of transactions older than every one still running
+(`pg_snapshot_xmin`), so an event that commits late is never skipped; a plain `id > last` would lose it.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from db.database import Transaction
+from db.models.records import events
+from db.rows import Row
+
+
+class Kind(StrEnum):
+    """Everything that can be told; past tense."""
+
+    JOB_CHANGED = "job_changed"
+    QUEUE_CHANGED = "queue_changed"
+    SNAPSHOT_CHANGED = "snapshot_changed"
+    AGENT_CHANGED = "agent_changed"
+    UPLOAD_CHANGED = "upload_changed"
+    USER_CHANGED = "user_changed"
+    SECURITY_ALERTED = "security_alerted"
+
+
+class Cursor(Row, frozen=True):
+    """A place in the stream of events; everything after it is new to who holds it."""
+
+    xid: int
+    id: int
+
+    def __str__(self) -> str:
+        return f"{self.xid}-{self.id}"
+
+    @classmethod
+    def parsed(cls, text: str) -> "Cursor":
+        """The cursor that `str` wrote.
+
+        Raises:
+            ValueError: it was not.
+        """
+        xid, _, row = text.partition("-")
+        return cls(int(xid), int(row))
+
+
+class Event(Row, frozen=True):
+    """Something that happened and is committed."""
+
+    cursor: Cursor
+    tenant_id: str
+    kind: Kind
+    entity_id: str
+    owner_id: UUID | None
+    """Whose it is; callers who see only their own get it if it is theirs."""
+
+    payload: dict[str, Any]
+    created_at: datetime
+
+
+START: Final = Cursor(0, 0)
+
+_READ = sa.text(
+    "SELECT xid::text::bigint, id, tenant_id, kind, entity_id, owner_id, payload, created_at FROM events "
+    "WHERE (xid, id) > (CAST(CAST(:xid AS text) AS xid8), :id) AND xid < pg_snapshot_xmin(pg_current_snapshot()) "
+    "ORDER BY xid, id LIMIT :most"
+)
+_EDGE = sa.text("SELECT (pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1)")
+
+
+async def record(
+    tx: Transaction,
+    kind: Kind,
+    entity_id: str,
+    payload: dict[str, Any],
+    *,
+    owner: UUID | None = None,
+    tenant: str | None = None,
+) -> None:
+    """Say that something happened, if this transaction commits.
+
+    Args:
+        tenant: whose event it is, where the transaction itself belongs to no tenant.
+    """
+    await tx.execute(
+        sa.insert(events).values(
+            tenant_id=tenant or tx.tenant, kind=kind, entity_id=entity_id, owner_id=owner, payload=payload
+        )
+    )
+
+
+async def after(tx: Transaction, cursor: Cursor, *, most: int = 500) -> list[Event]:
+    """The next events after a cursor, oldest first; none that a running transaction could still precede."""
+    rows = await tx.rows(_READ, {"xid": str(cursor.xid), "id": cursor.id, "most": most})
+    return [Event(Cursor(xid, key), tenant, Kind(kind), *rest) for xid, key, tenant, kind, *rest in rows]
+
+
+async def edge(tx: Transaction) -> Cursor:
+    """The cursor after which only events of transactions not yet ended will come."""
+    return Cursor(int(await tx.scalar(_EDGE)), 2**63 - 1)

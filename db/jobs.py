@@ -1,0 +1,271 @@
+"""Jobs as people see them: made, found, listed, cancelled, retried. How workers take them is in `db.leases`."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from db import events
+from db.database import Transaction
+from db.events import Kind
+from db.models.work import JobStatus, StepStatus, jobs, processing_steps
+from db.pages import Order, Page, Window, page, total
+from db.rows import Row, Shape
+
+FINISHED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class Job(Row, frozen=True):
+    """One video on its way through a chain of agents."""
+
+    id: UUID
+    tenant_id: str
+    user_id: UUID | None
+    upload_id: UUID | None
+    parent_job_id: UUID | None
+    source_url: str | None
+    title: str
+    workflow_type: str
+    options: dict[str, Any]
+    chain: list[str]
+    """The agents' ids, in the order in which they take their turn."""
+
+    status: JobStatus
+    progress: int
+    """Done share in percent, 0..100."""
+
+    priority: int
+    """0 (can wait) to 10 (first)."""
+
+    current_step: str | None
+    """The agent at work, or the next one whose turn it is."""
+
+    error_code: str | None
+    error_message: str | None
+    attempt: int
+    """How often it was begun; 0 before the first time."""
+
+    max_attempts: int
+    retry_count: int
+    """How often a person asked for it again."""
+
+    run_at: datetime
+    """Not before this time."""
+
+    worker_id: str | None
+    cancel_requested_at: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    updated_at: datetime
+
+
+class NewJob(Row, frozen=True, kw_only=True):
+    """What is needed to queue a job; exactly one of `upload_id` and `source_url` is set."""
+
+    user_id: UUID | None
+    upload_id: UUID | None = None
+    source_url: str | None = None
+    title: str = ""
+    workflow_type: str = "video_processing"
+    options: Mapping[str, Any] = {}
+    chain: Sequence[str] = ()
+    priority: int = 5
+    max_attempts: int = 3
+
+
+class Filter(Row, frozen=True, kw_only=True):
+    """Which jobs; every part that is set must hold."""
+
+    statuses: Collection[JobStatus] = ()
+    user_id: UUID | None = None
+    upload_id: UUID | None = None
+    worker_id: str | None = None
+    current_step: str | None = None
+    title_contains: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+    def clauses(self) -> list[sa.ColumnElement[bool]]:
+        """The same as SQL."""
+        c = jobs.c
+        found: list[sa.ColumnElement[bool]] = []
+        if self.statuses:
+            found.append(c.status.in_(self.statuses))
+        for column, value in (
+            (c.user_id, self.user_id),
+            (c.upload_id, self.upload_id),
+            (c.worker_id, self.worker_id),
+            (c.current_step, self.current_step),
+        ):
+            if value is not None:
+                found.append(column == value)
+        if self.title_contains:
+            found.append(c.title.icontains(self.title_contains, autoescape=True))
+        if self.created_after:
+            found.append(c.created_at >= self.created_after)
+        if self.created_before:
+            found.append(c.created_at < self.created_before)
+        return found
+
+
+JOB = Shape(Job, jobs)
+
+
+async def by_id(tx: Transaction, job_id: UUID, *, owner: UUID | None = None) -> Job | None:
+    """One job; with `owner`, only if it is theirs."""
+    return await JOB.first(tx, JOB.select().where(jobs.c.id == job_id, *_owned(owner)))
+
+
+async def by_ids(tx: Transaction, ids: Collection[UUID], *, owner: UUID | None = None) -> list[Job]:
+    """The jobs of those ids that exist, in no order."""
+    return await JOB.all(tx, JOB.select().where(jobs.c.id.in_(ids), *_owned(owner)))
+
+
+async def listed(tx: Transaction, wanted: Filter, order: Order, window: Window, *, owner: UUID | None) -> Page[Job]:
+    """One page of jobs.
+
+    Raises:
+        BadCursor: the window's cursor is not one of this list in this order.
+    """
+    return await page(tx, JOB, where=[*wanted.clauses(), *_owned(owner)], order=order, window=window)
+
+
+async def how_many(tx: Transaction, wanted: Filter, *, owner: UUID | None) -> int:
+    """How many jobs a filter selects."""
+    return await total(tx, JOB, [*wanted.clauses(), *_owned(owner)])
+
+
+async def newest(tx: Transaction, *, most: int, owner: UUID | None = None) -> list[Job]:
+    """The newest jobs first."""
+    return await JOB.all(
+        tx, JOB.select().where(*_owned(owner)).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(most)
+    )
+
+
+async def add(tx: Transaction, new: NewJob) -> Job:
+    """Queue a job with a pending step for each agent of its chain."""
+    statement = sa.insert(jobs).values(
+        tenant_id=tx.tenant,
+        user_id=new.user_id,
+        upload_id=new.upload_id,
+        source_url=new.source_url,
+        title=new.title,
+        workflow_type=new.workflow_type,
+        options=dict(new.options),
+        chain=list(new.chain),
+        priority=new.priority,
+        max_attempts=new.max_attempts,
+        current_step=new.chain[0],
+    )
+    job = await JOB.first(tx, statement.returning(*JOB.columns))
+    assert job is not None
+    await tx.execute(
+        sa.insert(processing_steps),
+        [
+            {"tenant_id": tx.tenant, "job_id": job.id, "ordinal": ordinal, "agent_id": agent_id}
+            for ordinal, agent_id in enumerate(new.chain)
+        ],
+    )
+    await announce(tx, job)
+    return job
+
+
+async def mark_cancelled(tx: Transaction, job_id: UUID, *, owner: UUID | None = None) -> Job | None:
+    """Cancel a queued job at once, or ask the worker of a running one to stop.
+
+    None when it has finished or is not there. The worker sees the request at its next heartbeat or within a second by doorbell, whichever is sooner.
+    """
+    queued = jobs.c.status == JobStatus.QUEUED
+    statement = (
+        sa.update(jobs)
+        .where(jobs.c.id == job_id, jobs.c.status.in_((JobStatus.QUEUED, JobStatus.PROCESSING)), *_owned(owner))
+        .values(
+            status=sa.case((queued, sa.cast(JobStatus.CANCELLED, jobs.c.status.type)), else_=jobs.c.status),
+            completed_at=sa.case((queued, sa.func.now()), else_=None),
+            cancel_requested_at=sa.func.coalesce(jobs.c.cancel_requested_at, sa.func.now()),
+            updated_at=sa.func.now(),
+        )
+    )
+    job = await JOB.first(tx, statement.returning(*JOB.columns))
+    if job is not None and job.status is JobStatus.CANCELLED:
+        await cancel_steps(tx, job.id)
+    if job is not None:
+        await announce(tx, job)
+    return job
+
+
+async def mark_retried(
+    tx: Transaction, job_id: UUID, *, owner: UUID | None = None, priority: int | None = None
+) -> Job | None:
+    """Queue a failed or cancelled job again, keeping what its finished steps found; None in any other state."""
+    values: dict[str, Any] = {
+        "status": JobStatus.QUEUED,
+        "retry_count": jobs.c.retry_count + 1,
+        "max_attempts": jobs.c.attempt + 3,
+        "run_at": sa.func.now(),
+        "started_at": None,
+        "completed_at": None,
+        "cancel_requested_at": None,
+        "error_code": None,
+        "error_message": None,
+        "updated_at": sa.func.now(),
+    }
+    if priority is not None:
+        values["priority"] = priority
+    statement = (
+        sa.update(jobs)
+        .where(jobs.c.id == job_id, jobs.c.status.in_((JobStatus.FAILED, JobStatus.CANCELLED)), *_owned(owner))
+        .values(values)
+    )
+    job = await JOB.first(tx, statement.returning(*JOB.columns))
+    if job is None:
+        return None
+    await tx.execute(
+        sa.update(processing_steps)
+        .where(
+            processing_steps.c.job_id == job_id,
+            processing_steps.c.status.in_((StepStatus.FAILED, StepStatus.CANCELLED)),
+        )
+        .values(status=StepStatus.PENDING, progress=0, message=None, started_at=None, finished_at=None)
+    )
+    await announce(tx, job)
+    return job
+
+
+async def cancel_steps(tx: Transaction, job_id: UUID) -> None:
+    """Mark what a job has not finished as cancelled."""
+    await tx.execute(
+        sa.update(processing_steps)
+        .where(
+            processing_steps.c.job_id == job_id,
+            processing_steps.c.status.in_((StepStatus.PENDING, StepStatus.PROCESSING)),
+        )
+        .values(status=StepStatus.CANCELLED, finished_at=sa.func.now())
+    )
+
+
+async def announce(tx: Transaction, job: Job) -> None:
+    """Tell listeners how a job now stands."""
+    await events.record(
+        tx,
+        Kind.JOB_CHANGED,
+        str(job.id),
+        {"status": job.status, "progress": job.progress, "current_step": job.current_step},
+        owner=job.user_id,
+        tenant=job.tenant_id,
+    )
+
+
+async def counts_by_status(tx: Transaction, *, owner: UUID) -> dict[JobStatus, int]:
+    """How many jobs one user has in each status; a tenant's are in `db.tallies`."""
+    rows = await tx.rows(
+        sa.select(jobs.c.status, sa.func.count()).where(jobs.c.user_id == owner).group_by(jobs.c.status)
+    )
+    return dict(rows)
+
+
+def _owned(owner: UUID | None) -> list[sa.ColumnElement[bool]]:
+    return [] if owner is None else [jobs.c.user_id == owner]

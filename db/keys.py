@@ -1,0 +1,10 @@
+"""Every key in Redis, made in one place, so that no two rooms take the same one."""
+
+from db.models.identity import DEFAULT_TENANT
+
+PREFIX = "agentos:"
+
+
+def snapshot(tenant: str) -> str:
+    """The admin snapshot of a tenant; the default tenant's has the name that older clients know."""
+    return "admin:dashboard:v4" if tenant == DEFAULT_TENANT else f"admin:dashboard:v4:{tenant}"

@@ -1,0 +1,315 @@
+"""How workers hold jobs: claimed under a lease, kept by heartbeats, finished only by whoever holds the newest fence.
+
+Every claim raises the job's fence. Whatever a worker then writes names its fence, and touches nothing when a newer one
+exists: a worker that was stalled, declared dead and replaced can wake up and harm nobody. All times are the database's.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from db import jobs
+from db.database import Transaction
+from db.jobs import JOB, Job
+from db.models.work import (
+    JobStatus,
+    StepStatus,
+    agents,
+    processing_steps,
+    queue_states,
+)
+from db.models.work import jobs as table
+from db.rows import Row
+
+LEASE: Final = timedelta(seconds=30)
+HEARTBEAT: Final = timedelta(seconds=10)
+
+
+class Claim(Row, frozen=True):
+    """A job in the hands of one worker."""
+
+    job: Job
+    fence: int
+
+    @property
+    def last_attempt(self) -> bool:
+        """Whether a failure now is final."""
+        return self.job.attempt >= self.job.max_attempts
+
+
+class Held(Row, frozen=True):
+    """What the database says of a job that a worker believes to hold."""
+
+    job_id: UUID
+    fence: int
+    cancel_requested: bool
+
+
+def _paused() -> sa.ColumnElement[bool]:
+    state = queue_states.c
+    return sa.exists().where(
+        state.tenant_id == table.c.tenant_id,
+        state.paused,
+        sa.or_(state.paused_until.is_(None), state.paused_until > sa.func.now()),
+    )
+
+
+def _agent_off() -> sa.ColumnElement[bool]:
+    return sa.exists().where(
+        agents.c.tenant_id == table.c.tenant_id, agents.c.id == table.c.current_step, ~agents.c.enabled
+    )
+
+
+async def claim(tx: Transaction, worker_id: str, *, most: int, lease: timedelta = LEASE) -> list[Claim]:
+    """Take the most urgent jobs that are due, wherever no pause or switched-off agent is in their way."""
+    due = (
+        sa.select(table.c.id)
+        .where(table.c.status == JobStatus.QUEUED, table.c.run_at <= sa.func.now(), ~_paused(), ~_agent_off())
+        .order_by(table.c.priority.desc(), table.c.run_at, table.c.id)
+        .limit(most)
+        .with_for_update(of=table, skip_locked=True)
+    )
+    statement = (
+        sa.update(table)
+        .where(table.c.id.in_(due))
+        .values(
+            status=JobStatus.PROCESSING,
+            fence=table.c.fence + 1,
+            attempt=table.c.attempt + 1,
+            worker_id=worker_id,
+            lease_until=sa.func.now() + lease,
+            started_at=sa.func.coalesce(table.c.started_at, sa.func.now()),
+            updated_at=sa.func.now(),
+            error_code=None,
+            error_message=None,
+        )
+        .returning(*JOB.columns, table.c.fence)
+    )
+    claims = [Claim(JOB.kind(*row), fence) for *row, fence in await tx.rows(statement)]
+    for taken in claims:
+        await jobs.announce(tx, taken.job)
+    return claims
+
+
+async def keep(tx: Transaction, worker_id: str, held: Collection[tuple[UUID, int]], *, lease: timedelta) -> list[Held]:
+    """Renew the leases of held jobs; those missing from the answer are no longer this worker's."""
+    statement = (
+        sa.update(table)
+        .where(_held_by(worker_id, held))
+        .values(lease_until=sa.func.now() + lease)
+        .returning(table.c.id, table.c.fence, table.c.cancel_requested_at.is_not(None))
+    )
+    return [Held(*row) for row in await tx.rows(statement)]
+
+
+async def look(tx: Transaction, worker_id: str, held: Collection[tuple[UUID, int]]) -> list[Held]:
+    """Whether held jobs are still this worker's and still wanted, without renewing anything."""
+    statement = sa.select(table.c.id, table.c.fence, table.c.cancel_requested_at.is_not(None)).where(
+        _held_by(worker_id, held)
+    )
+    return [Held(*row) for row in await tx.rows(statement)]
+
+
+async def reap(tx: Transaction, *, most: int = 100) -> list[Job]:
+    """Take jobs whose worker fell silent away from it: queued again, or failed when they were tried often enough."""
+    silent = (
+        sa.select(table.c.id)
+        .where(table.c.status == JobStatus.PROCESSING, table.c.lease_until < sa.func.now())
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    wanted, spent = table.c.cancel_requested_at.is_(None), table.c.attempt >= table.c.max_attempts
+    statement = (
+        sa.update(table)
+        .where(table.c.id.in_(silent))
+        .values(
+            status=sa.case(
+                (~wanted, sa.cast(JobStatus.CANCELLED, table.c.status.type)),
+                (spent, sa.cast(JobStatus.FAILED, table.c.status.type)),
+                else_=sa.cast(JobStatus.QUEUED, table.c.status.type),
+            ),
+            fence=table.c.fence + 1,
+            lease_until=None,
+            worker_id=None,
+            run_at=sa.func.now(),
+            completed_at=sa.case((sa.or_(~wanted, spent), sa.func.now()), else_=None),
+            error_code=sa.case((sa.and_(wanted, spent), "WORKER_LOST"), else_=None),
+            error_message=sa.case(
+                (sa.and_(wanted, spent), "the worker stopped answering each time this job was tried"), else_=None
+            ),
+            updated_at=sa.func.now(),
+        )
+    )
+    reaped = await JOB.all(tx, statement.returning(*JOB.columns))
+    for job in reaped:
+        await _settle_steps(tx, job)
+        await jobs.announce(tx, job)
+    return reaped
+
+
+async def begin_step(tx: Transaction, claim: Claim, ordinal: int, agent_id: str) -> bool | None:
+    """Start a step of a held job: True when begun, False when its agent is off or busy, None when the job is lost."""
+    # Counting and starting must not interleave, or two workers would both take the agent's last place.
+    await tx.execute(
+        sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:agent, 0))"), {"agent": f"{tx.tenant}/{agent_id}"}
+    )
+    if await _guarded(tx, claim) is None:
+        return None
+    steps, other = processing_steps.c, processing_steps.alias()
+    running = (
+        sa.select(sa.func.count())
+        .where(other.c.agent_id == agent_id, other.c.status == StepStatus.PROCESSING, other.c.job_id != claim.job.id)
+        .scalar_subquery()
+    )
+    free = sa.exists().where(agents.c.id == agent_id, agents.c.enabled, running < agents.c.max_concurrent)
+    begun = await tx.changed(
+        sa.update(processing_steps)
+        .where(steps.job_id == claim.job.id, steps.ordinal == ordinal, free)
+        .values(
+            status=StepStatus.PROCESSING,
+            attempt=steps.attempt + 1,
+            progress=0,
+            message=None,
+            started_at=sa.func.now(),
+            finished_at=None,
+        )
+    )
+    await tx.execute(sa.update(table).where(table.c.id == claim.job.id).values(current_step=agent_id))
+    return begun == 1
+
+
+async def report(tx: Transaction, claim: Claim, ordinal: int, *, share: float, percent: int) -> bool:
+    """Note how far a step and its job have come; False when the job is lost."""
+    job = await _guarded(tx, claim)
+    if job is None:
+        return False
+    steps = processing_steps.c
+    await tx.execute(
+        sa.update(processing_steps)
+        .where(steps.job_id == job.id, steps.ordinal == ordinal)
+        .values(progress=sa.func.greatest(steps.progress, share))
+    )
+    if percent != job.progress:
+        await _changed(tx, job.id, {"progress": percent})
+    return True
+
+
+async def finish_step(
+    tx: Transaction,
+    claim: Claim,
+    ordinal: int,
+    status: StepStatus,
+    *,
+    output: Any = None,
+    message: str | None = None,
+    percent: int | None = None,
+) -> bool:
+    """Record how a step ended; False, and nothing recorded, when the job is lost."""
+    if await _guarded(tx, claim) is None:
+        return False
+    steps = processing_steps.c
+    await tx.execute(
+        sa.update(processing_steps)
+        .where(steps.job_id == claim.job.id, steps.ordinal == ordinal)
+        .values(
+            status=status,
+            output=output,
+            message=message,
+            progress=1 if status is StepStatus.COMPLETED else steps.progress,
+            finished_at=sa.func.now(),
+        )
+    )
+    if percent is not None:
+        await _changed(tx, claim.job.id, {"progress": percent})
+    return True
+
+
+async def complete(tx: Transaction, claim: Claim) -> Job | None:
+    """Mark a held job as completed; None when it is lost, and then nothing else of the transaction may stand."""
+    return await _end(tx, claim, JobStatus.COMPLETED, progress=100, current_step=None)
+
+
+async def fail(tx: Transaction, claim: Claim, *, code: str, message: str) -> Job | None:
+    """Mark a held job as failed for good; None when it is lost."""
+    return await _end(tx, claim, JobStatus.FAILED, error_code=code, error_message=message)
+
+
+async def stop(tx: Transaction, claim: Claim) -> Job | None:
+    """Mark a held job as cancelled, as was asked; None when it is lost."""
+    return await _end(tx, claim, JobStatus.CANCELLED)
+
+
+async def put_back(
+    tx: Transaction, claim: Claim, *, delay: timedelta, message: str | None = None, count_attempt: bool
+) -> Job | None:
+    """Give a held job back to the queue; None when it is lost.
+
+    Args:
+        delay: how long nobody shall take it again.
+        message: why, shown with the job until it is taken again.
+        count_attempt: False for a job that was put back through no fault of its own (a drain, a busy agent).
+    """
+    return await _end(
+        tx,
+        claim,
+        JobStatus.QUEUED,
+        run_at=sa.func.now() + delay,
+        attempt=table.c.attempt - (0 if count_attempt else 1),
+        error_message=message,
+    )
+
+
+async def _end(tx: Transaction, claim: Claim, status: JobStatus, **values: Any) -> Job | None:
+    if await _guarded(tx, claim) is None:
+        return None
+    finished = {"completed_at": sa.func.now()} if status in jobs.FINISHED else {"worker_id": None}
+    job = await _changed(tx, claim.job.id, {"status": status, "lease_until": None, **finished, **values})
+    await _settle_steps(tx, job)
+    return job
+
+
+async def _changed(tx: Transaction, job_id: UUID, values: dict[str, Any]) -> Job:
+    statement = sa.update(table).where(table.c.id == job_id).values(**values, updated_at=sa.func.now())
+    job = await JOB.first(tx, statement.returning(*JOB.columns))
+    assert job is not None
+    await jobs.announce(tx, job)
+    return job
+
+
+async def _settle_steps(tx: Transaction, job: Job) -> None:
+    """A job that is nobody's has no running step: cancelled with it, or pending again."""
+    if job.status is JobStatus.CANCELLED:
+        await jobs.cancel_steps(tx, job.id)
+        return
+    steps = processing_steps.c
+    await tx.execute(
+        sa.update(processing_steps)
+        .where(steps.job_id == job.id, steps.status == StepStatus.PROCESSING)
+        .values(
+            status=StepStatus.FAILED if job.status is JobStatus.FAILED else StepStatus.PENDING,
+            finished_at=sa.func.now() if job.status is JobStatus.FAILED else None,
+            message=job.error_message,
+        )
+    )
+
+
+async def _guarded(tx: Transaction, claim: Claim) -> Job | None:
+    """The job, locked until the end of the transaction, if the claim's fence is still the newest."""
+    return await JOB.first(
+        tx,
+        JOB.select()
+        .where(table.c.id == claim.job.id, table.c.fence == claim.fence, table.c.status == JobStatus.PROCESSING)
+        .with_for_update(),
+    )
+
+
+def _held_by(worker_id: str, held: Collection[tuple[UUID, int]]) -> sa.ColumnElement[bool]:
+    pairs: Sequence[tuple[UUID, int]] = list(held)
+    return sa.and_(
+        table.c.worker_id == worker_id,
+        table.c.status == JobStatus.PROCESSING,
+        sa.tuple_(table.c.id, table.c.fence).in_(pairs),
+    )

@@ -1,0 +1,113 @@
+"""Running migrations: under an advisory lock, so that two starting servers cannot both try.
+
+A migration that cannot get its table locks within `lock_timeout` gives up instead of queueing behind a long reader and
+stopping everybody behind itself; it changed nothing and can be run again.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import sqlalchemy as sa
+from alembic import autogenerate, command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from db.models import metadata
+
+LOCK_ID = 4_208_211_960
+"""The advisory lock's number; the same in every version, so that old and new servers exclude each other."""
+
+LOCK_TIMEOUT = timedelta(seconds=5)
+TURN_TIMEOUT = timedelta(seconds=60)
+
+T = TypeVar("T")
+
+
+class MigrationBusy(Exception):
+    """Another process is migrating, or a long transaction holds a table; nothing was changed, try again."""
+
+
+def head() -> str:
+    """The revision this code needs."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    assert revision is not None
+    return revision
+
+
+async def current(url: str) -> str | None:
+    """The revision a database is at, or None when it was never migrated."""
+    return await _run(url, lambda c: MigrationContext.configure(c).get_current_revision())
+
+
+async def upgrade(url: str, revision: str = "head") -> str:
+    """Bring a database to `revision` and say which one it is at now.
+
+    Raises:
+        MigrationBusy: another runner or a table lock was in the way for too long.
+    """
+    return await _locked(url, lambda config: command.upgrade(config, revision))
+
+
+async def downgrade(url: str, revision: str) -> str:
+    """Take a database back to `revision` ("base" removes everything) and say where it is now."""
+    return await _locked(url, lambda config: command.downgrade(config, revision))
+
+
+async def differences(url: str) -> list[object]:
+    """What the models say that the database does not, and the other way round; empty when they agree."""
+
+    def compare(connection: sa.Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        return list(autogenerate.compare_metadata(context, metadata))
+
+    return await _run(url, compare)
+
+
+async def _locked(url: str, action: Callable[[Config], object]) -> str:
+    def migrate(connection: sa.Connection) -> str:
+        connection.execute(sa.text(f"SET lock_timeout = {_ms(TURN_TIMEOUT)}"))
+        connection.execute(sa.text("SELECT pg_advisory_lock(:id)"), {"id": LOCK_ID})
+        try:
+            connection.execute(sa.text(f"SET lock_timeout = {_ms(LOCK_TIMEOUT)}"))
+            connection.commit()
+            config = _config()
+            config.attributes["connection"] = connection
+            action(config)
+            connection.commit()
+            return MigrationContext.configure(connection).get_current_revision() or "base"
+        finally:
+            connection.rollback()
+            connection.execute(sa.text("SELECT pg_advisory_unlock(:id)"), {"id": LOCK_ID})
+
+    try:
+        return await _run(url, migrate)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == "55P03":
+            raise MigrationBusy("another migration or a long transaction is in the way; try again") from error
+        raise
+
+
+async def _run(url: str, action: Callable[[sa.Connection], T]) -> T:
+    engine = create_async_engine(url, poolclass=NullPool)
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(action)
+    finally:
+        await engine.dispose()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _ms(span: timedelta) -> int:
+    return int(span.total_seconds() * 1000)

@@ -1,0 +1,123 @@
+"""Users and tenants: found by id or email, made, disabled."""
+
+from collections.abc import Collection
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from db.database import Transaction
+from db.models.identity import Role, tenants, users
+from db.rows import Row, Shape
+
+
+class User(Row, frozen=True):
+    """Somebody who can sign in."""
+
+    id: UUID
+    tenant_id: str
+    email: str
+    name: str
+    role: Role
+    token_version: int
+    """Raised to revoke every token given out before."""
+
+    created_at: datetime
+    last_login_at: datetime | None
+    disabled_at: datetime | None
+
+
+class Credentials(Row, frozen=True):
+    """What signing in is checked against."""
+
+    id: UUID
+    tenant_id: str
+    role: Role
+    password_hash: str | None
+    token_version: int
+    disabled_at: datetime | None
+
+
+USER = Shape(User, users)
+CREDENTIALS = Shape(Credentials, users)
+
+
+async def by_id(tx: Transaction, user_id: UUID) -> User | None:
+    """One user, disabled or not."""
+    return await USER.first(tx, USER.select().where(users.c.id == user_id))
+
+
+async def by_ids(tx: Transaction, ids: Collection[UUID]) -> list[User]:
+    """The users of those ids that exist, in no order."""
+    return await USER.all(tx, USER.select().where(users.c.id.in_(ids)))
+
+
+async def by_email(tx: Transaction, email: str) -> User | None:
+    """The user of an email address, however it is capitalised."""
+    return await USER.first(tx, USER.select().where(users.c.email == email.lower()))
+
+
+async def everybody(tx: Transaction) -> list[User]:
+    """All users, by email."""
+    return await USER.all(tx, USER.select().order_by(users.c.tenant_id, users.c.email))
+
+
+async def credentials(tx: Transaction, tenant: str, email: str) -> Credentials | None:
+    """What a sign-in by email is checked against, or None when nobody has it."""
+    wanted = CREDENTIALS.select().where(users.c.tenant_id == tenant, users.c.email == email.lower())
+    return await CREDENTIALS.first(tx, wanted)
+
+
+async def token_version(tx: Transaction, user_id: UUID) -> int | None:
+    """The version a user's tokens must have, or None when the user is gone or disabled."""
+    found: int | None = await tx.scalar(
+        sa.select(users.c.token_version).where(users.c.id == user_id, users.c.disabled_at.is_(None))
+    )
+    return found
+
+
+async def add(
+    tx: Transaction, *, tenant: str, email: str, name: str, role: Role, password_hash: str | None
+) -> User | None:
+    """A new user, or None when the tenant has one of that address already."""
+    fresh = insert(users).values(
+        tenant_id=tenant, email=email.lower(), name=name, role=role, password_hash=password_hash
+    )
+    return await USER.first(tx, fresh.on_conflict_do_nothing().returning(*USER.columns))
+
+
+async def mark_signed_in(tx: Transaction, user_id: UUID) -> None:
+    """Note that a user signed in just now."""
+    await tx.execute(sa.update(users).where(users.c.id == user_id).values(last_login_at=sa.func.now()))
+
+
+async def revoke_tokens(tx: Transaction, user_id: UUID) -> None:
+    """Make every access token that a user holds useless."""
+    await tx.execute(sa.update(users).where(users.c.id == user_id).values(token_version=users.c.token_version + 1))
+
+
+async def mark_disabled(tx: Transaction, user_id: UUID) -> bool:
+    """Lock a user out for good; False when there is no such user or it is done already."""
+    statement = (
+        sa.update(users)
+        .where(users.c.id == user_id, users.c.disabled_at.is_(None))
+        .values(disabled_at=sa.func.now(), token_version=users.c.token_version + 1)
+    )
+    return await tx.changed(statement) == 1
+
+
+async def ensure_tenant(tx: Transaction, tenant: str, *, name: str | None = None) -> bool:
+    """Make a tenant if it is not there; True when it is new."""
+    statement = insert(tenants).values(id=tenant, name=name or tenant).on_conflict_do_nothing()
+    return await tx.changed(statement) == 1
+
+
+async def tenant_ids(tx: Transaction) -> list[str]:
+    """Every tenant, for the work that is done for each."""
+    return [row.id for row in await tx.execute(sa.select(tenants.c.id).order_by(tenants.c.id))]
+
+
+async def anybody(tx: Transaction) -> bool:
+    """Whether there is any user at all."""
+    return bool(await tx.scalar(sa.select(sa.exists().select_from(users))))

@@ -1,0 +1,96 @@
+"""Refusals: the server understood and will not, and the caller can tell why from `code`.
+
+One family, without any notion of HTTP or GraphQL; the edges translate. Every code is explained to its reader in
+`docs/guide.md#refusals`.
+"""
+
+from typing import ClassVar
+
+
+class Refusal(Exception):
+    """The server understood and will not; the caller can tell why from `code`."""
+
+    code: ClassVar[str] = "REFUSED"
+    retry_after: int | None = None
+    """Whole seconds after which the same call may succeed; None when waiting does not help."""
+
+    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unauthenticated(Refusal):
+    """Nobody is signed in, or the token is not good (any more)."""
+
+    code = "UNAUTHENTICATED"
+
+
+class Forbidden(Refusal):
+    """This caller may not do this."""
+
+    code = "FORBIDDEN"
+
+
+class NotFound(Refusal):
+    """There is no such thing, or it belongs to somebody else, which looks the same."""
+
+    code = "NOT_FOUND"
+
+
+class BadInput(Refusal):
+    """What was sent does not fit; the message names the field."""
+
+    code = "VALIDATION_ERROR"
+
+
+class Conflict(Refusal):
+    """What was asked for does not fit the present state; asking again later may."""
+
+    code = "CONFLICT"
+
+
+class TooLarge(Refusal):
+    """More bytes than are taken, at once or in all."""
+
+    code = "TOO_LARGE"
+
+
+class QuotaExceeded(Refusal):
+    """The caller holds as much as one may hold; deleting something helps."""
+
+    code = "QUOTA_EXCEEDED"
+
+
+class Mismatch(Refusal):
+    """The bytes that arrived are not the ones that were announced."""
+
+    code = "CHECKSUM_MISMATCH"
+
+
+class Unsupported(Refusal):
+    """A kind of file that is not taken here."""
+
+    code = "UNSUPPORTED_MEDIA"
+
+
+class RateLimited(Refusal):
+    """Asked too often."""
+
+    code = "RATE_LIMITED"
+
+
+class Unavailable(Refusal):
+    """Something this needs does not answer just now; nothing was done."""
+
+    code = "UNAVAILABLE"
+
+
+class NotControllable(Refusal):
+    """There is nothing here that could carry this out, such as a supervisor."""
+
+    code = "NOT_CONTROLLABLE"
+
+
+def family(kind: type[Refusal] = Refusal) -> list[type[Refusal]]:
+    """Every refusal there is, for the tables and tests that must know them all."""
+    return [kind, *(found for child in kind.__subclasses__() for found in family(child))]

@@ -1,0 +1,168 @@
+"""Signing in and staying signed in: passwords for tokens, refresh tokens for fresh ones (RFC 9700 §4.14).
+
+A refresh token is exchanged once. Asked again within ten seconds (a lost answer, two tabs) it gives the same successor;
+later, or when its successor has been used too, somebody holds a copy, and the whole family ends. Everything is in
+PostgreSQL: with Redis away nothing changes here, with PostgreSQL away nobody signs in.
+"""
+
+import base64
+import binascii
+import hashlib
+import secrets
+from datetime import timedelta
+from typing import Final
+from uuid import UUID, uuid4
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from db import events, refresh_tokens, users
+from db.database import Database, Transaction
+from db.events import Kind
+from db.models.identity import Role
+from guards import passwords
+from guards.callers import Caller
+from guards.errors import Unauthenticated
+from guards.tokens import LONGEST_LIFE, Tokens
+
+FAMILY_LIFE: Final = timedelta(days=30)
+"""How long one sign-in lasts, however often it is refreshed."""
+
+PARENT_GRACE: Final = timedelta(seconds=10)
+
+
+class Session(msgspec.Struct, frozen=True):
+    """What a client holds after signing in or refreshing."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    """Seconds the access token is good for."""
+
+    user_id: UUID
+    role: Role
+
+
+class Sessions:
+    """Opens, renews and ends sessions."""
+
+    def __init__(self, database: Database, tokens: Tokens) -> None:
+        self._database = database
+        self._tokens = tokens
+
+    async def opened(self, *, tenant: str, email: str, password: str) -> Session:
+        """A session for who knows the password.
+
+        Raises:
+            Unauthenticated: unknown address, wrong password or disabled user; which one is not told.
+        """
+        async with self._database.system() as tx:
+            found = await users.credentials(tx, tenant, email)
+        if not await passwords.matches(password, found.password_hash if found else None):
+            raise Unauthenticated("email or password is wrong")
+        assert found is not None
+        if found.disabled_at is not None:
+            raise Unauthenticated("email or password is wrong")
+        refresh = _new_token()
+        async with self._database.transaction(tenant) as tx:
+            await users.mark_signed_in(tx, found.id)
+            expires_at = await refresh_tokens.now(tx) + FAMILY_LIFE
+            await refresh_tokens.add(
+                tx, tenant=tenant, user_id=found.id, family=uuid4(), digest=_digest(refresh), expires_at=expires_at
+            )
+        return self._session(refresh, found.id, tenant, found.role, found.token_version)
+
+    async def renewed(self, refresh_token: str) -> Session:
+        """A fresh access token and the next refresh token.
+
+        Raises:
+            Unauthenticated: the token is unknown, expired, revoked or was used before; in the last case its whole
+                family has just been revoked.
+        """
+        raw = _raw(refresh_token)
+        async with self._database.system() as tx:
+            token = await refresh_tokens.locked(tx, _digest(raw))
+            successor = await self._successor(tx, token, raw) if token else None
+            user = await users.by_id(tx, token.user_id) if token else None
+        if token is None or successor is None or user is None or user.disabled_at is not None:
+            raise Unauthenticated("the refresh token is not good (any more): sign in again")
+        return self._session(successor, user.id, user.tenant_id, user.role, user.token_version)
+
+    async def closed(self, caller: Caller, refresh_token: str | None = None) -> None:
+        """End a session: all of the user's access tokens at once, and the family of the refresh token if given."""
+        async with self._database.transaction(caller.tenant) as tx:
+            await users.revoke_tokens(tx, caller.user_id)
+            if refresh_token is not None:
+                token = await refresh_tokens.locked(tx, _digest(_raw(refresh_token)))
+                if token is not None and token.user_id == caller.user_id:
+                    await refresh_tokens.revoke_family(tx, token.family)
+            await events.record(
+                tx, Kind.USER_CHANGED, str(caller.user_id), {"reason": "signed_out"}, owner=caller.user_id
+            )
+
+    async def _successor(self, tx: Transaction, token: refresh_tokens.RefreshToken, raw: bytes) -> bytes | None:
+        moment = await refresh_tokens.now(tx)
+        if token.revoked_at is not None or token.expires_at <= moment:
+            return None
+        if token.rotated_at is None or token.sealed_successor is None:
+            successor = _new_token()
+            await refresh_tokens.mark_rotated(tx, token.id, sealed_successor=_sealed(successor, raw))
+            await refresh_tokens.add(
+                tx,
+                tenant=token.tenant_id,
+                user_id=token.user_id,
+                family=token.family,
+                digest=_digest(successor),
+                expires_at=token.expires_at,
+            )
+            return successor
+        if moment - token.rotated_at <= PARENT_GRACE and not await refresh_tokens.successor_rotated(tx, token):
+            return _opened(token.sealed_successor, raw)
+        await refresh_tokens.revoke_family(tx, token.family)
+        await users.revoke_tokens(tx, token.user_id)
+        await events.record(
+            tx,
+            Kind.SECURITY_ALERTED,
+            str(token.user_id),
+            {"reason": "refresh_token_reused"},
+            owner=token.user_id,
+            tenant=token.tenant_id,
+        )
+        return None
+
+    def _session(self, refresh: bytes, user_id: UUID, tenant: str, role: Role, version: int) -> Session:
+        access = self._tokens.issued(user_id=user_id, tenant=tenant, role=role, token_version=version)
+        shown = base64.urlsafe_b64encode(refresh).rstrip(b"=").decode()
+        return Session(access, shown, int(LONGEST_LIFE.total_seconds()), user_id, role)
+
+
+def _new_token() -> bytes:
+    return secrets.token_bytes(32)
+
+
+def _digest(raw: bytes) -> bytes:
+    return hashlib.sha256(raw).digest()
+
+
+def _raw(token: str) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    except (binascii.Error, ValueError):
+        return b""
+
+
+# The successor is kept so that only the holder of its parent can read it: a stolen table gives no token away.
+def _sealed(successor: bytes, parent: bytes) -> bytes:
+    return AESGCM(_seal_key(parent)).encrypt(b"\0" * 12, successor, None)
+
+
+def _opened(sealed: bytes, parent: bytes) -> bytes | None:
+    try:
+        return AESGCM(_seal_key(parent)).decrypt(b"\0" * 12, sealed, None)
+    except InvalidTag:
+        return None
+
+
+def _seal_key(parent: bytes) -> bytes:
+    return hashlib.sha256(b"agentos refresh successor" + parent).digest()

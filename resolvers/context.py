@@ -1,0 +1,56 @@
+"""What every resolver is handed: the services of this process, and who is asking in this operation."""
+
+from dataclasses import dataclass
+
+from dataloaders.batches import Loaders
+from dataloaders.snapshot import Snapshots
+from db.database import Database
+from db.files import Files
+from db.redis import Redis
+from guards.callers import Caller
+from guards.errors import Unauthenticated
+from guards.links import Links
+from guards.sessions import Sessions
+from guards.tokens import Tokens
+from resolvers.live import Hub
+from workers.doorbell import Doorbell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What one process has for all of its calls; made at start, closed at the end."""
+
+    database: Database
+    redis: Redis
+    tokens: Tokens
+    sessions: Sessions
+    snapshots: Snapshots
+    files: Files
+    links: Links
+    hub: Hub
+    doorbell: Doorbell
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """One operation: who asks, with loaders of its own so that nothing stale outlives it."""
+
+    services: Services
+    loaders: Loaders
+    viewer: Caller | None
+    """Who is signed in, or None; checked by the guard around every field before a resolver runs."""
+
+    trace_id: str
+    address: str
+    """The client's IP address, behind trusted proxies."""
+
+    @property
+    def caller(self) -> Caller:
+        """Who is signed in.
+
+        Raises:
+            Unauthenticated: nobody; reached only by a public field that asks all the same.
+        """
+        if self.viewer is None:
+            raise Unauthenticated("sign in first: send an access token as `Authorization: Bearer …`")
+        return self.viewer

@@ -52,7 +52,7 @@ ADVICE: Mapping[str, str] = {
     "effective user ID": (
         "the present user has no name on this machine; give it a line in /etc/passwd, or run as a user who has one"
     ),
-    "Bad file format reading the append only file|Unexpected end of file": (
+    "AOF MANIFEST FILE ERROR|Bad file format reading the append only file|Unexpected end of file": (
         "the append-only file is damaged; move the folder valkey aside: what matters is kept in PostgreSQL"
     ),
     "could not locate a valid checkpoint|invalid checkpoint|PANIC": (

@@ -1,0 +1,108 @@
+"""Data directories for real servers, and owners of them that can be killed."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from agentos.embedded import Addresses, Stores
+
+ROOT = Path(__file__).parents[3]
+
+OWNER = """
+import asyncio, dataclasses, json, sys
+from pathlib import Path
+from agentos import embedded
+
+async def own():
+    async with embedded.stores(Path(sys.argv[1]), postgres="postgres" in sys.argv, fast_unsafe=True) as addresses:
+        print(json.dumps(dataclasses.asdict(addresses)), flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(own())
+"""
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """An empty folder with a short path, reachable for the account PostgreSQL runs as; pytest's own is neither."""
+    folder = Path(tempfile.mkdtemp(prefix="agentos-test-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def pair(data_dir: Path) -> AsyncIterator[Stores]:
+    """Both servers of an empty data directory, not started yet; stopped after the test."""
+    pair = Stores(data_dir, fast_unsafe=True)
+    yield pair
+    await pair.stop()
+
+
+@pytest.fixture
+async def valkey(data_dir: Path) -> AsyncIterator[Stores]:
+    """Valkey alone, which is quicker, not started yet; stopped after the test."""
+    valkey = Stores(data_dir, postgres=False)
+    yield valkey
+    await valkey.stop()
+
+
+@contextlib.contextmanager
+def another_owner(data_dir: Path, *, postgres: bool = False) -> Iterator[tuple["subprocess.Popen[bytes]", Addresses]]:
+    """Another AgentOS process that runs the servers of a data directory until it is killed, at the latest here."""
+    argv = [sys.executable, "-c", OWNER, str(data_dir), *(["postgres"] if postgres else [])]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=ROOT) as owner:
+        try:
+            assert owner.stdout is not None
+            yield owner, Addresses(**json.loads(owner.stdout.readline()))
+        finally:
+            owner.send_signal(signal.SIGKILL)
+
+
+async def answer(url: str | None, statement: str) -> object:
+    """The first value a statement returns over a connection of its own; committed."""
+    assert url is not None
+    engine = create_async_engine(url)
+    try:
+        async with engine.begin() as connection:
+            result = await connection.execute(text(statement))
+            return result.scalar() if result.returns_rows else None
+    finally:
+        await engine.dispose()
+
+
+async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, within: float = 10.0) -> None:
+    """Wait for a condition that nothing announces, such as the end of a process that is not our child."""
+    async with asyncio.timeout(within):
+        while True:
+            met = condition()
+            if met if isinstance(met, bool) else await met:
+                return
+            await asyncio.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process with this pid runs; a zombie does not."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def session_of(pid: int) -> int:
+    """The session a process belongs to."""
+    return os.getsid(pid)

@@ -1,0 +1,173 @@
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from agentos import embedded
+from agentos.embedded import InUse, NotStarted, Stores
+from tests.agentos.embedded.conftest import alive, another_owner, answer, until
+
+
+async def test_both_answer_over_their_sockets_and_keep_what_was_written(data_dir: Path) -> None:
+    async with embedded.stores(data_dir) as first:
+        await answer(first.database_url, "CREATE TABLE kept AS SELECT 7 AS value")
+        async with Redis.from_url(first.redis_url) as redis:
+            await redis.set("kept", "8")
+
+    async with embedded.stores(data_dir) as again:
+        assert first == again
+        assert 7 == await answer(again.database_url, "SELECT value FROM kept")
+        async with Redis.from_url(again.redis_url) as redis:
+            assert b"8" == await redis.get("kept")
+
+
+async def test_an_initialised_pair_starts_within_two_seconds_and_stops_within_five(pair: Stores) -> None:
+    await pair.start()
+    await pair.stop()
+
+    before = time.monotonic()
+    await pair.start()
+    started = time.monotonic()
+    await pair.stop()
+    stopped = time.monotonic()
+
+    assert started - before < 2
+    assert stopped - started < 5
+
+
+async def test_a_second_agentos_is_refused_and_told_the_pid_of_the_first(data_dir: Path, valkey: Stores) -> None:
+    with another_owner(data_dir) as (owner, addresses):
+        with pytest.raises(InUse, match=rf"in use by another AgentOS with pid {owner.pid}; stop that one"):
+            await valkey.start()
+
+        assert addresses == embedded.running(data_dir)
+        async with Redis.from_url(addresses.redis_url) as redis:
+            assert await redis.ping()
+
+
+async def test_two_data_directories_run_side_by_side(data_dir: Path) -> None:
+    one, two = Stores(data_dir / "one", fast_unsafe=True), Stores(data_dir / "two", fast_unsafe=True)
+    try:
+        first, second = await asyncio.gather(one.start(), two.start())
+        await answer(first.database_url, "CREATE TABLE mine ()")
+
+        assert await answer(second.database_url, "SELECT to_regclass('mine') IS NULL")
+    finally:
+        await asyncio.gather(one.stop(), two.stop())
+
+
+async def test_servers_of_a_killed_owner_are_ended_and_started_anew_with_all_they_had(
+    data_dir: Path, pair: Stores
+) -> None:
+    with another_owner(data_dir, postgres=True) as (owner, addresses):
+        await answer(addresses.database_url, "CREATE TABLE kept AS SELECT 7 AS value")
+        async with Redis.from_url(addresses.redis_url) as redis:
+            await redis.set("kept", "8")
+        left = [
+            int((data_dir / "valkey/valkey.pid").read_text()),
+            int((data_dir / "postgres/data/postmaster.pid").read_text().split()[0]),
+        ]
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+    assert all(alive(pid) for pid in left)
+    assert embedded.running(data_dir) is None
+
+    again = await pair.start()
+
+    assert not any(alive(pid) for pid in left)
+    assert addresses == again
+    assert 7 == await answer(again.database_url, "SELECT value FROM kept")
+    async with Redis.from_url(again.redis_url) as redis:
+        assert b"8" == await redis.get("kept")
+
+
+async def test_a_stranger_under_a_recycled_pid_is_neither_signalled_nor_in_the_way(pair: Stores, data_dir: Path) -> None:
+    await pair.start()
+    await pair.stop()
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        (data_dir / "valkey/valkey.pid").write_text(f"{stranger.pid}\n")
+        (data_dir / "postgres/data/postmaster.pid").write_text(f"{stranger.pid}\n{data_dir}/postgres/data\n1\n5432\n")
+
+        await pair.start()
+
+        assert stranger.poll() is None
+        assert stranger.pid not in pair.pids().values()
+        stranger.kill()
+
+
+@pytest.mark.parametrize("name", ["PostgreSQL", "Valkey"])
+async def test_a_server_that_is_killed_comes_back_at_the_same_address_with_its_data(name: str, data_dir: Path) -> None:
+    pair = Stores(data_dir)
+    addresses = await pair.start()
+    watch = asyncio.create_task(pair.watch())
+    try:
+        await answer(addresses.database_url, "CREATE TABLE kept AS SELECT 7 AS value")
+        async with Redis.from_url(addresses.redis_url) as redis:
+            await redis.set("kept", "8")
+        killed = pair.pids()[name]
+        assert killed is not None
+
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: pair.pids()[name] not in (None, killed))
+        await until(lambda: _answers(addresses))
+
+        assert 7 == await answer(addresses.database_url, "SELECT value FROM kept")
+        async with Redis.from_url(addresses.redis_url) as redis:
+            assert b"8" == await redis.get("kept")
+    finally:
+        watch.cancel()
+        await asyncio.wait([watch])
+        await pair.stop()
+
+
+async def _answers(addresses: embedded.Addresses) -> bool:
+    try:
+        await answer(addresses.database_url, "SELECT 1")
+        async with Redis.from_url(addresses.redis_url) as redis:
+            return bool(await redis.ping())
+    except Exception:  # whatever a driver says while the server is away
+        return False
+
+
+async def test_ctrl_c_in_the_terminal_does_not_reach_the_servers(pair: Stores) -> None:
+    await pair.start()
+
+    assert all(pid is not None and os.getsid(pid) == pid for pid in pair.pids().values())
+
+
+async def test_a_start_that_is_given_up_leaves_no_server_and_no_owner(data_dir: Path, valkey: Stores) -> None:
+    both = Stores(data_dir)
+    start = asyncio.create_task(both.start())
+    await until((data_dir / "valkey/valkey.pid").exists)
+
+    start.cancel()
+    await asyncio.wait([start])
+
+    assert start.cancelled()
+    assert not any(both.pids().values())
+    await valkey.start()
+
+
+async def test_one_server_that_fails_takes_the_other_down_and_says_what_to_do(data_dir: Path, pair: Stores) -> None:
+    await pair.start()
+    await pair.stop()
+    (data_dir / "valkey/appendonlydir/appendonly.aof.manifest").write_text("nonsense\n")
+
+    with pytest.raises(NotStarted, match="(?s)Valkey ended with status 1; what to do: .*move the folder valkey aside"):
+        await pair.start()
+
+    assert not any(pair.pids().values())
+    assert embedded.running(data_dir) is None
+
+
+async def test_the_body_of_the_block_sees_its_own_exceptions(data_dir: Path) -> None:
+    with pytest.raises(KeyError):
+        async with embedded.stores(data_dir, postgres=False):
+            raise KeyError
+
+    assert embedded.running(data_dir) is None

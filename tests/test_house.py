@@ -44,6 +44,10 @@ CATCHES_ALL = {
 }
 """Edges that turn the unforeseen into an answer; everywhere else it travels on."""
 
+LONGER = {
+    "db/migrations/versions/*": "history: written once, read in order, never split afterwards",
+}
+
 Modules: TypeAlias = Mapping[str, ast.Module]
 
 
@@ -141,7 +145,7 @@ def test_every_module_has_a_test_of_its_name_or_a_line_in_the_readme(modules: Mo
 def test_no_module_is_longer_than_a_room(modules: Modules) -> None:
     lengths = {path: len((ROOT / path).read_text().splitlines()) for path in modules}
 
-    assert {} == {path: length for path, length in lengths.items() if length > 500}
+    assert [] == unexcused([f"{path}:{length}" for path, length in lengths.items() if length > 500], LONGER)
 
 
 def test_the_environment_is_read_in_one_place(modules: Modules) -> None:

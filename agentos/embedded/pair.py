@@ -18,11 +18,11 @@ from agentos.embedded.valkey import Valkey
 class Addresses:
     """Where the servers answer; the same after every restart. They contain passwords."""
 
-    database_url: str | None
-    """For SQLAlchemy with asyncpg; None when no PostgreSQL was asked for."""
+    database_url: str
+    """For SQLAlchemy with asyncpg; empty when no PostgreSQL was asked for."""
 
-    redis_url: str | None
-    """For redis-py; None when no Valkey was asked for."""
+    redis_url: str
+    """For redis-py; empty when no Valkey was asked for."""
 
 
 class Stores:
@@ -61,7 +61,7 @@ class Stores:
             await asyncio.shield(self.stop())
             raise
         addresses = self._addresses()
-        self._ownership.announce({name: url for name, url in asdict(addresses).items() if url is not None})
+        self._ownership.announce(asdict(addresses))
         return addresses
 
     async def watch(self) -> None:
@@ -91,7 +91,7 @@ class Stores:
 
     def _addresses(self) -> Addresses:
         urls = {server.store.name: server.store.url for server in self._servers}
-        return Addresses(database_url=urls.get(Postgres.name), redis_url=urls.get(Valkey.name))
+        return Addresses(database_url=urls.get(Postgres.name, ""), redis_url=urls.get(Valkey.name, ""))
 
 
 @asynccontextmanager
@@ -123,9 +123,9 @@ async def stores(
 def running(data_dir: Path) -> Addresses | None:
     """Where the servers of a data directory answer right now, run by whichever AgentOS owns it; None if none does."""
     facts = announced(data_dir.absolute())
-    if not facts or not facts.keys() & {"database_url", "redis_url"}:
+    if not facts or "database_url" not in facts:
         return None
-    return Addresses(database_url=facts.get("database_url"), redis_url=facts.get("redis_url"))
+    return Addresses(database_url=facts["database_url"], redis_url=facts["redis_url"])
 
 
 def _make(data_dir: Path) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from agentos import supervisor
 from agentos.embedded import places
-from agentos.embedded.server import NotStarted, Stopping, failure, spawn
+from agentos.embedded.server import NotStarted, failure, spawn
 
 NAME = "agentos"
 """Both the owner's login role and the database."""
@@ -56,7 +56,7 @@ class Postgres:
     """The PostgreSQL of one data directory, as a `Store`."""
 
     name = "PostgreSQL"
-    stopping: Stopping = ((signal.SIGINT, 3.0), (signal.SIGQUIT, 1.0))
+    stopping: supervisor.Stopping = ((signal.SIGINT, 3.0), (signal.SIGQUIT, 1.0))
     passing: re.Pattern[str] | None = re.compile(r"pre-existing shared memory block|lock file .* already exists")
 
     def __init__(self, data_dir: Path, *, fast_unsafe: bool = False) -> None:

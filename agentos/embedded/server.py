@@ -62,10 +62,6 @@ ADVICE: Mapping[str, str] = {
 """What to do about a line in the log; the first that fits is told."""
 
 
-Stopping = Sequence[tuple[signal.Signals, float]]
-"""How a server is ended: a signal and the seconds it gets, mildest first; SIGKILL comes after the last."""
-
-
 class NotStarted(Exception):
     """A server did not come up; the message has the end of its log and what to do."""
 
@@ -77,7 +73,7 @@ class Store(Protocol):
     url: str
     log: Path
     account: Account | None
-    stopping: Stopping
+    stopping: supervisor.Stopping
 
     passing: re.Pattern[str] | None
     """Lines of the log that name an obstacle about to go away."""
@@ -134,7 +130,7 @@ class Server:
     async def stop(self) -> None:
         """End it, mildly first; returns when it is gone, within a bounded time."""
         if self._child is not None:
-            await end(self._child, self.store.stopping)
+            await supervisor.end(self._child, self.store.stopping)
             self._child = None
 
     async def watch(self) -> None:
@@ -234,18 +230,6 @@ def failure(name: str, what: str, tail: str, whole: Path) -> str:
     advice = next((advice for line, advice in ADVICE.items() if re.search(line, tail)), f"see the whole log in {whole}")
     said = "".join(f"\n  {line}" for line in tail.splitlines())
     return f"{name} {what}; what to do: {advice}{said}"
-
-
-async def end(child: "subprocess.Popen[bytes]", stopping: Stopping) -> int:
-    """End a child with the given signals, each with its seconds, then SIGKILL; its exit status."""
-    for number, seconds in stopping:
-        if child.poll() is None:
-            child.send_signal(number)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                return await supervisor.ended(child)
-    child.kill()
-    return await supervisor.ended(child)
 
 
 def shorten(file: Path) -> None:

@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 from agentos import supervisor
 from agentos.embedded import places
-from agentos.embedded.server import Stopping
 
 MEMORY = "512mb"
 SOCKET = "valkey.sock"
@@ -25,7 +24,7 @@ class Valkey:
 
     name = "Valkey"
     account: places.Account | None = None
-    stopping: Stopping = ((signal.SIGTERM, 3.0),)
+    stopping: supervisor.Stopping = ((signal.SIGTERM, 3.0),)
     passing: re.Pattern[str] | None = None
 
     def __init__(self, data_dir: Path, *, fast_unsafe: bool = False) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -73,9 +72,18 @@ def another_owner(data_dir: Path, *, postgres: bool = False) -> Iterator[tuple["
             owner.send_signal(signal.SIGKILL)
 
 
-async def answer(url: str | None, statement: str) -> object:
+@contextlib.contextmanager
+def stranger() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that has nothing to do with AgentOS."""
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        try:
+            yield sleeper
+        finally:
+            sleeper.kill()
+
+
+async def answer(url: str, statement: str) -> object:
     """The first value a statement returns over a connection of its own; committed."""
-    assert url is not None
     engine = create_async_engine(url)
     try:
         async with engine.begin() as connection:
@@ -101,8 +109,3 @@ def alive(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def session_of(pid: int) -> int:
-    """The session a process belongs to."""
-    return os.getsid(pid)

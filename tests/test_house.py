@@ -16,6 +16,8 @@ from typing import TypeAlias
 import pytest
 from packaging.version import Version
 
+from agentos.settings import Settings
+
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("agentos", "schema", "resolvers", "workers", "dataloaders", "guards", "db")
 LOCKS = ("bootstrap", "runtime", "media", "dev")
@@ -229,3 +231,25 @@ def test_make_has_few_targets_and_each_says_what_it_is_for() -> None:
 
     assert len(targets) <= 12
     assert targets == re.findall(r"^([a-z]+):[^#]*## \w", makefile, flags=re.MULTILINE)
+
+
+def test_the_image_carries_every_folder() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    let_in = (ROOT / ".dockerignore").read_text().splitlines()
+
+    assert [] == [name for name in FOLDERS if f"COPY {name} {name}\n" not in dockerfile or f"!{name}" not in let_in]
+
+
+def test_everything_shipped_bears_the_projects_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    shipped = "".join(path.read_text() for path in (ROOT / "Dockerfile", *(ROOT / "deploy").rglob("*.yaml")))
+
+    assert {project} == set(re.findall(r"(?:ARG VERSION=|image: agentos:|newTag: )(\S+)", shipped))
+
+
+def test_what_the_manifests_set_is_a_setting() -> None:
+    """A variable that nobody reads is a limit that nobody keeps."""
+    shipped = "".join(path.read_text() for path in (ROOT / "Dockerfile", *(ROOT / "deploy").rglob("*.yaml")))
+    named = set(re.findall(r"AGENTOS_([A-Z_]+)", shipped))
+
+    assert set() == named - {field.upper() for field in Settings.model_fields}

@@ -55,7 +55,7 @@ class Transaction:
         self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None
     ) -> Sequence[tuple[Any, ...]]:
         """Every row a statement gives, as plain tuples."""
-        return (await self._connection.execute(statement, parameters)).tuples().all()
+        return (await self._connection.execute(statement, parameters)).all()
 
     async def changed(self, statement: sa.Executable) -> int:
         """How many rows a statement without RETURNING touched."""

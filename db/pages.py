@@ -69,7 +69,10 @@ def place_of(order: Order, cursor: str, *, value: type, key: type) -> tuple[Any,
     try:
         packed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         column, descending, found, row = msgspec.msgpack.decode(packed, type=tuple[str, bool, Any, Any])
-        place = msgspec.convert(found, value, strict=False), msgspec.convert(row, key, strict=False)
+        place: tuple[Any, Any] = (
+            msgspec.convert(found, value, strict=False),
+            msgspec.convert(row, key, strict=False),
+        )
     except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
         raise BadCursor("the cursor is damaged; start again without it") from error
     if (column, descending) != (order.column, order.descending):
@@ -95,7 +98,7 @@ async def page(
     ascending = order.descending == window.backward
     wanted = list(where)
     if window.cursor is not None:
-        place: tuple[Any, Any] = place_of(order, window.cursor, value=_python(column), key=_python(row_id))
+        place = place_of(order, window.cursor, value=_python(column), key=_python(row_id))
         here, there = (
             sa.tuple_(column, row_id),
             sa.tuple_(*(sa.literal(v, c.type) for v, c in zip(place, (column, row_id), strict=True))),

@@ -20,10 +20,11 @@ REDIS_AWAY: Final = (RedisError, OSError, TimeoutError)
 
 def connect(url: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> Redis:
     """A client for `url`; nothing is opened before the first call."""
-    return Redis.from_url(
+    client: Redis = Redis.from_url(
         url,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=answer_timeout_s,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
     )
+    return client

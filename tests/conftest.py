@@ -1,0 +1,192 @@
+"""What every test may ask for: real stores, a database of its own, people of every role in two tenants.
+
+One PostgreSQL and one Valkey run for a whole session (one pair for each xdist worker); a test gets a fresh database
+copied from a migrated template, and Valkey emptied. `AGENTOS_TEST_DATABASE_URL` and `AGENTOS_TEST_REDIS_URL` run the
+same tests against servers that are there already; the tests make and drop databases of their own on them.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from agentos.embedded import Addresses, Stores
+from db import agents, users
+from db.database import Database
+from db.migrations import runner
+from db.models.identity import DEFAULT_TENANT, Role
+from db.models.work import AgentCategory
+from db.redis import Redis, connect
+from db.users import User
+from guards.callers import Caller
+from tests.urls import driver_url, with_database
+
+KNOWN = (
+    ("video-downloader", "input"),
+    ("video-analyzer", "analysis"),
+    ("audio-transcriber", "audio"),
+    ("moment-detector", "analysis"),
+    ("face-detector", "analysis"),
+    ("intelligent-cropper", "editing"),
+    ("video-cutter", "editing"),
+    ("clipper", "editing"),
+    ("script-generator", "content"),
+    ("social-post-generator", "content"),
+    ("voiceover-creator", "audio"),
+)
+TEMPLATE = "agentos_tests_template"
+OTHER_TENANT = "other"
+People = dict[Role, User]
+
+
+@pytest.fixture(scope="session")
+def pair() -> Iterator[Addresses]:
+    """Where PostgreSQL and Valkey answer, for as long as the session runs."""
+    given = os.environ.get("AGENTOS_TEST_DATABASE_URL"), os.environ.get("AGENTOS_TEST_REDIS_URL")
+    if given[0] and given[1]:
+        yield Addresses(database_url=given[0], redis_url=given[1])
+        return
+    # A short path of its own: sockets have room for about a hundred bytes.
+    folder = Path(tempfile.mkdtemp(prefix="aos-"))
+    stores = Stores(folder, fast_unsafe=True)
+    try:
+        yield asyncio.run(stores.start())
+    finally:
+        asyncio.run(stores.stop())
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def template(pair: Addresses) -> str:
+    """A migrated, empty database that each test's own is copied from."""
+
+    async def make() -> str:
+        name = f"{TEMPLATE}_{uuid4().hex[:8]}"
+        await _administer(pair.database_url, f'CREATE DATABASE "{name}"')
+        url = with_database(pair.database_url, name)
+        await runner.upgrade(url)
+        async with _database(url) as database:
+            for tenant in (DEFAULT_TENANT, OTHER_TENANT):
+                await _settled(database, tenant)
+        return name
+
+    return asyncio.run(make())
+
+
+@pytest_asyncio.fixture
+async def database_url(pair: Addresses, template: str) -> AsyncIterator[str]:
+    """A database of this test alone, migrated, with the tenants `default` and `other` and their agents."""
+    name = f"t_{uuid4().hex}"
+    await _administer(pair.database_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    yield with_database(pair.database_url, name)
+    await _administer(pair.database_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@pytest_asyncio.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A pool over the test's database."""
+    async with _database(database_url) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def redis_url(pair: Addresses) -> AsyncIterator[str]:
+    """Valkey, emptied before the test."""
+    async with connect(pair.redis_url) as client:
+        await client.flushall()
+    yield pair.redis_url
+
+
+@pytest_asyncio.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A client over the emptied Valkey."""
+    async with connect(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def tenant() -> str:
+    """The tenant that tests act in unless they say otherwise."""
+    return DEFAULT_TENANT
+
+
+@pytest_asyncio.fixture
+async def people(database: Database) -> People:
+    """One user of each role in the default tenant, without passwords."""
+    return await _people(database, DEFAULT_TENANT)
+
+
+@pytest_asyncio.fixture
+async def other_people(database: Database) -> People:
+    """One user of each role in the tenant `other`, without passwords."""
+    return await _people(database, OTHER_TENANT)
+
+
+CallerOf = Callable[[User], Caller]
+
+
+@pytest.fixture
+def caller_of() -> CallerOf:
+    """Who a user is once a token of theirs has been verified."""
+
+    def make(user: User) -> Caller:
+        return Caller(
+            user_id=user.id,
+            tenant=user.tenant_id,
+            role=user.role,
+            token_id=uuid4().hex,
+            token_version=user.token_version,
+            expires_at=int(datetime.now(UTC).timestamp()) + 600,
+        )
+
+    return make
+
+
+async def _people(database: Database, tenant: str) -> People:
+    async with database.transaction(tenant) as tx:
+        made = [
+            await users.add(
+                tx, tenant=tenant, email=f"{role}@{tenant}.test", name=role.title(), role=role, password_hash=None
+            )
+            for role in Role
+        ]
+    return {user.role: user for user in made if user is not None}
+
+
+async def _settled(database: Database, tenant: str) -> None:
+    async with database.system() as tx:
+        await users.ensure_tenant(tx, tenant)
+    known = [
+        agents.Known(agent_id, agent_id, AgentCategory(category), agent_id, "1", 900) for agent_id, category in KNOWN
+    ]
+    async with database.transaction(tenant) as tx:
+        await agents.settle(tx, known)
+
+
+async def _administer(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(driver_url(url))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+class _database:
+    """A pool that is closed when its block ends."""
+
+    def __init__(self, url: str) -> None:
+        self._database = Database.connect(url, size=10)
+
+    async def __aenter__(self) -> Database:
+        return self._database
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._database.close()

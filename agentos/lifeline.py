@@ -3,6 +3,8 @@
 A supervisor keeps the write end of a pipe open and never writes to it; the read end is the child's standard input. When
 the supervisor goes away in whatever manner, kill -9 included, the kernel closes its end and the child reads end of
 file. So no child ever outlives its parent, without signals that could reach a stranger and on every Unix alike.
+
+Only a process that was started by a supervisor may watch it: at the end of `</dev/null` any other would leave at once.
 """
 
 import asyncio
@@ -18,14 +20,18 @@ STDIN = 0
 async def parent_gone(descriptor: int = STDIN) -> None:
     """Wait until the other end of the pipe has been closed; whatever is written to it before is thrown away."""
     loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    loop.add_reader(descriptor, readable.set)
+    gone = asyncio.Event()
+
+    def look() -> None:
+        # Read right here: the task would be woken a turn later, when a second look may have been scheduled already,
+        # and the read after it would block the loop.
+        if not os.read(descriptor, 4096):
+            loop.remove_reader(descriptor)
+            gone.set()
+
+    loop.add_reader(descriptor, look)
     try:
-        while True:
-            await readable.wait()
-            readable.clear()
-            if not os.read(descriptor, 4096):
-                return
+        await gone.wait()
     finally:
         loop.remove_reader(descriptor)
 

@@ -94,9 +94,10 @@ async def by_id(tx: Transaction, clip_id: UUID, *, owner: UUID | None = None) ->
     return await CLIP.first(tx, CLIP.select().where(clips.c.id == clip_id, *_owned(owner)))
 
 
-async def of_jobs(tx: Transaction, job_ids: Collection[UUID]) -> list[Clip]:
-    """The clips of several jobs, best first within each."""
-    return await CLIP.all(tx, CLIP.select().where(clips.c.job_id.in_(job_ids)).order_by(clips.c.ordinal))
+async def of_jobs(tx: Transaction, job_ids: Collection[UUID], *, owner: UUID | None = None) -> list[Clip]:
+    """The clips of several jobs, best first within each; with `owner`, only of jobs that are theirs."""
+    wanted = CLIP.select().where(clips.c.job_id.in_(job_ids), *_owned(owner)).order_by(clips.c.ordinal)
+    return await CLIP.all(tx, wanted)
 
 
 async def listed(tx: Transaction, wanted: Filter, order: Order, window: Window, *, owner: UUID | None) -> Page[Clip]:

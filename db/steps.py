@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from db.database import Transaction
-from db.models.work import StepStatus, processing_steps
+from db.models.work import StepStatus, jobs, processing_steps
 from db.rows import Row, Shape
 
 
@@ -49,9 +49,11 @@ async def of_job(tx: Transaction, job_id: UUID) -> list[Step]:
     return await STEP.all(tx, wanted)
 
 
-async def of_jobs(tx: Transaction, job_ids: Collection[UUID]) -> list[Step]:
-    """The steps of several jobs, each job's in the order of its chain."""
+async def of_jobs(tx: Transaction, job_ids: Collection[UUID], *, owner: UUID | None = None) -> list[Step]:
+    """The steps of several jobs, each job's in the order of its chain; with `owner`, only of jobs that are theirs."""
     wanted = STEP.select().where(processing_steps.c.job_id.in_(job_ids)).order_by(processing_steps.c.ordinal)
+    if owner is not None:
+        wanted = wanted.where(sa.exists().where(jobs.c.id == processing_steps.c.job_id, jobs.c.user_id == owner))
     return await STEP.all(tx, wanted)
 
 

@@ -1,0 +1,93 @@
+"""Batch loaders: what the fields of one operation ask for one by one, read from PostgreSQL at once.
+
+A set is made afresh for every operation and every event, so nothing stale outlives either. Each batch is one statement
+in a transaction of its own that sees only what the caller may: their tenant, and their own rows where their role has
+no more. What they may not see looks like what is not there. PostgreSQL away: `DatabaseUnavailable`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
+
+from strawberry.dataloader import DataLoader
+
+from db import agents, clips, jobs, steps, users
+from db.agents import Agent
+from db.clips import Clip
+from db.database import Database
+from db.jobs import Job
+from db.steps import Step
+from db.users import User
+from guards.callers import Caller
+from guards.errors import Unauthenticated
+
+if TYPE_CHECKING:
+    from dataloaders.snapshot import Snapshots
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Loaders:
+    """The loaders of one operation, each named for the map it is."""
+
+    def __init__(self, database: Database, snapshots: Snapshots, caller: Caller | None) -> None:
+        self._database = database
+        self._snapshots = snapshots
+        self._viewer = caller
+        self.job: DataLoader[UUID, Job | None] = DataLoader(self._jobs)
+        self.clips_by_job: DataLoader[UUID, list[Clip]] = DataLoader(self._clips_by_job)
+        self.steps_by_job: DataLoader[UUID, list[Step]] = DataLoader(self._steps_by_job)
+        self.user: DataLoader[UUID, User | None] = DataLoader(self._users)
+        self.agent: DataLoader[str, Agent | None] = DataLoader(self._agents)
+
+    def fresh(self) -> Loaders:
+        """A set for the same caller that has read nothing yet."""
+        return Loaders(self._database, self._snapshots, self._viewer)
+
+    @property
+    def _caller(self) -> Caller:
+        if self._viewer is None:
+            raise Unauthenticated("sign in first: send an access token as `Authorization: Bearer …`")
+        return self._viewer
+
+    async def _jobs(self, ids: list[UUID]) -> list[Job | None]:
+        async with self._database.transaction(self._caller.tenant) as tx:
+            found = await jobs.by_ids(tx, ids, owner=self._caller.owner_filter)
+        return _one_each(ids, found, lambda job: job.id)
+
+    async def _clips_by_job(self, ids: list[UUID]) -> list[list[Clip]]:
+        async with self._database.transaction(self._caller.tenant) as tx:
+            found = await clips.of_jobs(tx, ids, owner=self._caller.owner_filter)
+        return _many_each(ids, found, lambda clip: clip.job_id)
+
+    async def _steps_by_job(self, ids: list[UUID]) -> list[list[Step]]:
+        async with self._database.transaction(self._caller.tenant) as tx:
+            found = await steps.of_jobs(tx, ids, owner=self._caller.owner_filter)
+        return _many_each(ids, found, lambda step: step.job_id)
+
+    async def _users(self, ids: list[UUID]) -> list[User | None]:
+        own = self._caller.owner_filter
+        async with self._database.transaction(self._caller.tenant) as tx:
+            found = await users.by_ids(tx, [user_id for user_id in ids if own in (None, user_id)])
+        return _one_each(ids, found, lambda user: user.id)
+
+    async def _agents(self, ids: list[str]) -> list[Agent | None]:
+        async with self._database.transaction(self._caller.tenant) as tx:
+            found = await agents.by_ids(tx, ids)
+        return _one_each(ids, found, lambda agent: agent.id)
+
+
+def _one_each(keys: list[K], found: Iterable[V], key: Callable[[V], K]) -> list[V | None]:
+    by_key = {key(value): value for value in found}
+    return [by_key.get(wanted) for wanted in keys]
+
+
+def _many_each(keys: list[K], found: Iterable[V], key: Callable[[V], K]) -> list[list[V]]:
+    by_key: dict[K, list[V]] = defaultdict(list)
+    for value in found:
+        by_key[key(value)].append(value)
+    return [by_key[wanted] for wanted in keys]

@@ -42,6 +42,7 @@ IMPORTS_LATE = {
 }
 
 CATCHES_ALL = {
+    "resolvers/live.py": "the reader behind all subscriptions of a process: it outlives whatever PostgreSQL answers",
     "workers/compute.py": "the killable process: what fails in it is sent home, or its caller would wait for ever",
 }
 """Edges that turn the unforeseen into an answer; everywhere else it travels on."""

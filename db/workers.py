@@ -1,0 +1,79 @@
+"""The workers: processes that do the jobs of all tenants, as they last said of themselves."""
+
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from db.database import Transaction
+from db.models.work import WorkerState, workers
+from db.pages import Order, Page, Window, page, total
+from db.rows import Row, Shape
+
+SILENT_AFTER: Final = timedelta(seconds=30)
+"""How long a worker may say nothing before it counts as gone."""
+
+
+class Worker(Row, frozen=True):
+    """One worker process."""
+
+    id: str
+    hostname: str
+    pid: int
+    version: str
+    state: WorkerState
+    """What it last said of itself."""
+
+    desired_state: WorkerState
+    """What it was asked to be."""
+
+    alive: bool
+    """Whether it was heard of within the last half minute and has not stopped."""
+
+    concurrency: int
+    """Jobs it does at once."""
+
+    current_jobs: list[UUID]
+    """Jobs in its hands, of whichever tenant."""
+
+    jobs_completed: int
+    jobs_failed: int
+    cpu_percent: float | None
+    """Share of one core; None when not measured."""
+
+    memory_mb: float | None
+    started_at: datetime
+    heartbeat_at: datetime
+
+
+_ALIVE = sa.and_(workers.c.state != WorkerState.STOPPED, workers.c.heartbeat_at > sa.func.now() - SILENT_AFTER)
+WORKER = Shape(Worker, workers, alive=_ALIVE)
+
+
+async def by_id(tx: Transaction, worker_id: str) -> Worker | None:
+    """One worker, or None."""
+    return await WORKER.first(tx, WORKER.select().where(workers.c.id == worker_id))
+
+
+async def listed(tx: Transaction, order: Order, window: Window, *, alive: bool | None = None) -> Page[Worker]:
+    """One page of workers.
+
+    Args:
+        alive: only those that are, or only those that are not.
+
+    Raises:
+        BadCursor: the window's cursor is not one of this list in this order.
+    """
+    return await page(tx, WORKER, where=_which(alive), order=order, window=window)
+
+
+async def how_many(tx: Transaction, *, alive: bool | None = None) -> int:
+    """How many workers there are."""
+    return await total(tx, WORKER, _which(alive))
+
+
+def _which(alive: bool | None) -> list[sa.ColumnElement[bool]]:
+    if alive is None:
+        return []
+    return [_ALIVE if alive else sa.not_(_ALIVE)]

@@ -64,6 +64,16 @@ class Spooled(Row, frozen=True):
     sha256: str
 
 
+class Stored(Row, frozen=True):
+    """A finished file at its final place."""
+
+    path: str
+    """Relative to the store."""
+
+    size_bytes: int
+    sha256: str
+
+
 class Files:
     """One folder that holds all files of this installation; every process may use it at once."""
 
@@ -101,14 +111,18 @@ class Files:
         """Remove what a job's agents left behind, if anything."""
         await asyncio.to_thread(shutil.rmtree, self._work / _checked(tenant) / str(job_id), True)
 
-    async def adopt(self, path: Path, tenant: str, kind: FileKind) -> str:
-        """Move a finished file into the store and give its relative path.
+    async def adopt(self, path: Path, tenant: str, kind: FileKind) -> Stored:
+        """Give a file of a work folder its place in the store, too; it also stays where it is.
 
-        The file is not where it was afterwards. Its suffix is kept if it is a plain one.
+        So a worker that is killed before it can say what it made leaves everything as it was for the next one. The
+        suffix is kept if it is a plain one.
         """
         suffix = path.suffix.lower()
-        size, digest = await asyncio.to_thread(_measured, path)
-        return await self.settle(Spooled(path, size, digest), tenant, kind, suffix if _SUFFIX.fullmatch(suffix) else "")
+        linked = self._spool / secrets.token_hex(16)
+        os.link(path, linked)
+        size, digest = await asyncio.to_thread(_measured, linked)
+        kept = suffix if _SUFFIX.fullmatch(suffix) else ""
+        return Stored(await self.settle(Spooled(linked, size, digest), tenant, kind, kept), size, digest)
 
     async def settle(self, spooled: Spooled, tenant: str, kind: FileKind, suffix: str) -> str:
         """Move measured bytes to their final path, durably; twice the same bytes is once the same path."""

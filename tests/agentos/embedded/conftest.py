@@ -45,11 +45,11 @@ def data_dir() -> Iterator[Path]:
 
 
 @pytest.fixture
-async def pair(data_dir: Path) -> AsyncIterator[Stores]:
+async def both(data_dir: Path) -> AsyncIterator[Stores]:
     """Both servers of an empty data directory, not started yet; stopped after the test."""
-    pair = Stores(data_dir, fast_unsafe=True)
-    yield pair
-    await pair.stop()
+    both = Stores(data_dir, fast_unsafe=True)
+    yield both
+    await both.stop()
 
 
 @pytest.fixture

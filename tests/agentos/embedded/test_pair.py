@@ -25,14 +25,14 @@ async def test_both_answer_over_their_sockets_and_keep_what_was_written(data_dir
             assert b"8" == await redis.get("kept")
 
 
-async def test_an_initialised_pair_starts_within_two_seconds_and_stops_within_five(pair: Stores) -> None:
-    await pair.start()
-    await pair.stop()
+async def test_an_initialised_pair_starts_within_two_seconds_and_stops_within_five(both: Stores) -> None:
+    await both.start()
+    await both.stop()
 
     before = time.monotonic()
-    await pair.start()
+    await both.start()
     started = time.monotonic()
-    await pair.stop()
+    await both.stop()
     stopped = time.monotonic()
 
     assert started - before < 2
@@ -61,7 +61,7 @@ async def test_two_data_directories_run_side_by_side(data_dir: Path) -> None:
 
 
 async def test_servers_of_a_killed_owner_are_ended_and_started_anew_with_all_they_had(
-    data_dir: Path, pair: Stores
+    data_dir: Path, both: Stores
 ) -> None:
     with another_owner(data_dir, postgres=True) as (owner, addresses):
         await answer(addresses.database_url, "CREATE TABLE kept AS SELECT 7 AS value")
@@ -76,7 +76,7 @@ async def test_servers_of_a_killed_owner_are_ended_and_started_anew_with_all_the
     assert all(alive(pid) for pid in left)
     assert embedded.running(data_dir) is None
 
-    again = await pair.start()
+    again = await both.start()
 
     assert not any(alive(pid) for pid in left)
     assert addresses == again
@@ -85,33 +85,33 @@ async def test_servers_of_a_killed_owner_are_ended_and_started_anew_with_all_the
         assert b"8" == await redis.get("kept")
 
 
-async def test_a_stranger_under_a_recycled_pid_is_left_alone_and_not_in_the_way(pair: Stores, data_dir: Path) -> None:
-    await pair.start()
-    await pair.stop()
+async def test_a_stranger_under_a_recycled_pid_is_left_alone_and_not_in_the_way(both: Stores, data_dir: Path) -> None:
+    await both.start()
+    await both.stop()
     with stranger() as other:
         (data_dir / "valkey/valkey.pid").write_text(f"{other.pid}\n")
         (data_dir / "postgres/data/postmaster.pid").write_text(f"{other.pid}\n{data_dir}/postgres/data\n1\n5432\n")
 
-        await pair.start()
+        await both.start()
 
         assert other.poll() is None
-        assert other.pid not in pair.pids().values()
+        assert other.pid not in both.pids().values()
 
 
 @pytest.mark.parametrize("name", ["PostgreSQL", "Valkey"])
 async def test_a_server_that_is_killed_comes_back_at_the_same_address_with_its_data(name: str, data_dir: Path) -> None:
-    pair = Stores(data_dir)
-    addresses = await pair.start()
-    watch = asyncio.create_task(pair.watch())
+    both = Stores(data_dir)
+    addresses = await both.start()
+    watch = asyncio.create_task(both.watch())
     try:
         await answer(addresses.database_url, "CREATE TABLE kept AS SELECT 7 AS value")
         async with Redis.from_url(addresses.redis_url) as redis:
             await redis.set("kept", "8")
-        killed = pair.pids()[name]
+        killed = both.pids()[name]
         assert killed is not None
 
         os.kill(killed, signal.SIGKILL)
-        await until(lambda: pair.pids()[name] not in (None, killed))
+        await until(lambda: both.pids()[name] not in (None, killed))
         await until(lambda: _answers(addresses))
 
         assert 7 == await answer(addresses.database_url, "SELECT value FROM kept")
@@ -120,7 +120,7 @@ async def test_a_server_that_is_killed_comes_back_at_the_same_address_with_its_d
     finally:
         watch.cancel()
         await asyncio.wait([watch])
-        await pair.stop()
+        await both.stop()
 
 
 async def _answers(addresses: embedded.Addresses) -> bool:
@@ -132,10 +132,10 @@ async def _answers(addresses: embedded.Addresses) -> bool:
         return False
 
 
-async def test_ctrl_c_in_the_terminal_does_not_reach_the_servers(pair: Stores) -> None:
-    await pair.start()
+async def test_ctrl_c_in_the_terminal_does_not_reach_the_servers(both: Stores) -> None:
+    await both.start()
 
-    assert all(pid is not None and os.getsid(pid) == pid for pid in pair.pids().values())
+    assert all(pid is not None and os.getsid(pid) == pid for pid in both.pids().values())
 
 
 async def test_a_start_that_is_given_up_leaves_no_server_and_no_owner(data_dir: Path, valkey: Stores) -> None:
@@ -151,15 +151,15 @@ async def test_a_start_that_is_given_up_leaves_no_server_and_no_owner(data_dir: 
     await valkey.start()
 
 
-async def test_one_server_that_fails_takes_the_other_down_and_says_what_to_do(data_dir: Path, pair: Stores) -> None:
-    await pair.start()
-    await pair.stop()
+async def test_one_server_that_fails_takes_the_other_down_and_says_what_to_do(data_dir: Path, both: Stores) -> None:
+    await both.start()
+    await both.stop()
     (data_dir / "valkey/appendonlydir/appendonly.aof.manifest").write_text("nonsense\n")
 
     with pytest.raises(NotStarted, match=r"(?s)Valkey ended with status 1; what to do: .*move the folder valkey aside"):
-        await pair.start()
+        await both.start()
 
-    assert not any(pair.pids().values())
+    assert not any(both.pids().values())
     assert embedded.running(data_dir) is None
 
 

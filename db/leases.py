@@ -28,6 +28,10 @@ LEASE: Final = timedelta(seconds=30)
 HEARTBEAT: Final = timedelta(seconds=10)
 
 
+class Lost(Exception):
+    """The job is no longer this claim's: its lease ended, or somebody newer has it. Nothing was written."""
+
+
 class Claim(Row, frozen=True):
     """A job in the hands of one worker."""
 
@@ -150,14 +154,17 @@ async def reap(tx: Transaction, *, most: int = 100) -> list[Job]:
     return reaped
 
 
-async def begin_step(tx: Transaction, claim: Claim, ordinal: int, agent_id: str) -> bool | None:
-    """Start a step of a held job: True when begun, False when its agent is off or busy, None when the job is lost."""
+async def begin_step(tx: Transaction, claim: Claim, ordinal: int, agent_id: str) -> int | None:
+    """Start a step of a held job and say which attempt at it this is; None when its agent is off or has no place free.
+
+    Raises:
+        Lost: the job is somebody else's.
+    """
     # Counting and starting must not interleave, or two workers would both take the agent's last place.
     await tx.execute(
         sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:agent, 0))"), {"agent": f"{tx.tenant}/{agent_id}"}
     )
-    if await _guarded(tx, claim) is None:
-        return None
+    await _guarded(tx, claim)
     steps, other = processing_steps.c, processing_steps.alias()
     running = (
         sa.select(sa.func.count())
@@ -165,7 +172,7 @@ async def begin_step(tx: Transaction, claim: Claim, ordinal: int, agent_id: str)
         .scalar_subquery()
     )
     free = sa.exists().where(agents.c.id == agent_id, agents.c.enabled, running < agents.c.max_concurrent)
-    begun = await tx.changed(
+    begun: int | None = await tx.scalar(
         sa.update(processing_steps)
         .where(steps.job_id == claim.job.id, steps.ordinal == ordinal, free)
         .values(
@@ -176,16 +183,19 @@ async def begin_step(tx: Transaction, claim: Claim, ordinal: int, agent_id: str)
             started_at=sa.func.now(),
             finished_at=None,
         )
+        .returning(steps.attempt)
     )
-    await tx.execute(sa.update(table).where(table.c.id == claim.job.id).values(current_step=agent_id))
-    return begun == 1
+    await _changed(tx, claim.job.id, {"current_step": agent_id})
+    return begun
 
 
-async def report(tx: Transaction, claim: Claim, ordinal: int, *, share: float, percent: int) -> bool:
-    """Note how far a step and its job have come; False when the job is lost."""
+async def report(tx: Transaction, claim: Claim, ordinal: int, *, share: float, percent: int) -> None:
+    """Note how far a step and its job have come.
+
+    Raises:
+        Lost: the job is somebody else's.
+    """
     job = await _guarded(tx, claim)
-    if job is None:
-        return False
     steps = processing_steps.c
     await tx.execute(
         sa.update(processing_steps)
@@ -194,7 +204,6 @@ async def report(tx: Transaction, claim: Claim, ordinal: int, *, share: float, p
     )
     if percent != job.progress:
         await _changed(tx, job.id, {"progress": percent})
-    return True
 
 
 async def finish_step(
@@ -206,10 +215,13 @@ async def finish_step(
     output: Any = None,
     message: str | None = None,
     percent: int | None = None,
-) -> bool:
-    """Record how a step ended; False, and nothing recorded, when the job is lost."""
-    if await _guarded(tx, claim) is None:
-        return False
+) -> None:
+    """Record how a step ended.
+
+    Raises:
+        Lost: the job is somebody else's.
+    """
+    await _guarded(tx, claim)
     steps = processing_steps.c
     await tx.execute(
         sa.update(processing_steps)
@@ -224,33 +236,47 @@ async def finish_step(
     )
     if percent is not None:
         await _changed(tx, claim.job.id, {"progress": percent})
-    return True
 
 
-async def complete(tx: Transaction, claim: Claim) -> Job | None:
-    """Mark a held job as completed; None when it is lost, and then nothing else of the transaction may stand."""
+async def complete(tx: Transaction, claim: Claim) -> Job:
+    """Mark a held job as completed.
+
+    Raises:
+        Lost: the job is somebody else's, and then nothing else of the transaction stands either.
+    """
     return await _end(tx, claim, JobStatus.COMPLETED, progress=100, current_step=None)
 
 
-async def fail(tx: Transaction, claim: Claim, *, code: str, message: str) -> Job | None:
-    """Mark a held job as failed for good; None when it is lost."""
+async def fail(tx: Transaction, claim: Claim, *, code: str, message: str) -> Job:
+    """Mark a held job as failed for good.
+
+    Raises:
+        Lost: the job is somebody else's.
+    """
     return await _end(tx, claim, JobStatus.FAILED, error_code=code, error_message=message)
 
 
-async def stop(tx: Transaction, claim: Claim) -> Job | None:
-    """Mark a held job as cancelled, as was asked; None when it is lost."""
+async def stop(tx: Transaction, claim: Claim) -> Job:
+    """Mark a held job as cancelled, as was asked.
+
+    Raises:
+        Lost: the job is somebody else's.
+    """
     return await _end(tx, claim, JobStatus.CANCELLED)
 
 
 async def put_back(
     tx: Transaction, claim: Claim, *, delay: timedelta, message: str | None = None, count_attempt: bool
-) -> Job | None:
-    """Give a held job back to the queue; None when it is lost.
+) -> Job:
+    """Give a held job back to the queue.
 
     Args:
         delay: how long nobody shall take it again.
         message: why, shown with the job until it is taken again.
         count_attempt: False for a job that was put back through no fault of its own (a drain, a busy agent).
+
+    Raises:
+        Lost: the job is somebody else's.
     """
     return await _end(
         tx,
@@ -262,9 +288,8 @@ async def put_back(
     )
 
 
-async def _end(tx: Transaction, claim: Claim, status: JobStatus, **values: Any) -> Job | None:
-    if await _guarded(tx, claim) is None:
-        return None
+async def _end(tx: Transaction, claim: Claim, status: JobStatus, **values: Any) -> Job:
+    await _guarded(tx, claim)
     finished = {"completed_at": sa.func.now()} if status in jobs.FINISHED else {"worker_id": None}
     job = await _changed(tx, claim.job.id, {"status": status, "lease_until": None, **finished, **values})
     await _settle_steps(tx, job)
@@ -296,14 +321,17 @@ async def _settle_steps(tx: Transaction, job: Job) -> None:
     )
 
 
-async def _guarded(tx: Transaction, claim: Claim) -> Job | None:
-    """The job, locked until the end of the transaction, if the claim's fence is still the newest."""
-    return await JOB.first(
+async def _guarded(tx: Transaction, claim: Claim) -> Job:
+    """The job, locked until the end of the transaction, as the claim's fence is still the newest."""
+    job = await JOB.first(
         tx,
         JOB.select()
         .where(table.c.id == claim.job.id, table.c.fence == claim.fence, table.c.status == JobStatus.PROCESSING)
         .with_for_update(),
     )
+    if job is None:
+        raise Lost(f"job {claim.job.id} is no longer held under fence {claim.fence}")
+    return job
 
 
 def _held_by(worker_id: str, held: Collection[tuple[UUID, int]]) -> sa.ColumnElement[bool]:

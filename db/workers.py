@@ -5,13 +5,14 @@ from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from db.database import Transaction
 from db.models.work import WorkerState, workers
 from db.pages import Order, Page, Window, page, total
 from db.rows import Row, Shape
 
-SILENT_AFTER: Final = timedelta(seconds=30)
+SILENT_AFTER: Final = timedelta(seconds=15)
 """How long a worker may say nothing before it counts as gone."""
 
 
@@ -29,7 +30,7 @@ class Worker(Row, frozen=True):
     """What it was asked to be."""
 
     alive: bool
-    """Whether it was heard of within the last half minute and has not stopped."""
+    """Whether it was heard of within the last fifteen seconds and has not stopped."""
 
     concurrency: int
     """Jobs it does at once."""
@@ -47,8 +48,40 @@ class Worker(Row, frozen=True):
     heartbeat_at: datetime
 
 
+class Beat(Row, frozen=True, kw_only=True):
+    """What a worker says of itself every few seconds."""
+
+    id: str
+    hostname: str
+    pid: int
+    version: str
+    state: WorkerState
+    concurrency: int
+    current_jobs: list[UUID]
+    jobs_completed: int
+    jobs_failed: int
+    cpu_percent: float | None
+    memory_mb: float | None
+
+
 _ALIVE = sa.and_(workers.c.state != WorkerState.STOPPED, workers.c.heartbeat_at > sa.func.now() - SILENT_AFTER)
 WORKER = Shape(Worker, workers, alive=_ALIVE)
+
+
+async def beat(tx: Transaction, said: Beat) -> WorkerState:
+    """Write down a worker's heartbeat and answer what it is asked to be."""
+    values = {name: getattr(said, name) for name in Beat.__struct_fields__}
+    statement = insert(workers).values(**values)
+    told = {name: statement.excluded[name] for name in values if name != "id"} | {"heartbeat_at": sa.func.now()}
+    wanted: WorkerState = await tx.scalar(
+        statement.on_conflict_do_update(index_elements=[workers.c.id], set_=told).returning(workers.c.desired_state)
+    )
+    return wanted
+
+
+async def forget(tx: Transaction, *, silent_for: timedelta) -> int:
+    """Remove workers that have said nothing for so long; how many those were."""
+    return await tx.changed(sa.delete(workers).where(workers.c.heartbeat_at < sa.func.now() - silent_for))
 
 
 async def by_id(tx: Transaction, worker_id: str) -> Worker | None:

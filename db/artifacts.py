@@ -1,0 +1,61 @@
+"""Artifacts: files a job leaves behind beside its clips, such as captions, a script and posts."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from db.database import Transaction
+from db.models.work import ArtifactKind, artifacts
+from db.rows import Row, Shape
+
+
+class Artifact(Row, frozen=True):
+    """One stored file."""
+
+    id: UUID
+    tenant_id: str
+    job_id: UUID | None
+    kind: ArtifactKind
+    name: str
+    path: str
+    """Where it is, relative to the file store."""
+
+    media_type: str
+    size_bytes: int
+    sha256: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class NewArtifact(Row, frozen=True, kw_only=True):
+    """A file as an agent made it."""
+
+    kind: ArtifactKind
+    name: str
+    path: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+
+
+ARTIFACT = Shape(Artifact, artifacts)
+
+
+async def of_jobs(tx: Transaction, job_ids: Collection[UUID]) -> list[Artifact]:
+    """The artifacts of several jobs, by name."""
+    return await ARTIFACT.all(tx, ARTIFACT.select().where(artifacts.c.job_id.in_(job_ids)).order_by(artifacts.c.name))
+
+
+async def add(tx: Transaction, job_id: UUID, made: Sequence[NewArtifact]) -> None:
+    """Store what a job left behind."""
+    if made:
+        await tx.execute(
+            sa.insert(artifacts),
+            [
+                {"tenant_id": tx.tenant, "job_id": job_id}
+                | {name: getattr(artifact, name) for name in NewArtifact.__struct_fields__}
+                for artifact in made
+            ],
+        )

@@ -7,19 +7,22 @@ that runs twice after a crash can do no harm.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
 
+from db.models.work import AgentCategory, ArtifactKind
 from workers.failures import SourceUnavailable, StepFailed, StepSkipped
 
 __all__ = [
     "Agent",
     "Category",
+    "MadeClip",
+    "MadeFile",
     "Output",
+    "Reason",
     "Run",
     "Source",
     "SourceUnavailable",
@@ -33,14 +36,51 @@ T = TypeVar("T")
 O = TypeVar("O", bound="Output")  # noqa: E741 - the one letter every reader expects here
 
 
-class Category(StrEnum):
-    """The five families an agent belongs to."""
+Category = AgentCategory
+"""The five families an agent belongs to."""
 
-    INPUT = "input"
-    AUDIO = "audio"
-    ANALYSIS = "analysis"
-    EDITING = "editing"
-    CONTENT = "content"
+
+class Reason(msgspec.Struct, frozen=True):
+    """One part of a score."""
+
+    reason: str
+    points: float
+
+
+class MadeClip(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished clip in the step's folder; the engine takes it into the store when the job completes."""
+
+    path: str
+    """Relative to the step's folder."""
+
+    thumbnail: str | None
+    """A JPEG, relative to the step's folder."""
+
+    title: str
+    start_s: float
+    """Where it begins in the source, seconds."""
+
+    end_s: float
+    duration_s: float
+    """Measured on the finished file."""
+
+    width: int
+    height: int
+    score: float
+    """0..100."""
+
+    reasons: tuple[Reason, ...]
+    """What the score is made of; the points sum to it."""
+
+
+class MadeFile(msgspec.Struct, frozen=True, kw_only=True):
+    """Another finished file in the step's folder, stored with the job."""
+
+    path: str
+    """Relative to the step's folder; its last part is the name people see."""
+
+    kind: ArtifactKind
+    media_type: str
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +88,12 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
 
     agent: ClassVar[str]
     """Id of the agent that makes this output."""
+
+    clips: tuple[MadeClip, ...] = ()
+    """Finished clips, best first; most agents make none."""
+
+    files: tuple[MadeFile, ...] = ()
+    """Files that are worth keeping for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,6 +111,12 @@ class Files:
         """Remove what a job's agents left behind, if anything."""
         await asyncio.to_thread(shutil.rmtree, self._work / _checked(tenant) / str(job_id), True)
 
+    async def work_folders(self) -> list[tuple[str, UUID]]:
+        """The jobs that have a folder, each with its tenant."""
+        return await asyncio.to_thread(
+            lambda: [(place.parent.name, UUID(place.name)) for place in self._work.glob("*/*")]
+        )
+
     async def adopt(self, path: Path, tenant: str, kind: FileKind) -> Stored:
         """Give a file of a work folder its place in the store, too; it also stays where it is.
 
@@ -289,6 +295,8 @@ def _moved(source: Path, target: Path, root: Path) -> None:
     # The janitor spares what is new; a file that was long in the making must not look old the moment it arrives.
     os.utime(source)
     os.rename(source, target)
+    # Two links to one file: rename does nothing then, and leaves both.
+    source.unlink(missing_ok=True)
     for folder in {target.parent, *(folder.parent for folder in fresh)}:
         _settled(folder)
 

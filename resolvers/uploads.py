@@ -1,0 +1,311 @@
+"""Uploads: begun, filled chunk by chunk in any order, finalized into a verified video.
+
+Sending is for the owner alone; anybody else's upload looks missing, also to an administrator. Everything may be asked
+twice: a chunk that is there already and an upload that is complete answer as they did the first time.
+"""
+
+import asyncio
+import re
+import unicodedata
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+from uuid import UUID, uuid4
+
+from db import uploads
+from db.database import Transaction
+from db.files import FileKind, PiecesMissing, Spooled, TooLong
+from db.models.work import UploadStatus
+from db.pages import BadCursor, Order, Page, Window
+from db.rows import Row
+from db.uploads import Chunk, Filter, NewUpload, Range, Upload
+from guards import containers
+from guards.containers import Container
+from guards.errors import BadInput, Conflict, Mismatch, NotFound, QuotaExceeded, TooLarge, Unsupported
+from resolvers.context import Context
+
+MB: Final = 1024 * 1024
+LARGEST_FILE: Final = 100 * MB
+LARGEST_CHUNK: Final = 8 * MB
+MOST_CHUNKS: Final = 10_000
+LONGEST_NAME: Final = 255
+
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_DEVICES: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+class Progress(Row, frozen=True):
+    """How far an upload has come."""
+
+    upload: Upload
+    received: list[Range]
+    """The bytes that are there, as few ranges as possible."""
+
+    missing: list[Range]
+    """The bytes that are still to be sent; empty when it can be finalized."""
+
+
+async def init(
+    context: Context,
+    filename: str,
+    size_bytes: int,
+    chunk_bytes: int | None = None,
+    sha256: str | None = None,
+) -> Upload:
+    """Begin an upload and reserve room for all of it.
+
+    Args:
+        filename: only shown again, after it was cleaned.
+        size_bytes: of the whole file, at most 100 MB.
+        chunk_bytes: length of every chunk but the last, at most 8 MB, which is also the default.
+        sha256: hex digest the whole file must have in the end, if it is known already.
+
+    Raises:
+        BadInput: a size is not positive, there would be over 10,000 chunks, or the digest is none.
+        TooLarge: the file or the chunks are larger than taken.
+        QuotaExceeded: the caller's uploads would take more room than one may hold.
+    """
+    caller, files = context.caller, context.services.files
+    new = NewUpload(
+        id=uuid4(),
+        user_id=caller.user_id,
+        filename=plain_name(filename),
+        size_bytes=size_bytes,
+        chunk_bytes=LARGEST_CHUNK if chunk_bytes is None else chunk_bytes,
+        sha256=_digest(sha256),
+    )
+    _require_sizes(new)
+    async with context.services.database.transaction(caller.tenant) as tx:
+        upload = await uploads.add(tx, new, quota_bytes=files.quota_bytes)
+        held = 0 if upload else await uploads.held_bytes(tx, caller.user_id)
+    if upload is None:
+        raise QuotaExceeded(f"{held} of {files.quota_bytes} bytes are taken: {size_bytes} more do not fit")
+    return upload
+
+
+async def receive(
+    context: Context, upload_id: UUID, index: int, stream: AsyncIterator[bytes], sha256: str | None = None
+) -> Upload:
+    """Take one chunk as it streams in; see `keep` for what is refused.
+
+    An upload that is not there or not open is refused before a byte is read.
+    """
+    async with context.services.database.transaction(context.caller.tenant) as tx:
+        await _own(tx, context, upload_id)
+    try:
+        async with context.services.files.spooled(stream, most=LARGEST_CHUNK) as spooled:
+            return await keep(context, upload_id, index, spooled, sha256)
+    except TooLong as error:
+        raise TooLarge(f"a chunk has at most {LARGEST_CHUNK} bytes") from error
+
+
+async def keep(context: Context, upload_id: UUID, index: int, spooled: Spooled, sha256: str | None = None) -> Upload:
+    """Make spooled bytes the chunk at `index` (from 0) of the caller's upload.
+
+    Args:
+        sha256: hex digest the chunk must have, if the client told one.
+
+    Returns:
+        How the upload stands; unchanged if just this chunk was there already.
+
+    Raises:
+        NotFound: the caller has no such upload, or it has expired.
+        BadInput: the upload has no chunk of that index.
+        Mismatch: the chunk has another length or digest than it should; it was thrown away.
+        Conflict: other bytes are at that place already; they stay.
+    """
+    files, tenant = context.services.files, context.caller.tenant
+    async with context.services.database.transaction(tenant) as tx:
+        upload = await _own(tx, context, upload_id)
+        there = await uploads.chunk_at(tx, upload_id, index)
+    _require_chunk(upload, index, spooled, _digest(sha256))
+    if there is not None:
+        return _same(upload, there, spooled)
+    if upload.status is UploadStatus.COMPLETED:
+        raise Conflict("the upload is complete")
+    await files.keep_piece(upload_id, index, spooled)
+    chunk = Chunk(upload_id, index, index * upload.chunk_bytes, spooled.size_bytes, spooled.sha256)
+    async with context.services.database.transaction(tenant) as tx:
+        counted = await uploads.add_chunk(tx, chunk)
+        if counted is not None:
+            return counted
+        there = await uploads.chunk_at(tx, upload_id, index)
+    # Somebody else was quicker, or the upload has ended. With the same bytes the piece on disk is theirs as well.
+    if there is None or there.sha256 != spooled.sha256:
+        await files.drop_piece(upload_id, index, spooled.sha256)
+    if there is None:
+        raise NotFound("the upload has expired: begin it again")
+    async with context.services.database.transaction(tenant) as tx:
+        return _same(await _own(tx, context, upload_id), there, spooled)
+
+
+async def finalize(
+    context: Context, upload_id: UUID, total_chunks: int | None = None, sha256: str | None = None
+) -> Upload:
+    """Verify the whole file, see that it is a video, and give it its place; again gives the same upload.
+
+    Args:
+        total_chunks: how many chunks the client sent; compared when given.
+        sha256: hex digest of the whole; compared when given, besides the one told at the beginning.
+
+    Raises:
+        NotFound: the caller has no such upload, or it has expired.
+        BadInput: there are not that many chunks.
+        Conflict: chunks are missing; it can go on.
+        Mismatch: the bytes are not the ones that were announced.
+        Unsupported: it is no video.
+    """
+    database, files, tenant = context.services.database, context.services.files, context.caller.tenant
+    async with database.transaction(tenant) as tx:
+        upload = await _own(tx, context, upload_id)
+        chunks = await uploads.chunks_of(tx, upload_id)
+    if total_chunks is not None and total_chunks != upload.chunk_count:
+        raise BadInput(f"total_chunks: the upload has {upload.chunk_count} chunks, not {total_chunks}")
+    if upload.status is UploadStatus.COMPLETED:
+        _require_digest(upload.sha256 or "", _digest(sha256))
+        return upload
+    if len(chunks) < upload.chunk_count:
+        raise Conflict(_still_missing(upload, {chunk.index for chunk in chunks}))
+    try:
+        async with files.joined(upload_id, [(chunk.index, chunk.sha256, chunk.bytes) for chunk in chunks]) as whole:
+            _require_digest(whole.sha256, upload.sha256, _digest(sha256))
+            container = await asyncio.to_thread(_container, whole.path)
+            path = await files.settle(whole, tenant, FileKind.UPLOADS, container.suffix)
+    except PiecesMissing as error:
+        async with database.transaction(tenant) as tx:
+            await uploads.lose_chunks(tx, upload_id, error.indexes)
+        there = {chunk.index for chunk in chunks} - set(error.indexes)
+        raise Conflict(_still_missing(upload, there)) from error
+    async with database.transaction(tenant) as tx:
+        await uploads.mark_completed(tx, upload_id, path=path, sha256=whole.sha256, media_type=container.media_type)
+        upload = await _own(tx, context, upload_id)
+    if upload.status is not UploadStatus.COMPLETED:
+        raise Conflict("chunks were lost meanwhile: ask which are missing")
+    await files.discard(upload_id)
+    return upload
+
+
+async def by_id(context: Context, upload_id: UUID) -> Upload:
+    """One upload that the caller may see.
+
+    Raises:
+        NotFound: there is none.
+    """
+    return (await status(context, upload_id)).upload
+
+
+async def status(context: Context, upload_id: UUID) -> Progress:
+    """How far an upload has come that the caller may see.
+
+    Raises:
+        NotFound: there is none.
+    """
+    caller = context.caller
+    async with context.services.database.transaction(caller.tenant) as tx:
+        upload = await uploads.by_id(tx, upload_id, owner=caller.owner_filter)
+        chunks = await uploads.chunks_of(tx, upload_id) if upload else []
+    if upload is None:
+        raise NotFound(f"there is no upload {upload_id}")
+    there = uploads.received(chunks)
+    return Progress(upload, there, uploads.missing(upload, there))
+
+
+async def listed(context: Context, wanted: Filter, order: Order, window: Window) -> Page[Upload]:
+    """One page of the uploads that the caller may see.
+
+    Raises:
+        BadInput: the cursor is not one of this list in this order.
+    """
+    caller = context.caller
+    try:
+        async with context.services.database.transaction(caller.tenant) as tx:
+            return await uploads.listed(tx, wanted, order, window, owner=caller.owner_filter)
+    except BadCursor as error:
+        raise BadInput(str(error)) from error
+
+
+async def how_many(context: Context, wanted: Filter) -> int:
+    """How many uploads a filter selects of those that the caller may see."""
+    caller = context.caller
+    async with context.services.database.transaction(caller.tenant) as tx:
+        return await uploads.how_many(tx, wanted, owner=caller.owner_filter)
+
+
+def plain_name(filename: str) -> str:
+    """A client's file name as it may be shown: no folders, nothing invisible or turning the text around, ≤ 255 long."""
+    last = re.split(r"[/\\]", unicodedata.normalize("NFC", filename))[-1]
+    seen = "".join(letter for letter in last if unicodedata.category(letter) not in _UNSEEN)
+    name = " ".join(seen.split()).strip(". ")
+    if _DEVICES.fullmatch(name):
+        name = f"_{name}"
+    stem, dot, suffix = name.rpartition(".")
+    if len(name) > LONGEST_NAME and dot and len(suffix) <= 16:
+        name = f"{stem[: LONGEST_NAME - len(suffix) - 1]}.{suffix}"
+    return name[:LONGEST_NAME] or "upload"
+
+
+async def _own(tx: Transaction, context: Context, upload_id: UUID) -> Upload:
+    upload = await uploads.by_id(tx, upload_id, owner=context.caller.user_id)
+    if upload is None:
+        raise NotFound(f"there is no upload {upload_id}")
+    if upload.status is UploadStatus.EXPIRED:
+        raise NotFound("the upload has expired: begin it again")
+    return upload
+
+
+def _require_sizes(new: NewUpload) -> None:
+    if new.size_bytes <= 0:
+        raise BadInput("size_bytes: more than 0 is needed")
+    if new.size_bytes > LARGEST_FILE:
+        raise TooLarge(f"size_bytes: a file has at most {LARGEST_FILE} bytes")
+    if new.chunk_bytes <= 0:
+        raise BadInput("chunk_bytes: more than 0 is needed")
+    if new.chunk_bytes > LARGEST_CHUNK:
+        raise TooLarge(f"chunk_bytes: a chunk has at most {LARGEST_CHUNK} bytes")
+    if new.chunk_bytes * MOST_CHUNKS < new.size_bytes:
+        raise BadInput(f"chunk_bytes: that would be more than {MOST_CHUNKS} chunks")
+
+
+def _require_chunk(upload: Upload, index: int, spooled: Spooled, sha256: str | None) -> None:
+    length = upload.length_of(index)
+    if not length:
+        raise BadInput(f"chunk_index: 0 to {upload.chunk_count - 1} are there, not {index}")
+    if spooled.size_bytes != length:
+        raise Mismatch(f"chunk {index} has {length} bytes, {spooled.size_bytes} arrived")
+    if sha256 is not None and spooled.sha256 != sha256:
+        raise Mismatch(f"the bytes of chunk {index} are not those of its digest")
+
+
+def _same(upload: Upload, there: Chunk, spooled: Spooled) -> Upload:
+    if there.sha256 != spooled.sha256:
+        raise Conflict(f"chunk {there.index} was received with other bytes; it stays as it is")
+    return upload
+
+
+def _require_digest(found: str, *wanted: str | None) -> None:
+    if any(digest is not None and digest != found for digest in wanted):
+        raise Mismatch("the bytes of the whole file are not those of its digest")
+
+
+def _container(path: Path) -> Container:
+    with open(path, "rb") as file:
+        head = file.read(containers.HEAD_BYTES)
+    container = containers.container_of(head)
+    if container is None:
+        raise Unsupported(f"only videos are taken; this seems to be {containers.seems(head)}")
+    return container
+
+
+def _still_missing(upload: Upload, there: set[int]) -> str:
+    gaps = [index for index in range(upload.chunk_count) if index not in there]
+    named = ", ".join(str(index) for index in gaps[:10])
+    return f"{len(gaps)} chunks are still missing: {named}{', …' if len(gaps) > 10 else ''}"
+
+
+def _digest(sha256: str | None) -> str | None:
+    if sha256 is None:
+        return None
+    if not _SHA256.fullmatch(sha256.lower()):
+        raise BadInput("sha256: 64 hexadecimal digits are needed")
+    return sha256.lower()

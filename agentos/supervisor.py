@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 Stopping = Sequence[tuple[signal.Signals, float]]
 """How a process is ended: a signal and the seconds it gets, mildest first; SIGKILL comes after the last."""
 
-LEAVE_S = 2.0
+LEAVE_S = 1.0
 """What is waited for after SIGKILL; longer only takes a process that hangs in the kernel, and no waiting helps that."""
 
 CLOCK_SLACK_S = 2.0
@@ -232,7 +232,7 @@ class Supervisor:
     async def run(self, *, signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)) -> None:
         """Run all services until `stop` is called or one of `signals` comes; a second one kills at once.
 
-        Returns once every child is gone, at most `grace_s` and two seconds after the stop.
+        Returns once every child is gone, at most `grace_s` and one second after the stop.
         """
         loop = asyncio.get_running_loop()
         for number in signals:
@@ -279,7 +279,8 @@ class Supervisor:
 
     def observed(self) -> list[Observed]:
         """Every process there is, in the order of the services; one that was scaled away is missing once it is gone."""
-        return [place.observed() for place in self._places.values() if not place.empty]
+        places = [place for name in self._services for place in self._places.values() if place.service.name == name]
+        return [place.observed() for place in places if not place.empty]
 
     def _signalled(self, number: signal.Signals) -> None:
         if self._stop.is_set():

@@ -10,7 +10,7 @@ from pathlib import Path
 from agentos.embedded.ownership import Ownership, announced
 from agentos.embedded.places import Unreachable
 from agentos.embedded.postgres import Postgres
-from agentos.embedded.server import NotStarted, Server, Store
+from agentos.embedded.server import NotStarted, Server, Store, failure
 from agentos.embedded.valkey import Valkey
 
 
@@ -46,16 +46,20 @@ class Stores:
 
         Raises:
             InUse: another live AgentOS has the data directory.
-            NotStarted: a server did not come up; then none is left running.
+            NotStarted: the data directory cannot be used, or a server did not come up; then none is left running.
         """
-        _make(self._data_dir)
-        self._ownership = Ownership(self._data_dir)
         try:
+            _make(self._data_dir)
+            self._ownership = Ownership(self._data_dir)
             self._servers = [Server(store) for store in self._stores()]
             await _together(*(server.start() for server in self._servers))
         except Unreachable as error:
             await self.stop()
             raise NotStarted(str(error)) from error
+        except OSError as error:
+            await self.stop()
+            said = f"{error.strerror}: {error.filename}"
+            raise NotStarted(failure("the data directory", "cannot be used", said, self._data_dir / "logs")) from error
         except BaseException:
             # Shielded: whoever gives up on a start must not leave servers behind.
             await asyncio.shield(self.stop())
@@ -118,6 +122,8 @@ async def stores(
         await asyncio.wait([watch])
         # Shielded: servers outlive a cancelled owner otherwise.
         await asyncio.shield(pair.stop())
+        if not watch.cancelled():
+            watch.result()  # it has failed, and nobody else would say so
 
 
 def running(data_dir: Path) -> Addresses | None:

@@ -56,7 +56,7 @@ class Postgres:
     """The PostgreSQL of one data directory, as a `Store`."""
 
     name = "PostgreSQL"
-    stopping: supervisor.Stopping = ((signal.SIGINT, 3.0), (signal.SIGQUIT, 1.0))
+    stopping: supervisor.Stopping = ((signal.SIGINT, 2.5), (signal.SIGQUIT, 1.0))
     passing: re.Pattern[str] | None = re.compile(r"pre-existing shared memory block|lock file .* already exists")
 
     def __init__(self, data_dir: Path, *, fast_unsafe: bool = False) -> None:
@@ -131,8 +131,7 @@ class Postgres:
         try:
             printed, _ = await asyncio.to_thread(child.communicate, said.encode())
         finally:
-            if child.poll() is None:  # only when cancelled; what it has written is a draft nobody will look at
-                child.kill()
+            supervisor.kill(child)  # still there only when cancelled; what it has written nobody will look at
         if child.returncode != 0:
             tail = "\n".join(printed.decode(errors="replace").splitlines()[-12:])
             raise NotStarted(failure(self.name, f"could not be set up: {Path(argv[0]).name} failed", tail, self.log))

@@ -113,8 +113,10 @@ class Server:
 
         Raises:
             NotStarted: it ended, or did not answer in time.
+            OSError: a file or a folder it needs cannot be made.
         """
-        give_up = time.monotonic() + PASSING_S
+        self._started = time.monotonic()
+        give_up = self._started + PASSING_S
         while True:
             await self._end_orphan()
             await self.store.prepare()
@@ -142,8 +144,8 @@ class Server:
             await asyncio.sleep(backoff.pause(time.monotonic() - self._started))
             try:
                 await self.start()
-            except NotStarted as error:
-                log.error("%s", error)
+            except (NotStarted, OSError) as error:
+                log.error("%s does not come back yet: %s", self.store.name, error)
             else:
                 log.warning("%s is back", self.store.name)
 
@@ -240,7 +242,8 @@ def shorten(file: Path) -> None:
     if not file.exists() or file.stat().st_size < LOG_BYTES:
         return
     older = file.with_name(f"{file.name}.1")
-    older.write_bytes(file.read_bytes()[-LOG_BYTES:])
+    with contextlib.suppress(OSError):  # on a full disk the old lines are given up, or there would never be room again
+        older.write_bytes(file.read_bytes()[-LOG_BYTES:])
     os.truncate(file, 0)
 
 

@@ -122,16 +122,16 @@ async def test_a_straggler_is_killed_together_with_what_it_started(tmp_path: Pat
 
 
 async def test_scaling_starts_and_ends_the_newest_numbers() -> None:
-    async with supervised(service("worker", numbered=True, count=1)) as made:
-        await until(lambda: list(running(made)) == ["worker-1"])
-        first = running(made)["worker-1"]
+    async with supervised(service("worker", numbered=True), service("warmer")) as made:
+        await until(lambda: list(running(made)) == ["worker-1", "warmer"])
+        before = running(made)
 
         made.scale("worker", 3)
-        await until(lambda: list(running(made)) == ["worker-1", "worker-2", "worker-3"])
+        await until(lambda: list(running(made)) == ["worker-1", "worker-2", "worker-3", "warmer"])
         made.scale("worker", 1)
-        await until(lambda: [one.name for one in made.observed()] == ["worker-1"])
+        await until(lambda: [one.name for one in made.observed()] == ["worker-1", "warmer"])
 
-        assert {"worker-1": first} == running(made)
+        assert before == running(made)
 
 
 async def test_a_service_scaled_to_none_and_back_never_runs_twice_at_once() -> None:

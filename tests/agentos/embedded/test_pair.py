@@ -163,6 +163,15 @@ async def test_one_server_that_fails_takes_the_other_down_and_says_what_to_do(da
     assert embedded.running(data_dir) is None
 
 
+async def test_a_data_directory_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(
+        NotStarted, match=r"the data directory cannot be used; what to do: .*\n.*Not a directory: .*/file"
+    ):
+        await Stores(tmp_path / "file" / "below").start()
+
+
 async def test_the_body_of_the_block_sees_its_own_exceptions(data_dir: Path) -> None:
     with pytest.raises(KeyError):
         async with embedded.stores(data_dir, postgres=False):

@@ -42,6 +42,7 @@ IMPORTS_LATE = {
 }
 
 CATCHES_ALL = {
+    "workers/turn.py": "a fault of ours in one job must not take the worker's other jobs along",
     "resolvers/live.py": "the reader behind all subscriptions of a process: it outlives whatever PostgreSQL answers",
     "workers/compute.py": "the killable process: what fails in it is sent home, or its caller would wait for ever",
 }

@@ -11,3 +11,28 @@ EVENTS_BELL = PREFIX + "events"
 def snapshot(tenant: str) -> str:
     """The admin snapshot of a tenant; the default tenant's has the name that older clients know."""
     return "admin:dashboard:v4" if tenant == DEFAULT_TENANT else f"admin:dashboard:v4:{tenant}"
+
+
+def snapshot_range(tenant: str, time_range: str) -> str:
+    """The snapshot of a tenant over another stretch of time; no tenant's id has an @ in it."""
+    return f"{snapshot(tenant)}@{time_range}"
+
+
+def snapshot_lock(snapshot_key: str) -> str:
+    """Held by whoever builds the snapshot of that key."""
+    return f"{PREFIX}snapshot:lock:{snapshot_key}"
+
+
+def snapshot_expired(tenant: str) -> str:
+    """When something last changed that the tenant's snapshots should show."""
+    return f"{PREFIX}snapshot:expired:{tenant}"
+
+
+def snapshot_read(tenant: str) -> str:
+    """There while the tenant's snapshot is being read."""
+    return f"{PREFIX}snapshot:read:{tenant}"
+
+
+def snapshot_announced(tenant: str) -> str:
+    """What was last announced of the tenant's snapshot, section by section."""
+    return f"{PREFIX}snapshot:announced:{tenant}"

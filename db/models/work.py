@@ -204,6 +204,7 @@ jobs = sa.Table(
     sa.Index("jobs_tenant_id_user_id_idx", "tenant_id", "user_id", "created_at", "id"),
     sa.Index("jobs_tenant_id_updated_at_idx", "tenant_id", "updated_at", "id"),
     sa.Index("jobs_tenant_id_completed_at_idx", "tenant_id", "completed_at"),
+    sa.Index("jobs_failed_idx", "tenant_id", "completed_at", postgresql_where=sa.text("status = 'failed'")),
     sa.Index("jobs_tenant_id_priority_idx", "tenant_id", "priority", "created_at", "id"),
     sa.Index("jobs_claim_idx", sa.text("priority DESC"), "run_at", "id", postgresql_where=sa.text("status = 'queued'")),
     sa.Index("jobs_lease_idx", "lease_until", postgresql_where=sa.text("status = 'processing'")),
@@ -316,6 +317,7 @@ job_gauges = sa.Table(
     tenant(),
     sa.Column("status", enum(JobStatus, "job_status"), nullable=False),
     count("jobs", wide=True),
+    optional("agent_id"),
     sa.Index("job_gauges_tenant_id_status_idx", "tenant_id", "status"),
 )
 

@@ -25,9 +25,7 @@ class _Made(msgspec.Struct, frozen=True):
     files: tuple[MadeFile, ...] = ()
 
 
-async def harvest(
-    files: Files, tenant: str, results: Mapping[str, bytes], folders: Mapping[str, Path]
-) -> Harvest:
+async def harvest(files: Files, tenant: str, results: Mapping[str, bytes], folders: Mapping[str, Path]) -> Harvest:
     """Adopt everything the outputs of a job name.
 
     Args:
@@ -44,8 +42,8 @@ async def harvest(
 
 
 async def _clip(files: Files, tenant: str, folder: Path, made: MadeClip) -> NewClip:
-    video = await files.adopt(folder / made.path, tenant, FileKind.CLIP)
-    picture = await files.adopt(folder / made.thumbnail, tenant, FileKind.THUMBNAIL) if made.thumbnail else None
+    video = await files.adopt(folder / made.path, tenant, FileKind.CLIPS)
+    picture = await files.adopt(folder / made.thumbnail, tenant, FileKind.THUMBNAILS) if made.thumbnail else None
     return NewClip(
         title=made.title,
         path=video.path,
@@ -63,7 +61,7 @@ async def _clip(files: Files, tenant: str, folder: Path, made: MadeClip) -> NewC
 
 
 async def _artifact(files: Files, tenant: str, folder: Path, made: MadeFile) -> NewArtifact:
-    stored = await files.adopt(folder / made.path, tenant, FileKind.ARTIFACT)
+    stored = await files.adopt(folder / made.path, tenant, FileKind.ARTIFACTS)
     return NewArtifact(
         kind=made.kind,
         name=Path(made.path).name,

@@ -1,0 +1,101 @@
+"""The arq side of a worker: it hears the doorbell and warms the admin snapshot every five seconds.
+
+arq ends when it loses Redis; nothing else here does. It is started again with growing pauses, and until then jobs are
+found by looking and readers of the snapshot build it themselves.
+"""
+
+import asyncio
+import logging
+import random
+from typing import Any, Final
+
+import msgspec
+from arq import cron
+from arq.connections import ArqRedis, RedisSettings
+from arq.worker import Worker, func
+
+from dataloaders.snapshot import Snapshots
+from db.redis import REDIS_AWAY
+from workers.doorbell import QUEUE
+from workers.engine import Engine
+
+LONGEST_PAUSE_S: Final = 5.0
+WARM_AT: Final = set(range(0, 60, 5))
+
+log = logging.getLogger(__name__)
+
+
+async def ring(context: dict[str, Any], job_id: str) -> None:
+    """A job is due: have the engine look."""
+    engine: Engine = context["engine"]
+    engine.ring()
+
+
+async def warm_admin_cache(context: dict[str, Any]) -> None:
+    """Have the admin snapshot rebuilt before its readers find it old."""
+    snapshots: Snapshots = context["snapshots"]
+    await snapshots.warm_all()
+
+
+async def listen(redis_url: str, engine: Engine, snapshots: Snapshots) -> None:
+    """Hear the bell and keep the snapshot warm until cancelled."""
+    pause = 0.1
+    while True:
+        started = asyncio.get_running_loop().time()
+        try:
+            await _once(redis_url, engine, snapshots)
+        except REDIS_AWAY as error:
+            log.warning("the doorbell is out of order: %s", error)
+        if asyncio.get_running_loop().time() - started > LONGEST_PAUSE_S:
+            pause = 0.1
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+        pause = min(LONGEST_PAUSE_S, pause * 2)
+
+
+async def _once(redis_url: str, engine: Engine, snapshots: Snapshots) -> None:
+    settings = RedisSettings.from_dsn(redis_url)
+    client = ArqRedis.from_url(
+        redis_url,
+        socket_connect_timeout=settings.conn_timeout,
+        socket_timeout=settings.conn_timeout,
+        default_queue_name=QUEUE,
+        job_serializer=msgspec.msgpack.encode,
+        job_deserializer=msgspec.msgpack.decode,
+    )
+    warming = cron(
+        warm_admin_cache,  # type: ignore[arg-type] # arq's protocol insists on *args
+        second=WARM_AT,
+        unique=True,
+        keep_result=0,
+        timeout=10,
+    )
+    worker = Worker(
+        functions=[func(ring, name="ring")],  # type: ignore[arg-type] # arq's protocol insists on *args
+        cron_jobs=[warming],
+        redis_pool=client,
+        queue_name=QUEUE,
+        ctx={"engine": engine, "snapshots": snapshots},
+        handle_signals=False,
+        poll_delay=0.1,
+        keep_result=0,
+        max_tries=1,
+        job_timeout=10,
+        log_results=False,
+        job_serializer=msgspec.msgpack.encode,
+        job_deserializer=msgspec.msgpack.decode,
+    )
+    try:
+        await worker.async_run()
+    finally:
+        # Shielded: a client that is not closed keeps its socket until the process ends.
+        await asyncio.shield(_closed(worker, client))
+
+
+async def _closed(worker: Worker, client: ArqRedis) -> None:
+    worker.allow_pick_jobs = False
+    for task in worker.tasks.values():
+        task.cancel()
+    try:
+        await client.aclose(close_connection_pool=True)
+    except REDIS_AWAY as error:
+        log.info("the doorbell could not be hung up: %s", error)

@@ -37,11 +37,11 @@ READS_ENVIRONMENT = {
 }
 
 IMPORTS_LATE = {
-    "agentos/__main__.py": "a command loads what it needs and no more: --help must not wait for SQLAlchemy",
-    "agentos/cli*": "a command loads what it needs and no more: --help must not wait for SQLAlchemy",
+    "agentos/cli/*.py": "a command loads what it needs and no more: --help must not wait for SQLAlchemy",
 }
 
 CATCHES_ALL = {
+    "agentos/transports/sockets.py": "an operation that fails for reasons of ours must not take its socket's others along",
     "workers/turn.py": "a fault of ours in one job must not take the worker's other jobs along",
     "resolvers/live.py": "the reader behind all subscriptions of a process: it outlives whatever PostgreSQL answers",
     "workers/compute.py": "the killable process: what fails in it is sent home, or its caller would wait for ever",

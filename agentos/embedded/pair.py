@@ -58,8 +58,7 @@ class Stores:
             raise NotStarted(str(error)) from error
         except OSError as error:
             await self.stop()
-            said = f"{error.strerror}: {error.filename}"
-            raise NotStarted(failure("the data directory", "cannot be used", said, self._data_dir / "logs")) from error
+            raise NotStarted(failure("the data directory", "cannot be used", str(error), self._data_dir)) from error
         except BaseException:
             # Shielded: whoever gives up on a start must not leave servers behind.
             await asyncio.shield(self.stop())

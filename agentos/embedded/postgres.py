@@ -89,7 +89,7 @@ class Postgres:
             NotStarted: initdb failed.
         """
         for draft in self._home.glob("draft-*"):
-            shutil.rmtree(draft)
+            shutil.rmtree(draft, ignore_errors=True)  # an initdb whose owner was killed may still be writing there
         if self._cluster.exists():
             if not self._password_known:
                 await self._tell(self._cluster, self._role())

@@ -229,7 +229,7 @@ def _appending(file: Path) -> IO[bytes]:
 
 def failure(name: str, what: str, tail: str, whole: Path) -> str:
     """What to tell a person about a server that did not come up."""
-    advice = next((advice for line, advice in ADVICE.items() if re.search(line, tail)), f"see the whole log in {whole}")
+    advice = next((advice for line, advice in ADVICE.items() if re.search(line, tail)), f"look into {whole}")
     said = "".join(f"\n  {line}" for line in tail.splitlines())
     return f"{name} {what}; what to do: {advice}{said}"
 

@@ -57,7 +57,7 @@ async def test_what_was_in_the_log_before_is_not_taken_for_the_reason(tmp_path: 
     program.log.parent.mkdir()
     program.log.write_text("No space left on device\n")
 
-    with pytest.raises(NotStarted, match=r"see the whole log in .*program\.log\n  new$"):
+    with pytest.raises(NotStarted, match=r"look into .*program\.log\n  new$"):
         await Server(program).start()
 
 

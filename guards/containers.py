@@ -80,7 +80,7 @@ def seems(head: bytes) -> str:
 
 def _iso(head: bytes) -> Container | None:
     size, kind, brand = int.from_bytes(head[:4], "big"), head[4:8], head[8:12]
-    if kind == b"ftyp" and 16 <= size <= HEAD_BYTES:
+    if kind == b"ftyp" and 16 <= size <= len(head):
         if brand in _STILLS_AND_SOUNDS:
             return None
         if brand == b"qt  ":

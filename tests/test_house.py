@@ -41,7 +41,7 @@ IMPORTS_LATE = {
 }
 
 CATCHES_ALL = {
-    "agentos/transports/sockets.py": "an operation that fails for reasons of ours must not take its socket's others along",
+    "agentos/transports/sockets.py": "an operation that fails for reasons of ours must not end its socket",
     "workers/turn.py": "a fault of ours in one job must not take the worker's other jobs along",
     "resolvers/live.py": "the reader behind all subscriptions of a process: it outlives whatever PostgreSQL answers",
     "workers/compute.py": "the killable process: what fails in it is sent home, or its caller would wait for ever",

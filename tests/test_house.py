@@ -41,6 +41,7 @@ IMPORTS_LATE = {
 }
 
 CATCHES_ALL = {
+    "agentos/transports/answers.py": "the HTTP edge: what nobody foresaw becomes one 500 with a trace id, logged once",
     "agentos/transports/sockets.py": "an operation that fails for reasons of ours must not end its socket",
     "workers/turn.py": "a fault of ours in one job must not take the worker's other jobs along",
     "resolvers/live.py": "the reader behind all subscriptions of a process: it outlives whatever PostgreSQL answers",

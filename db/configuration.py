@@ -1,8 +1,11 @@
 """How a tenant's system is set: the newest version of its configuration is the one in force."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+
+import sqlalchemy as sa
 
 from db.database import Transaction
 from db.models.system import config_versions
@@ -30,3 +33,31 @@ async def in_force(tx: Transaction) -> Configuration | None:
     """The newest version, or None when nothing was ever set."""
     newest = CONFIGURATION.select().where(config_versions.c.tenant_id == tx.tenant)
     return await CONFIGURATION.first(tx, newest.order_by(config_versions.c.version.desc()).limit(1))
+
+
+async def history(tx: Transaction, *, most: int) -> list[Configuration]:
+    """The newest versions first."""
+    versions = CONFIGURATION.select().where(config_versions.c.tenant_id == tx.tenant)
+    return await CONFIGURATION.all(tx, versions.order_by(config_versions.c.version.desc()).limit(most))
+
+
+async def change(
+    tx: Transaction, settings: Mapping[str, Any], *, reason: str = "", changed_by: UUID | None = None
+) -> Configuration:
+    """Put some settings in force over the present ones, as the next version; a None takes its setting away."""
+    # Two changes at once would both build on the same version, and one of them would be lost.
+    await tx.execute(
+        sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"{tx.tenant}/configuration"}
+    )
+    present = await in_force(tx)
+    merged = {**(present.settings if present else {}), **settings}
+    statement = sa.insert(config_versions).values(
+        tenant_id=tx.tenant,
+        version=present.version + 1 if present else 1,
+        settings={name: value for name, value in merged.items() if value is not None},
+        reason=reason,
+        changed_by=changed_by,
+    )
+    changed = await CONFIGURATION.first(tx, statement.returning(*CONFIGURATION.columns))
+    assert changed is not None
+    return changed

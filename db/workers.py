@@ -1,6 +1,11 @@
-"""The workers: processes that do the jobs of all tenants, as they last said of themselves."""
+"""The workers: processes that do the jobs of all tenants, as they last said of themselves.
 
+A worker is judged by the age of its heartbeat: silent for fifteen seconds it counts as gone, whatever it said last.
+"""
+
+from collections.abc import Collection
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +19,23 @@ from db.rows import Row, Shape
 
 SILENT_AFTER: Final = timedelta(seconds=15)
 """How long a worker may say nothing before it counts as gone."""
+
+
+OFFLINE_AFTER: Final = timedelta(minutes=5)
+"""How long a worker that fell silent is expected back."""
+
+
+class Presence(StrEnum):
+    """How a worker looks from outside."""
+
+    ACTIVE = "active"
+    IDLE = "idle"
+    PAUSED = "paused"
+    STALE = "stale"
+    """It fell silent without a farewell, less than five minutes ago."""
+
+    OFFLINE = "offline"
+    """It stopped, or has been silent for longer."""
 
 
 class Worker(Row, frozen=True):
@@ -47,6 +69,14 @@ class Worker(Row, frozen=True):
     started_at: datetime
     heartbeat_at: datetime
 
+    def presence(self, now: datetime) -> Presence:
+        """How it looks at `now`."""
+        if self.alive:
+            return _LOOKS[self.state]
+        if self.state is not WorkerState.STOPPED and now - self.heartbeat_at < OFFLINE_AFTER:
+            return Presence.STALE
+        return Presence.OFFLINE
+
 
 class Beat(Row, frozen=True, kw_only=True):
     """What a worker says of itself every few seconds."""
@@ -64,8 +94,17 @@ class Beat(Row, frozen=True, kw_only=True):
     memory_mb: float | None
 
 
+_LOOKS: Final = {
+    WorkerState.ACTIVE: Presence.ACTIVE,
+    WorkerState.IDLE: Presence.IDLE,
+    WorkerState.PAUSED: Presence.PAUSED,
+    # It does its last jobs and takes no more.
+    WorkerState.DRAINING: Presence.ACTIVE,
+    WorkerState.STOPPED: Presence.OFFLINE,
+}
 _ALIVE = sa.and_(workers.c.state != WorkerState.STOPPED, workers.c.heartbeat_at > sa.func.now() - SILENT_AFTER)
 WORKER = Shape(Worker, workers, alive=_ALIVE)
+_HEARD_LAST = WORKER.select().order_by(workers.c.heartbeat_at.desc(), workers.c.id).limit(sa.bindparam("most"))
 
 
 async def beat(tx: Transaction, said: Beat) -> WorkerState:
@@ -87,6 +126,16 @@ async def forget(tx: Transaction, *, silent_for: timedelta) -> int:
 async def by_id(tx: Transaction, worker_id: str) -> Worker | None:
     """One worker, or None."""
     return await WORKER.first(tx, WORKER.select().where(workers.c.id == worker_id))
+
+
+async def by_ids(tx: Transaction, ids: Collection[str]) -> list[Worker]:
+    """The workers of those ids that exist, in no order."""
+    return await WORKER.all(tx, WORKER.select().where(workers.c.id.in_(ids)))
+
+
+async def heard_last(tx: Transaction, *, most: int) -> list[Worker]:
+    """The workers whose heartbeat is the most recent."""
+    return [Worker(*row) for row in await tx.rows(_HEARD_LAST, {"most": most})]
 
 
 async def listed(tx: Transaction, order: Order, window: Window, *, alive: bool | None = None) -> Page[Worker]:

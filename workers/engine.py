@@ -166,7 +166,7 @@ class Engine:
         ours = {(state.job_id, state.fence): state for state in found}
         for place, hold in held.items():
             if place not in ours:
-                # A turn that has just settled its job no longer has it either; then the verdict comes too late to matter.
+                # A turn that has just settled its job no longer has it either; then the verdict comes too late.
                 hold.let_go(Verdict.LOST)
             elif ours[place].cancel_requested:
                 hold.let_go(Verdict.CANCELLED)

@@ -96,8 +96,9 @@ class Turns:
             await self._through_the_chain(hold)
         except Lost:
             log.info("job %s went to another worker", claim.job.id)
-        except StepFailed as error:
-            await self._settle(claim, lambda tx: leases.fail(tx, claim, code="STEP_FAILED", message=str(error)))
+        except StepFailed as failed:
+            message = str(failed)
+            await self._settle(claim, lambda tx: leases.fail(tx, claim, code="STEP_FAILED", message=message))
         except SourceUnavailable as error:
             await self._retry_or_fail(claim, str(error))
         except Exception:

@@ -15,6 +15,7 @@ from db.files import Files
 from db.jobs import Job, NewJob
 from db.models.identity import DEFAULT_TENANT
 from db.models.work import AgentCategory, ArtifactKind, JobStatus
+from tests.waiting import eventually
 from workers.agents.contract import Agent, MadeClip, MadeFile, Output, Reason, Step, Tools
 from workers.engine import Engine
 from workers.turn import Turns
@@ -81,11 +82,8 @@ class Bench:
         return job
 
     async def until(self, job_id: UUID, *statuses: JobStatus, within_s: float = 15) -> Job:
-        """A job once it has one of the statuses; looks every 20 ms."""
-        async with asyncio.timeout(within_s):
-            while (job := await self.found(job_id)).status not in statuses:
-                await asyncio.sleep(0.02)
-        return job
+        """A job once it has one of the statuses."""
+        return await eventually(lambda: self.found(job_id), lambda job: job.status in statuses, within_s=within_s)
 
     def _agent(self, agent_id: str) -> Agent:
         async def run(step: Step, tools: Tools) -> Output:

@@ -6,6 +6,7 @@ import pytest
 
 from db import agents, artifacts, clips, jobs, steps
 from db.models.work import JobStatus, StepStatus
+from tests.waiting import eventually
 from tests.workers.conftest import CHAIN, Bench
 from workers.agents.contract import Step, Tools
 from workers.failures import SourceUnavailable, StepFailed, StepSkipped
@@ -74,9 +75,7 @@ async def test_a_failure_that_may_pass_is_tried_again_later(bench: Bench) -> Non
     job = await bench.submitted()
 
     async with bench.at_work():
-        async with asyncio.timeout(5):
-            while (waiting := await bench.found(job.id)).error_message is None:
-                await asyncio.sleep(0.02)
+        waiting = await eventually(lambda: bench.found(job.id), lambda seen: seen.error_message is not None)
 
     assert (JobStatus.QUEUED, 1) == (waiting.status, waiting.attempt)
     assert waiting.run_at > waiting.created_at
@@ -171,9 +170,7 @@ async def test_a_job_waits_while_its_next_agent_is_switched_off(bench: Bench) ->
     bench.acts["video-downloader"] = switch_off
     job = await bench.submitted()
     async with bench.at_work():
-        async with asyncio.timeout(10):
-            while (waiting := await bench.found(job.id)).error_message is None:
-                await asyncio.sleep(0.02)
+        waiting = await eventually(lambda: bench.found(job.id), lambda seen: seen.error_message is not None)
         async with bench.database.transaction("default") as tx:
             await agents.mark_enabled(tx, "video-analyzer", enabled=True)
         done = await bench.until(job.id, JobStatus.COMPLETED)
@@ -188,9 +185,7 @@ async def test_progress_only_grows_and_is_written_down(bench: Bench) -> None:
     async def halfway(step: Step, tools: Tools) -> None:
         await tools.progress(0.5)
         await tools.progress(0.2)
-        async with asyncio.timeout(5):
-            while (now := await bench.found(step.job_id)).progress == 0:
-                await asyncio.sleep(0.02)
+        now = await eventually(lambda: bench.found(step.job_id), lambda seen: seen.progress > 0)
         seen.append(now.progress)
 
     bench.acts["video-downloader"] = halfway

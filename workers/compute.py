@@ -7,6 +7,7 @@ worker killed with -9 leaves nothing running behind it.
 """
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import pickle
@@ -20,8 +21,6 @@ import traceback
 from collections.abc import Awaitable, Callable
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, Final, NoReturn, TypeVar
-
-import structlog
 
 from workers.failures import SourceUnavailable, StepFailed, StepSkipped
 
@@ -52,7 +51,7 @@ REPORT_EVERY_S: Final = 0.1
 _HEAD: Final = struct.Struct(">I")
 _ENDS: Final = (StepFailed, StepSkipped, SourceUnavailable)
 
-_log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 # The bookkeeping of multiprocessing is not safe across threads: two of them reaping one process can both read its exit
 # code, and the second gets nonsense. Starts and reaps therefore take turns; both last milliseconds.
@@ -182,7 +181,7 @@ def _refuse(value: Exception | tuple[str, str]) -> NoReturn:
     if isinstance(value, Exception):
         raise value
     name, trace = value
-    _log.error("compute.failed", error=name, trace=trace)
+    log.error("a step stopped by an unexpected %s\n%s", name, trace)
     raise StepFailed(f"stopped by an unexpected {name}")
 
 
@@ -210,11 +209,11 @@ async def _end(process: ForkServerProcess, starting: asyncio.Future[None]) -> No
 async def _gone(process: ForkServerProcess, *, within_s: float) -> bool:
     """Wait for the process to end; whether it did."""
     loop = asyncio.get_running_loop()
-    ended = loop.create_future()
-    loop.add_reader(process.sentinel, lambda: ended.done() or ended.set_result(None))
+    ended = asyncio.Event()
+    loop.add_reader(process.sentinel, ended.set)
     try:
         async with asyncio.timeout(within_s):
-            await ended
+            await ended.wait()
     except TimeoutError:
         return False
     finally:

@@ -5,6 +5,7 @@ small part of the cost.
 """
 
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, Final
 
 import av.error
@@ -146,10 +147,7 @@ class _Seen:
         edges = [0.0, *self._cuts, self._duration_s]
         if len(edges) > 2 and edges[-1] - edges[-2] < SHORTEST_SCENE_S:
             del edges[-2]
-        return [
-            Stretch(start_s=round(start, 3), end_s=round(end, 3))
-            for start, end in zip(edges[:-1], edges[1:], strict=True)
-        ]
+        return [Stretch(start_s=round(start, 3), end_s=round(end, 3)) for start, end in pairwise(edges)]
 
     def black(self) -> list[Stretch]:
         return stretches(self._dark, end_s=self._duration_s, shortest_s=SHORTEST_BLACK_S)

@@ -1,8 +1,8 @@
 """Opening media files and reading what they really hold.
 
-Nothing a file says about itself is believed: its length is what can be decoded, its pictures are turned the way they are
-meant to be seen, and every time is in seconds since the first moment of the file. Only self-contained files are opened:
-a playlist could name any file of this machine or any address of its network.
+Nothing a file says about itself is believed: its length is what can be decoded, its pictures are turned the way they
+are meant to be seen, and every time is in seconds since the first moment of the file. Only self-contained files are
+opened: a playlist could name any file of this machine or any address of its network.
 """
 
 from collections.abc import Iterator

@@ -27,9 +27,7 @@ class Meter:
 
     def __init__(self) -> None:
         self._graph = av.filter.Graph()
-        source = self._graph.add_abuffer(
-            sample_rate=RATE, format="fltp", layout="stereo", time_base=Fraction(1, RATE)
-        )
+        source = self._graph.add_abuffer(sample_rate=RATE, format="fltp", layout="stereo", time_base=Fraction(1, RATE))
         meter = self._graph.add("ebur128", "metadata=1:framelog=quiet")
         self._graph.link_nodes(source, meter, self._graph.add("abuffersink")).configure()
         self._heard = 0

@@ -130,7 +130,9 @@ def _digest(path: str) -> tuple[int, str]:
 
 def _video_stream(container: InputContainer) -> VideoStream:
     if not container.streams.video:
-        raise StepFailed("the file has sound but no pictures" if container.streams.audio else "the file has no pictures")
+        raise StepFailed(
+            "the file has sound but no pictures" if container.streams.audio else "the file has no pictures"
+        )
     stream = container.streams.video[0]
     context = stream.codec_context
     if context.width * context.height > PIXELS:

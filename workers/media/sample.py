@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, Final
 
-import av
 import cv2
 import numpy as np
 
@@ -219,7 +218,8 @@ def _silence(t: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 SCENES: Final[
     tuple[
-        tuple[float, Callable[[Canvas, float, float], None], Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]], ...
+        tuple[float, Callable[[Canvas, float, float], None], Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]],
+        ...,
     ]
 ] = (
     (0.13, _sunrise, _breeze),

@@ -5,27 +5,26 @@ in a transaction of its own that sees only what the caller may: their tenant, an
 no more. What they may not see looks like what is not there. PostgreSQL away: `DatabaseUnavailable`.
 """
 
-from __future__ import annotations
-
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from strawberry.dataloader import DataLoader
 
-from db import agents, clips, jobs, steps, users
+from dataloaders.snapshot import Snapshot, Snapshots, TimeRange
+from db import agents, artifacts, clips, jobs, steps, uploads, users
 from db.agents import Agent
+from db.artifacts import Artifact
 from db.clips import Clip
 from db.database import Database
 from db.jobs import Job
 from db.steps import Step
+from db.uploads import Upload
 from db.users import User
 from guards.callers import Caller
 from guards.errors import Unauthenticated
-
-if TYPE_CHECKING:
-    from dataloaders.snapshot import Snapshots
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -41,10 +40,13 @@ class Loaders:
         self.job: DataLoader[UUID, Job | None] = DataLoader(self._jobs)
         self.clips_by_job: DataLoader[UUID, list[Clip]] = DataLoader(self._clips_by_job)
         self.steps_by_job: DataLoader[UUID, list[Step]] = DataLoader(self._steps_by_job)
+        self.artifacts_by_job: DataLoader[UUID, list[Artifact]] = DataLoader(self._artifacts_by_job)
+        self.upload: DataLoader[UUID, Upload | None] = DataLoader(self._uploads)
         self.user: DataLoader[UUID, User | None] = DataLoader(self._users)
         self.agent: DataLoader[str, Agent | None] = DataLoader(self._agents)
+        self.snapshot: DataLoader[tuple[str, TimeRange], Snapshot] = DataLoader(self._whole_snapshots)
 
-    def fresh(self) -> Loaders:
+    def fresh(self) -> "Loaders":
         """A set for the same caller that has read nothing yet."""
         return Loaders(self._database, self._snapshots, self._viewer)
 
@@ -69,6 +71,19 @@ class Loaders:
             found = await steps.of_jobs(tx, ids, owner=self._caller.owner_filter)
         return _many_each(ids, found, lambda step: step.job_id)
 
+    async def _artifacts_by_job(self, ids: list[UUID]) -> list[list[Artifact]]:
+        async with self._database.transaction(self._caller.tenant) as tx:
+            found = await artifacts.of_jobs(tx, ids, owner=self._caller.owner_filter)
+        by_job: dict[UUID | None, list[Artifact]] = defaultdict(list)
+        for artifact in found:
+            by_job[artifact.job_id].append(artifact)
+        return [by_job[job_id] for job_id in ids]
+
+    async def _uploads(self, ids: list[UUID]) -> list[Upload | None]:
+        async with self._database.transaction(self._caller.tenant) as tx:
+            found = await uploads.by_ids(tx, ids, owner=self._caller.owner_filter)
+        return _one_each(ids, found, lambda upload: upload.id)
+
     async def _users(self, ids: list[UUID]) -> list[User | None]:
         own = self._caller.owner_filter
         async with self._database.transaction(self._caller.tenant) as tx:
@@ -79,6 +94,10 @@ class Loaders:
         async with self._database.transaction(self._caller.tenant) as tx:
             found = await agents.by_ids(tx, ids)
         return _one_each(ids, found, lambda agent: agent.id)
+
+    async def _whole_snapshots(self, wanted: list[tuple[str, TimeRange]]) -> list[Snapshot]:
+        found = (self._snapshots.current(tenant, time_range) for tenant, time_range in wanted)
+        return list(await asyncio.gather(*found))
 
 
 def _one_each(keys: list[K], found: Iterable[V], key: Callable[[V], K]) -> list[V | None]:

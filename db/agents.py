@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from db.database import Transaction
 from db.models.work import AgentCategory, AgentPriority, StepStatus, agents, processing_steps
+from db.pages import Order, Page, Window, page, total
 from db.rows import Row, Shape
 
 
@@ -54,6 +55,22 @@ class Known(Row, frozen=True):
     timeout_s: int
 
 
+class Filter(Row, frozen=True, kw_only=True):
+    """Which agents; every part that is set must hold."""
+
+    categories: Collection[AgentCategory] = ()
+    enabled: bool | None = None
+
+    def clauses(self) -> list[sa.ColumnElement[bool]]:
+        """The same as SQL."""
+        found: list[sa.ColumnElement[bool]] = []
+        if self.categories:
+            found.append(agents.c.category.in_(self.categories))
+        if self.enabled is not None:
+            found.append(agents.c.enabled.is_(self.enabled))
+        return found
+
+
 AGENT = Shape(Agent, agents)
 
 
@@ -70,6 +87,20 @@ async def by_ids(tx: Transaction, ids: Collection[str]) -> list[Agent]:
 async def everyone(tx: Transaction) -> list[Agent]:
     """All agents of the tenant, by category and id."""
     return await AGENT.all(tx, AGENT.select().order_by(agents.c.category, agents.c.id))
+
+
+async def listed(tx: Transaction, wanted: Filter, order: Order, window: Window) -> Page[Agent]:
+    """One page of agents.
+
+    Raises:
+        BadCursor: the window's cursor is not one of this list in this order.
+    """
+    return await page(tx, AGENT, where=wanted.clauses(), order=order, window=window)
+
+
+async def how_many(tx: Transaction, wanted: Filter) -> int:
+    """How many agents a filter selects."""
+    return await total(tx, AGENT, wanted.clauses())
 
 
 async def settle(tx: Transaction, known: Sequence[Known]) -> None:

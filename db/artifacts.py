@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from db.database import Transaction
-from db.models.work import ArtifactKind, artifacts
+from db.models.work import ArtifactKind, artifacts, jobs
 from db.rows import Row, Shape
 
 
@@ -43,9 +43,12 @@ class NewArtifact(Row, frozen=True, kw_only=True):
 ARTIFACT = Shape(Artifact, artifacts)
 
 
-async def of_jobs(tx: Transaction, job_ids: Collection[UUID]) -> list[Artifact]:
-    """The artifacts of several jobs, by name."""
-    return await ARTIFACT.all(tx, ARTIFACT.select().where(artifacts.c.job_id.in_(job_ids)).order_by(artifacts.c.name))
+async def of_jobs(tx: Transaction, job_ids: Collection[UUID], *, owner: UUID | None = None) -> list[Artifact]:
+    """The artifacts of several jobs, by name; with `owner`, only of jobs that are theirs."""
+    wanted = ARTIFACT.select().where(artifacts.c.job_id.in_(job_ids)).order_by(artifacts.c.name)
+    if owner is not None:
+        wanted = wanted.where(sa.exists().where(jobs.c.id == artifacts.c.job_id, jobs.c.user_id == owner))
+    return await ARTIFACT.all(tx, wanted)
 
 
 async def add(tx: Transaction, job_id: UUID, made: Sequence[NewArtifact]) -> None:

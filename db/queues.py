@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from db import events
 from db.database import Transaction
 from db.events import Kind
-from db.models.work import JobStatus, job_gauges, jobs, queue_states
+from db.models.work import JobStatus, jobs, queue_states
 from db.rows import Row, Shape
 
 
@@ -65,16 +65,6 @@ async def waiting(tx: Transaction, *, most: int) -> int:
     some = sa.select(jobs.c.id).where(jobs.c.status == JobStatus.QUEUED).limit(most).subquery()
     counted: int = await tx.scalar(sa.select(sa.func.count()).select_from(some))
     return counted
-
-
-async def depths(tx: Transaction) -> dict[JobStatus, int]:
-    """How many jobs of the tenant are in each status; from the gauges, however many jobs there are."""
-    counted = await tx.rows(
-        sa.select(job_gauges.c.status, sa.cast(sa.func.sum(job_gauges.c.jobs), sa.BigInteger())).group_by(
-            job_gauges.c.status
-        )
-    )
-    return dict(counted)
 
 
 async def oldest_due(tx: Transaction) -> datetime | None:

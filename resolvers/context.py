@@ -1,6 +1,7 @@
 """What every resolver is handed: the services of this process, and who is asking in this operation."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from dataloaders.batches import Loaders
 from dataloaders.snapshot import Snapshots
@@ -29,6 +30,8 @@ class Services:
     links: Links
     hub: Hub
     doorbell: Doorbell
+    media_root: Path | None = None
+    """The folder that jobs may name files of; None for none."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,0 +1,95 @@
+"""Switching agents on and off, and setting how they work."""
+
+from typing import Any, Final
+
+import msgspec
+
+from db import agents, events
+from db.agents import Agent
+from db.database import Transaction
+from db.events import Kind
+from db.models.work import AgentPriority
+from db.rows import Row
+from guards.errors import BadInput, NotFound
+from resolvers.context import Context
+
+RANGES: Final = {
+    "max_concurrent": (1, 50),
+    "timeout_s": (1, 3600),
+    "retry_attempts": (0, 10),
+    "memory_mb": (64, 1_048_576),
+    "cpu_cores": (1, 256),
+    "disk_mb": (64, 104_857_600),
+}
+"""What each number of a configuration may be, both ends included."""
+
+LARGEST_OPTIONS: Final = 16_384
+"""Bytes of an agent's own options, as JSON."""
+
+
+class Changes(Row, frozen=True, kw_only=True):
+    """What to change of an agent's configuration; what is None stays as it is."""
+
+    auto_start: bool | None = None
+    max_concurrent: int | None = None
+    timeout_s: int | None = None
+    retry_attempts: int | None = None
+    priority: AgentPriority | None = None
+    memory_mb: int | None = None
+    cpu_cores: int | None = None
+    disk_mb: int | None = None
+    options: dict[str, Any] | None = None
+
+
+async def start(context: Context, agent_id: str) -> Agent:
+    """Switch an agent on; its steps are begun again.
+
+    Raises:
+        NotFound: there is no such agent.
+    """
+    return await _switched(context, agent_id, enabled=True)
+
+
+async def stop(context: Context, agent_id: str) -> Agent:
+    """Switch an agent off; steps at work go on, none is begun.
+
+    Raises:
+        NotFound: there is no such agent.
+    """
+    return await _switched(context, agent_id, enabled=False)
+
+
+async def configure(context: Context, agent_id: str, changes: Changes) -> Agent:
+    """Change how an agent works, from its next step on.
+
+    Raises:
+        NotFound: there is no such agent.
+        BadInput: a number is out of range, the options are too large, or nothing is to be changed.
+    """
+    values = {name: value for name, value in msgspec.structs.asdict(changes).items() if value is not None}
+    if not values:
+        raise BadInput("say at least one thing that is to be changed")
+    _require_ranges(values)
+    async with context.services.database.transaction(context.caller.tenant) as tx:
+        return await _announced(context, tx, agent_id, await agents.configure(tx, agent_id, values))
+
+
+async def _switched(context: Context, agent_id: str, *, enabled: bool) -> Agent:
+    async with context.services.database.transaction(context.caller.tenant) as tx:
+        return await _announced(context, tx, agent_id, await agents.mark_enabled(tx, agent_id, enabled=enabled))
+
+
+async def _announced(context: Context, tx: Transaction, agent_id: str, agent: Agent | None) -> Agent:
+    if agent is None:
+        raise NotFound(f"there is no agent {agent_id}")
+    await events.record(tx, Kind.AGENT_CHANGED, agent.id, {"enabled": agent.enabled, "revision": agent.revision})
+    tx.after_commit(context.services.hub.ring)
+    return agent
+
+
+def _require_ranges(values: dict[str, Any]) -> None:
+    for name, (least, most) in RANGES.items():
+        if name in values and not least <= values[name] <= most:
+            raise BadInput(f"{name}: {least} to {most} is taken, not {values[name]}")
+    if len(msgspec.json.encode(values.get("options"))) > LARGEST_OPTIONS:
+        raise BadInput(f"options: at most {LARGEST_OPTIONS} bytes of JSON are taken")

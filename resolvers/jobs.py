@@ -1,0 +1,264 @@
+"""Jobs: made, cancelled, retried by the people they are for."""
+
+import asyncio
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from db import agents, jobs, queues, uploads
+from db.database import Transaction
+from db.jobs import Job, NewJob
+from db.models.work import UploadStatus
+from db.rows import Row
+from guards.errors import BadInput, Conflict, NotFound, RateLimited
+from resolvers.context import Context
+from workers.agents.registry import DEFAULT_CHAIN
+from workers.turn import MEDIA_SCHEME, SourceMissing, inside
+
+MOST_QUEUED: Final = 1_000
+"""Jobs of one tenant that may wait at once."""
+
+RETRY_FULL_S: Final = 30
+LONGEST_TITLE: Final = 200
+LONGEST_ADDRESS: Final = 2_000
+LONGEST_CHAIN: Final = 30
+MOST_CLIPS: Final = 10
+LONGEST_CLIP_S: Final = 600.0
+PLATFORM: Final = re.compile(r"[a-z][a-z0-9_-]{1,29}")
+ASPECT: Final = re.compile(r"([1-9]\d{0,2}):([1-9]\d{0,2})")
+
+
+# They turn the direction of the text around them, so a title could make the words beside it read differently.
+_TURNS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+class Source(Row, frozen=True, kw_only=True):
+    """Where the video comes from; exactly one is set."""
+
+    upload_id: UUID | None = None
+    """A completed upload of the caller's."""
+
+    url: str | None = None
+    """An http or https address."""
+
+    path: str | None = None
+    """A file of this server, relative to its media folder."""
+
+
+class Wishes(Row, frozen=True, kw_only=True):
+    """How the clips should be; what is None is left to the agents."""
+
+    aspect: str | None = None
+    """Across and down, such as `9:16`, or `source` for the shape of the video."""
+
+    min_seconds: float | None = None
+    max_seconds: float | None = None
+    max_clips: int | None = None
+    """1..10."""
+
+    platforms: Sequence[str] | None = None
+    """For which platforms posts are written, such as `tiktok`."""
+
+
+class Order(Row, frozen=True, kw_only=True):
+    """What a job is to be."""
+
+    source: Source
+    title: str = ""
+    priority: int = 5
+    """0 (can wait) to 10 (first)."""
+
+    chain: Sequence[str] | None = None
+    """Ids of agents in the order of their turns; None for the usual ones."""
+
+    wishes: Wishes = Wishes()
+
+
+async def create(context: Context, order: Order) -> Job:
+    """Queue a job.
+
+    Raises:
+        BadInput: something of it is out of range, or names what there is not.
+        NotFound: the caller has no such upload.
+        Conflict: the upload is not complete, or the queue takes no jobs on.
+        RateLimited: too many jobs wait already.
+    """
+    caller = context.caller
+    title, chain = _title(order.title), _chain(order.chain)
+    options, address = _options(order.wishes), await _address(context, order.source)
+    if not 0 <= order.priority <= 10:
+        raise BadInput(f"priority: 0 to 10 is taken, not {order.priority}")
+    async with context.services.database.transaction(caller.tenant) as tx:
+        await _require_room(tx)
+        await _require_agents(tx, chain)
+        if order.source.upload_id is not None:
+            title = title or await _require_upload(tx, context, order.source.upload_id)
+        new = NewJob(
+            user_id=caller.user_id,
+            upload_id=order.source.upload_id,
+            source_url=address,
+            title=title,
+            options=options,
+            chain=chain,
+            priority=order.priority,
+        )
+        job = await jobs.add(tx, new)
+        _ring(context, tx, job)
+    return job
+
+
+async def cancel(context: Context, job_id: UUID) -> Job:
+    """Cancel a job that waits, or ask the worker of one that runs to stop.
+
+    Raises:
+        NotFound: there is no such job.
+        Conflict: it has finished.
+    """
+    caller = context.caller
+    async with context.services.database.transaction(caller.tenant) as tx:
+        job = await jobs.mark_cancelled(tx, job_id, owner=caller.owner_filter)
+        if job is None:
+            await _there(tx, context, job_id)
+            raise Conflict(f"job {job_id} has already finished")
+        _ring(context, tx, job)
+    return job
+
+
+async def retry(context: Context, job_id: UUID, priority: int | None = None) -> Job:
+    """Queue a failed or cancelled job again; what its finished steps found is kept.
+
+    Raises:
+        NotFound: there is no such job.
+        BadInput: the priority is out of range.
+        Conflict: it waits, runs or is completed, or the queue takes no jobs on.
+        RateLimited: too many jobs wait already.
+    """
+    if priority is not None and not 0 <= priority <= 10:
+        raise BadInput(f"priority: 0 to 10 is taken, not {priority}")
+    caller = context.caller
+    async with context.services.database.transaction(caller.tenant) as tx:
+        found = await _there(tx, context, job_id)
+        await _require_room(tx)
+        job = await jobs.mark_retried(tx, job_id, owner=caller.owner_filter, priority=priority)
+        if job is None:
+            raise Conflict(f"job {job_id} is {found.status}: only a failed or cancelled job can be retried")
+        _ring(context, tx, job)
+    return job
+
+
+async def _there(tx: Transaction, context: Context, job_id: UUID) -> Job:
+    job = await jobs.by_id(tx, job_id, owner=context.caller.owner_filter)
+    if job is None:
+        raise NotFound(f"there is no job {job_id}")
+    return job
+
+
+async def _require_room(tx: Transaction) -> None:
+    state = await queues.state(tx)
+    if state is not None and state.refusing:
+        raise Conflict(f"the queue takes no jobs on just now{f': {state.reason}' if state.reason else ''}")
+    if await queues.waiting(tx, most=MOST_QUEUED) >= MOST_QUEUED:
+        raise RateLimited(f"the queue is full: {MOST_QUEUED} jobs are waiting", retry_after=RETRY_FULL_S)
+
+
+async def _require_agents(tx: Transaction, chain: Sequence[str]) -> None:
+    known = {agent.id for agent in await agents.by_ids(tx, chain)}
+    if unknown := [agent_id for agent_id in chain if agent_id not in known]:
+        raise BadInput(f"chain: there is no agent {', '.join(unknown)}")
+
+
+async def _require_upload(tx: Transaction, context: Context, upload_id: UUID) -> str:
+    """The name of the caller's completed upload."""
+    upload = await uploads.by_id(tx, upload_id, owner=context.caller.user_id)
+    if upload is None:
+        raise NotFound(f"there is no upload {upload_id}")
+    if upload.status is not UploadStatus.COMPLETED:
+        raise Conflict(f"upload {upload_id} is {upload.status}: finalize it first")
+    return Path(upload.filename).stem[:LONGEST_TITLE]
+
+
+def _ring(context: Context, tx: Transaction, job: Job) -> None:
+    tx.after_commit(partial(context.services.doorbell.ring, job.id))
+    tx.after_commit(context.services.hub.ring)
+
+
+def _title(text: str) -> str:
+    title = " ".join(unicodedata.normalize("NFC", text).split())
+    if len(title) > LONGEST_TITLE:
+        raise BadInput(f"title: at most {LONGEST_TITLE} characters are taken")
+    if any(unicodedata.category(letter) in {"Cc", "Cs", "Co", "Cn"} or letter in _TURNS for letter in title):
+        raise BadInput("title: plain text is taken, without control characters")
+    return title
+
+
+def _chain(asked: Sequence[str] | None) -> list[str]:
+    chain = list(DEFAULT_CHAIN if asked is None else asked)
+    if not 1 <= len(chain) <= LONGEST_CHAIN:
+        raise BadInput(f"chain: 1 to {LONGEST_CHAIN} agents are taken, not {len(chain)}")
+    if len(set(chain)) < len(chain):
+        raise BadInput("chain: an agent can have only one turn")
+    return chain
+
+
+def _options(wishes: Wishes) -> dict[str, Any]:
+    """The wishes under the names by which agents know them."""
+    least, most = wishes.min_seconds, wishes.max_seconds
+    for name, seconds in (("minSeconds", least), ("maxSeconds", most)):
+        if seconds is not None and not 1 <= seconds <= LONGEST_CLIP_S:
+            raise BadInput(f"{name}: 1 to {LONGEST_CLIP_S:g} is taken, not {seconds:g}")
+    if least is not None and most is not None and least > most:
+        raise BadInput("minSeconds: may not be more than maxSeconds")
+    if wishes.max_clips is not None and not 1 <= wishes.max_clips <= MOST_CLIPS:
+        raise BadInput(f"maxClips: 1 to {MOST_CLIPS} is taken, not {wishes.max_clips}")
+    platforms = wishes.platforms
+    if platforms is not None and (len(platforms) > 10 or not all(map(PLATFORM.fullmatch, platforms))):
+        raise BadInput("platforms: at most ten names like `tiktok` are taken")
+    named = {
+        "aspect": None if wishes.aspect is None else _aspect(wishes.aspect),
+        "min_s": least,
+        "max_s": most,
+        "max_clips": wishes.max_clips,
+        "platforms": None if platforms is None else list(platforms),
+    }
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _aspect(text: str) -> str:
+    found = ASPECT.fullmatch(text)
+    if text != "source" and not (found and 0.25 <= int(found[1]) / int(found[2]) <= 4):
+        raise BadInput("aspect: a shape like `9:16` between 1:4 and 4:1 is taken, or `source`")
+    return text
+
+
+async def _address(context: Context, source: Source) -> str | None:
+    if [source.upload_id, source.url, source.path].count(None) != 2:
+        raise BadInput("source: name an upload, a url or a path, and only one of them")
+    if source.path is not None:
+        return await asyncio.to_thread(_of_this_server, context.services.media_root, source.path)
+    return None if source.url is None else _checked(source.url)
+
+
+def _of_this_server(media_root: Path | None, path: str) -> str:
+    try:
+        found = inside(media_root, path)
+    except SourceMissing as error:
+        raise BadInput(f"path: {error}") from error
+    assert media_root is not None
+    return MEDIA_SCHEME + found.relative_to(media_root.resolve()).as_posix()
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.username is None
+        _ = parts.port
+    except ValueError:
+        sound = False
+    if not sound or len(url) > LONGEST_ADDRESS or not url.isprintable() or " " in url:
+        raise BadInput("url: an http or https address without a user name is taken")
+    return url

@@ -1,0 +1,187 @@
+"""The ASGI application: which path is served by what, and what every call passes on its way there.
+
+Made from settings and services, so that a test has one of its own in the same way as a process.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from strawberry.schema.base import BaseSchema
+
+from agentos import VERSION
+from agentos.health import Health, Report
+from agentos.logs import Journal
+from agentos.metrics import Metrics
+from agentos.settings import Settings
+from agentos.tracing import Tracing
+from agentos.transports.access import Access
+from agentos.transports.addresses import Addresses
+from agentos.transports.answers import JSON, Failures, on_database_away, on_http_error, on_refusal
+from agentos.transports.callers import Callers
+from agentos.transports.contexts import Contexts
+from agentos.transports.graphql import GraphQLOverHTTP
+from agentos.transports.headers import SecurityHeaders
+from agentos.transports.roots import Roots
+from agentos.transports.sockets import GraphQLOverWebSocket
+from db import tallies
+from db.database import DatabaseUnavailable
+from guards import networks
+from guards.errors import Forbidden, Refusal
+from resolvers.context import Services
+
+METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+TAKEN: Final = ("authorization", "content-type", "idempotency-key", "x-idempotency-key", "x-trace-id", "traceparent")
+SHOWN: Final = ("x-trace-id", "traceparent", "ratelimit", "ratelimit-policy", "retry-after", "idempotent-replayed")
+
+
+def create_app(settings: Settings, services: Services, schema: BaseSchema) -> Starlette:
+    """The application over services that are open for as long as it runs.
+
+    `app.state.health` is what a server drains through.
+    """
+    metrics, roots, journal = Metrics(), Roots(), Journal(source="api")
+    health = Health(services.database, services.redis)
+    callers = Callers(services.tokens, services.database)
+    contexts = Contexts(services, callers)
+    sockets = GraphQLOverWebSocket(schema, callers, contexts, metrics, roots, origins=settings.cors_origins)
+    _watch(metrics, services, journal)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(services.hub.run(), name="hub"),
+                group.create_task(health.run(), name="health"),
+                group.create_task(journal.run(services.database), name="journal"),
+            ]
+            yield
+            for task in tasks:
+                task.cancel()
+        await journal.write(services.database)
+
+    app = Starlette(
+        routes=[
+            Route("/graphql", GraphQLOverHTTP(schema, contexts, metrics, roots)),
+            WebSocketRoute("/graphql", sockets),
+            Route("/graphql/schema.graphql", _Sdl(schema.as_str()).show),
+            *_Own(settings, services, health, metrics).routes(),
+        ],
+        middleware=[
+            Middleware(Tracing),
+            Middleware(Addresses, trusted=settings.trusted_proxies),
+            Middleware(Access, metrics=metrics),
+            Middleware(SecurityHeaders, https=settings.base_url.startswith("https://")),
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.cors_origins,
+                allow_methods=METHODS,
+                allow_headers=TAKEN,
+                expose_headers=SHOWN,
+                max_age=600,
+            ),
+            Middleware(Failures),
+        ],
+        exception_handlers={
+            Refusal: on_refusal,
+            DatabaseUnavailable: on_database_away,
+            HTTPException: on_http_error,
+        },
+        lifespan=lifespan,
+    )
+    app.state.health = health
+    return app
+
+
+class _Sdl:
+    """The schema as text, for code generators and for readers."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    async def show(self, request: Request) -> Response:
+        """The whole SDL."""
+        return PlainTextResponse(self._text, media_type="application/graphql")
+
+
+class _Own:
+    """What a server says about itself."""
+
+    def __init__(self, settings: Settings, services: Services, health: Health, metrics: Metrics) -> None:
+        self._settings = settings
+        self._services = services
+        self._health = health
+        self._metrics = metrics
+
+    def routes(self) -> list[BaseRoute]:
+        """The paths of probes, of Prometheus, of verifiers of tokens, and of whoever looks around."""
+        return [
+            Route("/", self.root),
+            Route("/livez", self.alive),
+            Route("/readyz", self.ready),
+            Route("/health", self.health),
+            Route("/metrics", self.metrics),
+            Route("/.well-known/jwks.json", self.keys),
+        ]
+
+    async def root(self, request: Request) -> Response:
+        """What this is, and where to go on."""
+        links = {"graphql": "/graphql", "schema": "/graphql/schema.graphql", "health": "/health", "docs": "/docs"}
+        return JSON({"name": "AgentOS", "version": VERSION, "links": links})
+
+    async def alive(self, request: Request) -> Response:
+        """That the event loop turns; nothing else."""
+        return JSON({"status": "alive"})
+
+    async def ready(self, request: Request) -> Response:
+        """Whether to send work here, check by check."""
+        report = await self._health.readiness()
+        shown = {"status": "ready" if report.ready else "not ready", "draining": report.draining}
+        return JSON({**shown, "checks": report.checks}, status_code=200 if report.ready else 503)
+
+    async def health(self, request: Request) -> Response:
+        """How everything stood a moment ago, for anybody."""
+        report: Report = self._health.last
+        checks = {name: "ok" if check.ok else "down" for name, check in report.checks.items()}
+        body = {"status": report.status, "version": VERSION, "checks": checks}
+        return JSON(body, status_code=200 if report.ready else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """Everything that is counted, for who may see the whole house.
+
+        Raises:
+            Forbidden: asked from an address that is in none of the networks of `ADMIN_ALLOW`.
+        """
+        address = request.client.host if request.client else ""
+        if not networks.allowed(address, self._settings.admin_allow):
+            raise Forbidden("metrics are served to the networks of AGENTOS_ADMIN_ALLOW only")
+        try:
+            async with self._services.database.system() as tx:
+                for status, jobs in (await tallies.counts(tx)).items():
+                    self._metrics.jobs.labels(status).set(jobs)
+        except DatabaseUnavailable:
+            # An old number would look like a quiet queue; none looks like what it is.
+            self._metrics.jobs.clear()
+        return Response(self._metrics.exposed(), media_type=self._metrics.media_type)
+
+    async def keys(self, request: Request) -> Response:
+        """The public keys that tokens are verified with."""
+        return JSON(self._services.tokens.ring.jwks, headers={"cache-control": "public, max-age=300"})
+
+
+def _watch(metrics: Metrics, services: Services, journal: Journal) -> None:
+    hub, pool = services.hub, services.database.engine.pool
+    metrics.watch("hub_listeners", "Subscriptions listening for events now.", lambda: hub.listeners)
+    metrics.watch("hub_behind_seconds", "Since when not every event has been handed out.", lambda: hub.behind_s)
+    metrics.watch("hub_slow_consumers", "Listeners let go because they were too slow.", lambda: hub.dropped)
+    metrics.watch("log_lines_dropped", "Log lines not kept in the table.", lambda: journal.dropped)
+    metrics.watch("pool_connections_used", "Connections to PostgreSQL in use.", lambda: pool.checkedout())  # type: ignore[attr-defined]  # every pool that has a size has it
+    metrics.watch("pool_connections_most", "Connections to PostgreSQL at most.", lambda: pool.size())  # type: ignore[attr-defined]  # as above

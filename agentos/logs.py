@@ -1,0 +1,174 @@
+"""Logs: one line an event, JSON for machines and colours for people, with the trace id of what caused it.
+
+Lines of libraries take the same way. Fields that hold secrets are blanked by their name where a line is made. Warnings
+and worse are also kept in the `logs` table, by a writer behind a bounded queue: with PostgreSQL away, lines are dropped
+there and counted, and nobody who logs ever waits.
+"""
+
+import asyncio
+import logging
+import sys
+from collections import deque
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final, Literal
+
+import msgspec
+import structlog
+from structlog.typing import Processor
+
+from agentos.tracing import trace_id
+from db.database import Database, DatabaseUnavailable
+from db.logs import NewLine, write
+from db.models.identity import DEFAULT_TENANT
+from db.models.records import Severity
+
+SECRET: Final = frozenset(
+    {"authorization", "password", "token", "access_token", "refresh_token", "cookie", "secret", "jwt_keys", "signature"}
+)
+BLANK: Final = "***"
+MOST_WAITING: Final = 1000
+WRITE_EVERY_S: Final = 1.0
+LONGEST_MESSAGE: Final = 2000
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["auto", "json", "pretty"]
+
+_QUIET: Final = ("uvicorn", "uvicorn.error", "asyncio", "websockets", "sqlalchemy", "strawberry", "alembic")
+_SHAPING: Final[tuple[Processor, ...]] = (
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+
+
+def configure(level: Level, format: Format) -> None:
+    """Send every line of this process to standard error from now on.
+
+    Args:
+        level: the least severe one written.
+        format: `auto` is for people on a terminal and JSON anywhere else.
+    """
+    pretty = format == "pretty" or (format == "auto" and sys.stderr.isatty())
+    before: list[Processor] = [*_SHAPING, traced, blanked]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *before,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*before, structlog.stdlib.ExtraAdder(), blanked],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendered(pretty=pretty)],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in _QUIET:
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).setLevel(max(logging.getLevelName(level.upper()), logging.INFO))
+
+
+def traced(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Name the trace that a line belongs to."""
+    if trace := trace_id.get():
+        event.setdefault("trace_id", trace)
+    return event
+
+
+def blanked(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Blank the fields that hold secrets, wherever in a line they are."""
+    return {name: _blank(name, value) for name, value in event.items()}
+
+
+def _blank(name: str, value: Any) -> Any:
+    if name.lower() in SECRET:
+        return BLANK
+    if isinstance(value, Mapping) and not name.startswith("_"):
+        return {str(key): _blank(str(key), inner) for key, inner in value.items()}
+    return value
+
+
+def _rendered(*, pretty: bool) -> list[Processor]:
+    if pretty:
+        return [structlog.dev.ConsoleRenderer(sort_keys=False)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]
+
+
+def _json(event: Any, **_: Any) -> str:
+    return msgspec.json.encode(event, enc_hook=str).decode()
+
+
+class Journal(logging.Handler):
+    """Keeps warnings and worse in the `logs` table."""
+
+    def __init__(self, *, source: str, least: int = logging.WARNING) -> None:
+        super().__init__(least)
+        self.dropped = 0
+        """Lines that were not kept, because too many were waiting."""
+
+        self._source = source
+        self._waiting: deque[NewLine] = deque()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a line; never waits, never raises."""
+        if len(self._waiting) >= MOST_WAITING:
+            self.dropped += 1
+            return
+        self._waiting.append(self._line(record))
+
+    async def run(self, database: Database) -> None:
+        """Write what is queued, every second until cancelled; what is left then is written once more."""
+        logging.getLogger().addHandler(self)
+        try:
+            while True:
+                await asyncio.sleep(WRITE_EVERY_S)
+                await self.write(database)
+        finally:
+            logging.getLogger().removeHandler(self)
+
+    async def write(self, database: Database) -> None:
+        """Write what is queued now; kept for the next time when PostgreSQL is away."""
+        lines = list(self._waiting)
+        if not lines:
+            return
+        try:
+            async with database.transaction(DEFAULT_TENANT) as tx:
+                await write(tx, lines)
+        except DatabaseUnavailable:
+            return
+        for _ in lines:
+            self._waiting.popleft()
+
+    def _line(self, record: logging.LogRecord) -> NewLine:
+        said: Mapping[str, Any] = record.msg if isinstance(record.msg, dict) else {"event": record.getMessage()}
+        shown = blanked(None, "", dict(said))
+        message = str(shown.pop("event", "")).replace("\0", "")[:LONGEST_MESSAGE]
+        data = {name: str(value)[:LONGEST_MESSAGE] for name, value in shown.items() if name not in _META}
+        return NewLine(
+            level=_severity(record.levelno),
+            source=self._source,
+            category=record.name,
+            message=message,
+            trace_id=trace_id.get() or None,
+            data=data,
+        )
+
+
+_META: Final = frozenset({"level", "logger", "timestamp", "trace_id", "_record", "_from_structlog", "exc_info"})
+
+
+def _severity(level: int) -> Severity:
+    steps = (
+        (logging.CRITICAL, Severity.CRITICAL),
+        (logging.ERROR, Severity.ERROR),
+        (logging.WARNING, Severity.WARNING),
+    )
+    return next((severity for least, severity in steps if level >= least), Severity.INFO)

@@ -1,0 +1,52 @@
+"""Metrics for Prometheus, in a registry of our own: labels are names of ours, never words a client chose."""
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """What one process counts."""
+
+    media_type: Final = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Histogram(
+            "agentos_http_request_seconds",
+            "How long requests took, by the route's template.",
+            ["route", "method", "status"],
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self._operations = Counter(
+            "agentos_graphql_operations",
+            "GraphQL operations by each of their root fields.",
+            ["type", "field", "outcome"],
+            registry=self.registry,
+        )
+        self.sockets = Gauge("agentos_sockets", "WebSockets open now.", registry=self.registry)
+        self.subscriptions = Gauge(
+            "agentos_subscriptions", "Operations running over WebSockets now.", registry=self.registry
+        )
+        self.jobs = Gauge("agentos_jobs", "Jobs by their status, in all tenants.", ["status"], registry=self.registry)
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        self._requests.labels(route, method, str(status)).observe(seconds)
+
+    def operation(self, kind: str, field: str, *, ok: bool) -> None:
+        """Count a GraphQL operation under one of its root fields."""
+        self._operations.labels(kind, field, "ok" if ok else "error").inc()
+
+    def watch(self, name: str, about: str, read: Callable[[], float]) -> None:
+        """Show a number that is read whenever somebody looks."""
+        Gauge(f"agentos_{name}", about, registry=self.registry).set_function(read)
+
+    def exposed(self) -> bytes:
+        """Everything, as Prometheus reads it."""
+        return generate_latest(self.registry)

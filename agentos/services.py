@@ -1,0 +1,97 @@
+"""What one process has for all of its calls, made from the settings and given back at the end."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from agentos import VERSION
+from agentos.settings import Settings
+from dataloaders.snapshot import About, Snapshots
+from db.database import Database
+from db.files import Files
+from db.redis import connect
+from guards.links import Links
+from guards.sessions import Sessions
+from guards.tokens import KeyRing, Tokens
+from resolvers.context import Services
+from resolvers.live import Hub
+from workers.doorbell import Doorbell
+
+MEGABYTE = 1_000_000
+
+
+class NoStores(ValueError):
+    """A process of AgentOS was started without being told where its stores are."""
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, pool_size: int = 10, application: str = "agentos") -> AsyncIterator[Services]:
+    """The services of a process; no connection is made before the first call.
+
+    Args:
+        pool_size: most connections to PostgreSQL at once.
+        application: how they are named in `pg_stat_activity`.
+
+    Raises:
+        NoStores: the settings name no database or no Redis.
+        ValueError: the signing keys cannot be read.
+    """
+    if settings.database_url is None or settings.redis_url is None:
+        raise NoStores("AGENTOS_DATABASE_URL and AGENTOS_REDIS_URL are needed; `agentos up` brings stores of its own")
+    ring = key_ring(settings)
+    tokens = Tokens(ring, issuer=settings.jwt_issuer)
+    database = Database.connect(settings.database_url, size=pool_size, application=application)
+    redis = connect(settings.redis_url)
+    snapshots = Snapshots(database, redis, about(settings))
+    try:
+        yield Services(
+            database=database,
+            redis=redis,
+            tokens=tokens,
+            sessions=Sessions(database, tokens),
+            snapshots=snapshots,
+            files=Files(settings.files_dir, quota_bytes=settings.upload_quota_mb * MEGABYTE),
+            links=Links(link_secret(ring), settings.base_url),
+            hub=Hub(database, redis),
+            doorbell=Doorbell(redis),
+            media_root=settings.media_root,
+        )
+    finally:
+        await snapshots.close()
+        await redis.aclose()
+        await database.close()
+
+
+def key_ring(settings: Settings) -> KeyRing:
+    """The signing keys: from the environment, else from the data directory, where a first pair is made if need be.
+
+    Raises:
+        ValueError: they cannot be read.
+    """
+    if settings.jwt_keys is not None:
+        return KeyRing.parsed(settings.jwt_keys.get_secret_value())
+    return KeyRing.kept_in(settings.keys_file)
+
+
+def link_secret(ring: KeyRing) -> bytes:
+    """The secret of file links, the same in every process that has the same keys."""
+    return hashlib.sha256(b"agentos file links\0" + ring.stored().encode()).digest()
+
+
+def about(settings: Settings) -> About:
+    """What the snapshot shows of this installation."""
+    return About(
+        version=VERSION,
+        started_at=datetime.now(UTC),
+        data_dir=settings.data_dir.resolve(),
+        host=settings.host,
+        port=settings.port,
+        ws_port=settings.ws_port,
+        workers=settings.workers,
+        worker_concurrency=settings.worker_concurrency,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+        upload_quota_mb=settings.upload_quota_mb,
+        cors_enabled=bool(settings.cors_origins),
+    )

@@ -1,0 +1,140 @@
+"""Serving: uvicorn on a socket of ours, from the first accepted connection to a quiet end.
+
+SIGTERM or Ctrl-C, or the supervisor gone: not ready any more, which a load balancer is given time to see; then nothing
+new is accepted, sockets are closed with 1012, requests get up to 25 seconds to finish, and the process ends with 0. A
+second signal ends it at once.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+
+from agentos.health import Health
+from agentos.lifeline import follow_parent
+from agentos.transports.sockets import MOST_BYTES
+
+FINISH_S: Final = 25
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+log = logging.getLogger(__name__)
+
+Ready = Callable[[str, int], None]
+"""Told the address and the port once connections are accepted."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own way of handling signals, and with a word when it is up."""
+
+    def __init__(self, app: Starlette, bound: socket.socket, *, ready: Ready | None = None) -> None:
+        self._bound = bound
+        self._ready = ready
+        config = uvicorn.Config(
+            app,
+            loop="none",
+            http="httptools",
+            ws="websockets-sansio",
+            ws_max_size=MOST_BYTES,
+            ws_max_queue=16,
+            ws_ping_interval=20,
+            ws_ping_timeout=20,
+            ws_per_message_deflate=False,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=True,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=FINISH_S,
+        )
+        super().__init__(config)
+
+    async def live(self) -> None:
+        """Accept connections until `should_exit` is set and the last request is answered."""
+        await self.serve(sockets=[self._bound])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, then say so."""
+        await super().startup(sockets)
+        if self.started and self._ready is not None:
+            host, port = self._bound.getsockname()[:2]
+            self._ready(host, port)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to whoever runs the loop."""
+        yield
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Raises:
+        OSError: the address is taken or is none of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=2048)
+
+
+async def serve(app: Starlette, listening: socket.socket, *, ready: Ready | None = None, lifeline: bool = False) -> int:
+    """Serve an application until this process is told to stop.
+
+    Args:
+        ready: called once connections are accepted.
+        lifeline: whether standard input is the supervisor's pipe, and its end the order to stop.
+
+    Returns:
+        The status to exit with: 0 after a quiet end, 1 when the application could not start.
+    """
+    server, stopping = Server(app, listening, ready=ready), _Stopping()
+    loop = asyncio.get_running_loop()
+    for number in SIGNALS:
+        loop.add_signal_handler(number, stopping.signalled, number)
+    if lifeline:
+        follow_parent(functools.partial(_from_thread, loop, stopping.ask))
+    try:
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(_stop(server, app.state.health, stopping), name="stop")
+            await server.live()
+            waiting.cancel()
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+    return 0 if server.started else 1
+
+
+def _from_thread(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
+    loop.call_soon_threadsafe(act)
+
+
+class _Stopping:
+    """Whether this process was told to stop, and how often."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    def ask(self) -> None:
+        """Stop quietly."""
+        self.asked.set()
+
+    def signalled(self, number: signal.Signals) -> None:
+        """Stop quietly, or at once when it is not the first time."""
+        if self.asked.is_set():
+            os._exit(128 + number)
+        log.info("%s: finishing what has begun", number.name)
+        self.ask()
+
+
+async def _stop(server: Server, health: Health, stopping: _Stopping) -> None:
+    await stopping.asked.wait()
+    await health.drain()
+    server.should_exit = True

@@ -1,0 +1,58 @@
+"""The access log and the request metrics: one line and one observation for every request that was answered.
+
+The path is logged without its query string, where signed links and GET queries carry what is nobody's business.
+"""
+
+import time
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agentos.metrics import Metrics
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+
+log = structlog.get_logger("agentos.access")
+
+
+class Access:
+    """Writes down what was asked, by whom it was answered how, and how long it took."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 0
+
+        async def seen(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, seen)
+        finally:
+            took = time.perf_counter() - began
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            # 499: the client went away before there was an answer.
+            self._metrics.request(_route(scope), method, status or 499, took)
+            write = log.debug if scope["path"] in PROBES else log.info
+            write(
+                "request",
+                method=method,
+                path=scope["path"][:200],
+                status=status or 499,
+                ms=round(took * 1000, 2),
+                address=scope["client"][0],
+            )
+
+
+def _route(scope: Scope) -> str:
+    """The template of the route that answered, so that ids in paths do not become labels."""
+    return getattr(scope.get("route"), "path", "none")

@@ -1,0 +1,114 @@
+"""Who calls: the token of a request or a socket, verified once, and its user asked for every few seconds.
+
+A verified token is remembered until it expires; whether its user was signed out, locked or given another role meanwhile
+is read from PostgreSQL at most four seconds ago, on HTTP and on open sockets alike. PostgreSQL away: who was seen less
+than four seconds ago is let through, everybody else is refused with `Unavailable`.
+"""
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
+from uuid import UUID
+
+from db import users
+from db.database import Database, DatabaseUnavailable
+from guards.callers import Caller
+from guards.errors import Unauthenticated, Unavailable
+from guards.tokens import Tokens
+
+FRESH_S: Final = 4.0
+REMEMBERED: Final = 10_000
+SCHEME: Final = "bearer"
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Callers:
+    """Knows callers by their tokens; one object for a process."""
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        database: Database,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tokens = tokens
+        self._database = database
+        self._clock = clock
+        self._monotonic = monotonic
+        self._verified: OrderedDict[bytes, Caller] = OrderedDict()
+        self._versions: OrderedDict[tuple[str, UUID], tuple[float, int | None]] = OrderedDict()
+
+    async def of(self, headers: Mapping[str, str]) -> Caller | None:
+        """Who sends these headers, or None without an `Authorization` among them.
+
+        Raises:
+            Unauthenticated: the token is not good (any more).
+            Unavailable: whether it still is cannot be told just now.
+        """
+        authorization = headers.get("authorization")
+        return None if authorization is None else await self.holding(authorization)
+
+    async def holding(self, authorization: str) -> Caller:
+        """Who an `Authorization` of the form `Bearer …` speaks for.
+
+        Raises:
+            Unauthenticated: the token is not good (any more).
+            Unavailable: whether it still is cannot be told just now.
+        """
+        scheme, _, token = authorization.strip().partition(" ")
+        if scheme.lower() != SCHEME or not token.strip():
+            raise Unauthenticated("send an access token as `Authorization: Bearer …`")
+        caller = self._verify(token.strip())
+        await self.stand(caller)
+        return caller
+
+    async def stand(self, caller: Caller) -> None:
+        """Make sure that a caller is still who they were.
+
+        Raises:
+            Unauthenticated: the token has expired, or the user signed out, was locked or was changed.
+            Unavailable: it cannot be told just now.
+        """
+        if await self._version(caller) != caller.token_version:
+            raise Unauthenticated("the access token was revoked: sign in again")
+
+    def expired(self, caller: Caller) -> bool:
+        """Whether a caller's token has run out."""
+        return self._clock() >= caller.expires_at
+
+    def _verify(self, token: str) -> Caller:
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        known = self._verified.get(digest)
+        if known is not None and not self.expired(known):
+            return known
+        caller = self._tokens.verified(token)
+        _remember(self._verified, digest, caller)
+        return caller
+
+    async def _version(self, caller: Caller) -> int | None:
+        key = caller.tenant, caller.user_id
+        seen = self._versions.get(key)
+        # Its age counts from before the question: an answer that took long is older than it looks.
+        asked_at = self._monotonic()
+        if seen is not None and asked_at - seen[0] < FRESH_S:
+            return seen[1]
+        try:
+            async with self._database.transaction(caller.tenant) as tx:
+                version = await users.token_version(tx, caller.user_id)
+        except DatabaseUnavailable as error:
+            raise Unavailable("who you are cannot be checked just now: try again", retry_after=1) from error
+        _remember(self._versions, key, (asked_at, version))
+        return version
+
+
+def _remember(store: OrderedDict[K, V], key: K, value: V) -> None:
+    store[key] = value
+    store.move_to_end(key)
+    while len(store) > REMEMBERED:
+        store.popitem(last=False)

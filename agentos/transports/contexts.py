@@ -1,0 +1,35 @@
+"""From a request or a socket to the context its operations run in, made afresh for each."""
+
+from starlette.requests import HTTPConnection, Request
+
+from agentos.transports.callers import Callers
+from dataloaders.batches import Loaders
+from guards.callers import Caller
+from resolvers.context import Context, Services
+
+
+class Contexts:
+    """Makes contexts; one object for a process."""
+
+    def __init__(self, services: Services, callers: Callers) -> None:
+        self._services = services
+        self._callers = callers
+
+    async def identify(self, request: Request) -> Context:
+        """The context of a request, once its caller is known.
+
+        Raises:
+            Unauthenticated: it brings a token that is not good (any more).
+            Unavailable: whether it still is cannot be told just now.
+        """
+        return self.of(request, await self._callers.of(request.headers))
+
+    def of(self, connection: HTTPConnection, viewer: Caller | None) -> Context:
+        """The context of one operation, with loaders that have read nothing yet."""
+        return Context(
+            services=self._services,
+            loaders=Loaders(self._services.database, self._services.snapshots, viewer),
+            viewer=viewer,
+            trace_id=connection.state.trace_id,
+            address=connection.client.host if connection.client else "",
+        )

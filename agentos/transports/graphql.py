@@ -1,0 +1,197 @@
+"""GraphQL over HTTP: one operation a request, by POST as JSON or, for queries, by GET.
+
+A client that accepts `application/graphql-response+json` gets it, with a 4xx for whatever did not run; others get
+`application/json`, where an operation that is wrong in itself is answered with 200, as it always was. A refusal has its
+own status for both: 401, 403, 429, 503. Reading the body never fails with a 500, whatever is in it.
+"""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, Final
+
+from graphql import GraphQLError
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from strawberry.schema.base import BaseSchema
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
+from strawberry.types.graphql import OperationType
+
+from agentos.metrics import Metrics
+from agentos.transports import bodies, graphiql
+from agentos.transports.answers import JSON, headers_of, status_of
+from agentos.transports.bodies import Operation
+from agentos.transports.contexts import Contexts
+from agentos.transports.roots import Roots
+from db.database import DatabaseUnavailable
+from guards.errors import BadInput, Refusal, Unavailable
+
+MODERN: Final = "application/graphql-response+json"
+LEGACY: Final = "application/json"
+GET_TYPES: Final = frozenset({OperationType.QUERY})
+POST_TYPES: Final = frozenset({OperationType.QUERY, OperationType.MUTATION})
+SPOKEN: Final = frozenset({401, 403, 429, 503})
+"""Statuses that a refusal before execution has even for clients of `application/json`."""
+
+
+class GraphQLOverHTTP:
+    """The route of the schema."""
+
+    def __init__(self, schema: BaseSchema, contexts: Contexts, metrics: Metrics, roots: Roots) -> None:
+        self._schema = schema
+        self._contexts = contexts
+        self._metrics = metrics
+        self._roots = roots
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = await self._answer(Request(scope, receive))
+        await answer(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        if request.method not in ("GET", "POST"):
+            return _request_error(request, "use GET or POST", HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "GET, POST"})
+        if _wants_page(request):
+            return graphiql.page()
+        if request.method == "POST" and _content_type(request) != LEGACY:
+            return _request_error(request, f"send {LEGACY}", HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+        try:
+            operation = await _read(request)
+            context = await self._contexts.identify(request)
+        except Refusal as refusal:
+            return _refused(request, refusal)
+        try:
+            result = await self._schema.execute(
+                operation.query,
+                variable_values=operation.variables,
+                context_value=context,
+                operation_name=operation.operation_name,
+                operation_extensions=operation.extensions,
+                allowed_operation_types=GET_TYPES if request.method == "GET" else POST_TYPES,
+            )
+        except CannotGetOperationTypeError as error:
+            return _request_error(request, error.as_http_error_reason(), HTTPStatus.BAD_REQUEST)
+        except InvalidOperationTypeError as error:
+            return _wrong_type(request, error.operation_type)
+        except DatabaseUnavailable:
+            return _refused(request, Unavailable("the database does not answer: try again", retry_after=1))
+        assert isinstance(result, ExecutionResult)
+        self._count(operation, result)
+        return _answered(request, result)
+
+    def _count(self, operation: Operation, result: ExecutionResult) -> None:
+        if not _began(result):
+            self._metrics.operation("none", "none", ok=False)
+            return
+        kind, fields = self._roots.of(operation.query, operation.operation_name)
+        for field in fields:
+            self._metrics.operation(kind, field, ok=not result.errors)
+
+
+async def _read(request: Request) -> Operation:
+    if request.method == "POST":
+        return bodies.operation(bodies.parsed(await bodies.raw(request)))
+    asked: dict[str, Any] = dict(request.query_params)
+    for part in ("variables", "extensions"):
+        if asked.get(part):
+            asked[part] = bodies.parsed(asked[part], what=part)
+        else:
+            asked.pop(part, None)
+    if any("\0" in value for value in asked.values() if isinstance(value, str)):
+        raise BadInput("the query string contains a NUL character")
+    return bodies.operation(asked)
+
+
+def _answered(request: Request, result: ExecutionResult) -> Response:
+    errors = [error.formatted for error in result.errors or ()]
+    body: dict[str, Any] = {}
+    if errors:
+        body["errors"] = errors
+    began = _began(result)
+    if began:
+        body["data"] = result.data
+    if result.extensions:
+        body["extensions"] = result.extensions
+    status, retry_after = HTTPStatus.OK.value, None
+    if result.data is None and errors:
+        status, retry_after = _status(result.errors or (), began=began, modern=_modern(request.headers))
+    return _json(request, body, status, headers_of(status, retry_after))
+
+
+def _began(result: ExecutionResult) -> bool:
+    """Whether any field was reached: an error that is before all of them has no path."""
+    before = isinstance(result, PreExecutionError) or all(error.path is None for error in result.errors or ())
+    return not (before and result.errors and result.data is None)
+
+
+def _status(errors: Iterable[GraphQLError], *, began: bool, modern: bool) -> tuple[int, int | None]:
+    """The status of an answer without data, and after how many seconds to try again."""
+    for error in errors:
+        extensions = error.extensions or {}
+        status = status_of(str(extensions.get("code", "")))
+        if status in SPOKEN:
+            return status, extensions.get("retryAfter")
+        if modern and not began:
+            return (status if status in (413, 500) else HTTPStatus.BAD_REQUEST), None
+        break
+    return HTTPStatus.OK, None
+
+
+def _refused(request: Request, refusal: Refusal) -> Response:
+    status = status_of(refusal.code)
+    extensions: dict[str, Any] = {"code": refusal.code, "traceId": request.state.trace_id}
+    if refusal.retry_after is not None:
+        extensions["retryAfter"] = refusal.retry_after
+    body = {"errors": [{"message": str(refusal), "extensions": extensions}]}
+    return _json(request, body, status, headers_of(status, refusal.retry_after))
+
+
+def _wrong_type(request: Request, kind: OperationType) -> Response:
+    if kind is OperationType.SUBSCRIPTION:
+        return _request_error(request, "subscriptions run over WebSocket", HTTPStatus.BAD_REQUEST)
+    return _request_error(request, "mutations go by POST", HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "POST"})
+
+
+def _request_error(
+    request: Request, message: str, status: HTTPStatus, headers: dict[str, str] | None = None
+) -> Response:
+    extensions = {"code": BadInput.code, "traceId": request.state.trace_id}
+    return _json(request, {"errors": [{"message": message, "extensions": extensions}]}, status, headers or {})
+
+
+def _json(request: Request, body: dict[str, Any], status: int, headers: dict[str, str]) -> Response:
+    media_type = MODERN if _modern(request.headers) else LEGACY
+    headers = {**headers, "vary": "Accept, Authorization"}
+    return JSON(body, status_code=status, headers=headers, media_type=f"{media_type}; charset=utf-8")
+
+
+def _modern(headers: Headers) -> bool:
+    weights = _accepted(headers)
+    return weights.get(MODERN, 0.0) > 0 and weights[MODERN] >= weights.get(LEGACY, 0.0)
+
+
+def _accepted(headers: Headers) -> dict[str, float]:
+    """How much each media type is wanted."""
+    found: dict[str, float] = {}
+    for part in headers.get("accept", "").split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        weight = next((each[2:] for each in parameters if each.startswith("q=")), "1")
+        try:
+            found[name] = float(weight)
+        except ValueError:
+            found[name] = 0.0
+    return found
+
+
+def _wants_page(request: Request) -> bool:
+    return (
+        request.method == "GET"
+        and "query" not in request.query_params
+        and _accepted(request.headers).get("text/html", 0.0) > 0
+    )
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -1,0 +1,65 @@
+"""Which root fields an operation asks for, by the schema's names and never by the client's aliases."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Final
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    parse,
+)
+
+REMEMBERED: Final = 512
+LONGEST_REMEMBERED: Final = 16_384
+
+Named = tuple[str, tuple[str, ...]]
+
+
+class Roots:
+    """Knows the root fields of valid documents; remembers those of the last ones asked about."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, str | None], Named] = OrderedDict()
+
+    def of(self, query: str, operation_name: str | None) -> Named:
+        """The kind of an operation that has been found valid, and its root fields without repetition."""
+        key = query, operation_name
+        if key in self._known:
+            self._known.move_to_end(key)
+            return self._known[key]
+        found = _named(query, operation_name)
+        if len(query) <= LONGEST_REMEMBERED:
+            self._known[key] = found
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return found
+
+
+def _named(query: str, operation_name: str | None) -> Named:
+    try:
+        document = parse(query, no_location=True)
+    except GraphQLError:
+        return "none", ()
+    for node in document.definitions:
+        if isinstance(node, OperationDefinitionNode) and operation_name in (None, node.name and node.name.value):
+            return node.operation.value, tuple(dict.fromkeys(_fields(document, node.selection_set)))
+    return "none", ()
+
+
+def _fields(document: DocumentNode, selections: SelectionSetNode) -> Iterator[str]:
+    for selection in selections.selections:
+        if isinstance(selection, FieldNode):
+            yield selection.name.value
+        elif isinstance(selection, InlineFragmentNode):
+            yield from _fields(document, selection.selection_set)
+        elif isinstance(selection, FragmentSpreadNode):
+            for node in document.definitions:
+                if isinstance(node, FragmentDefinitionNode) and node.name.value == selection.name.value:
+                    yield from _fields(document, node.selection_set)

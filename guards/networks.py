@@ -1,0 +1,25 @@
+"""From where: the networks that an address must be in, for reads that show the whole house.
+
+Needs no store, so nothing can be down. What is not an address is in no network.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+
+def parsed(address: str) -> Address | None:
+    """The address a text names, an IPv4 address inside IPv6 folded out of it; None when it names none."""
+    try:
+        found = ip_address(address.strip().strip("[]"))
+    except ValueError:
+        return None
+    return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
+
+
+def allowed(address: str, networks: Iterable[Network]) -> bool:
+    """Whether an address is in one of the networks."""
+    found = parsed(address)
+    return found is not None and any(found in network for network in networks)

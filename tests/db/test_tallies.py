@@ -1,0 +1,256 @@
+"""Counters are exact: while jobs change, while others fold, and afterwards."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from random import Random
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from db import jobs, leases, tallies, users
+from db.database import Database, Transaction
+from db.jobs import NewJob
+from db.models.identity import Role
+from db.models.work import JobStatus, job_gauges, job_hours
+from db.models.work import jobs as table
+from tests.conftest import People
+
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+CHAIN = ("video-downloader", "video-analyzer")
+
+
+async def seeded(database: Database, tenant: str, count: int) -> list[UUID]:
+    new = NewJob(user_id=None, source_url="https://v.test", chain=CHAIN)
+    async with database.transaction(tenant) as tx:
+        return [(await jobs.add(tx, new)).id for _ in range(count)]
+
+
+async def live_through(database: Database, tenant: str, random: Random, *, rounds: int) -> None:
+    """Make, begin, end, cancel, retry and delete jobs, as a busy worker and its users would."""
+    for _ in range(rounds):
+        [made] = await seeded(database, tenant, 1)
+        async with database.system() as tx:
+            claims = await leases.claim(tx, "w", most=2)
+        for claim in claims:
+            # Whoever made it may have deleted it meanwhile.
+            with suppress(leases.Lost):
+                async with database.system() as tx:
+                    await random.choice((leases.complete, leases.stop))(tx, claim)
+        async with database.transaction(tenant) as tx:
+            await jobs.mark_cancelled(tx, made)
+            await jobs.mark_retried(tx, made)
+            if random.random() < 0.2:
+                await tx.execute(sa.delete(table).where(table.c.id == made))
+
+
+async def test_every_status_is_counted_and_absent_ones_are_zero(database: Database, tenant: str) -> None:
+    await seeded(database, tenant, 3)
+    async with database.system() as tx:
+        [claim] = await leases.claim(tx, "w", most=1)
+        await leases.fail(tx, claim, code="STEP_FAILED", message="no video")
+
+    async with database.transaction(tenant) as tx:
+        counted = await tallies.counts(tx)
+
+    expected = dict.fromkeys(JobStatus, 0) | {JobStatus.QUEUED: 2, JobStatus.FAILED: 1}
+    assert expected == counted
+
+
+async def test_a_tenant_counts_its_own_jobs_alone(database: Database, tenant: str) -> None:
+    await seeded(database, tenant, 2)
+    await seeded(database, "other", 5)
+
+    async with database.transaction(tenant) as tx:
+        mine, hours = await tallies.counts(tx), await tallies.hours(tx, LONG_AGO)
+
+    assert 2 == mine[JobStatus.QUEUED]
+    assert [(JobStatus.QUEUED, 2)] == [(hour.status, hour.jobs) for hour in hours]
+
+
+async def test_gauges_follow_a_job_from_agent_to_agent(database: Database, tenant: str) -> None:
+    await seeded(database, tenant, 2)
+    async with database.system() as tx:
+        [claim] = await leases.claim(tx, "w", most=1)
+    async with database.transaction(tenant) as tx:
+        await leases.begin_step(tx, claim, 1, "video-analyzer")
+
+    async with database.transaction(tenant) as tx:
+        gauges = {(gauge.status, gauge.agent_id): gauge.jobs for gauge in await tallies.gauges(tx)}
+
+    assert {
+        (JobStatus.QUEUED, "video-downloader"): 1,
+        (JobStatus.PROCESSING, "video-analyzer"): 1,
+    } == gauges
+
+
+async def test_folding_changes_no_number_and_leaves_one_row_for_each(database: Database, tenant: str) -> None:
+    await live_through(database, tenant, Random(1), rounds=8)
+    await live_through(database, "other", Random(2), rounds=8)
+    async with database.transaction(tenant) as tx:
+        before = await tallies.counts(tx), await tallies.gauges(tx), await tallies.hours(tx, LONG_AGO)
+
+    async with database.system() as tx:
+        folded = await tallies.fold(tx)
+    async with database.system() as tx:
+        again = await tallies.fold(tx)
+
+    async with database.transaction(tenant) as tx:
+        counts, gauges, hours = await tallies.counts(tx), await tallies.gauges(tx), await tallies.hours(tx, LONG_AGO)
+        rows = await tx.scalar(sa.select(sa.func.count()).select_from(job_hours))
+        deltas = await tx.scalar(sa.select(sa.func.count()).select_from(job_gauges))
+    assert folded > 0
+    assert again == 0
+    assert before[0] == counts
+    assert sorted(map(str, before[1])) == sorted(map(str, gauges))
+    assert [(h.hour, h.status, h.jobs) for h in before[2]] == [(h.hour, h.status, h.jobs) for h in hours]
+    assert len(hours) == rows
+    assert len(gauges) == deltas
+
+
+async def naive_fold(tx: Transaction) -> int:
+    """What folding must not be: what is appended between the two statements is deleted without having been added."""
+    summed = await tx.rows(
+        sa.select(
+            job_gauges.c.tenant_id, job_gauges.c.status, job_gauges.c.agent_id, sa.func.sum(job_gauges.c.jobs)
+        ).group_by(job_gauges.c.tenant_id, job_gauges.c.status, job_gauges.c.agent_id)
+    )
+    await tx.execute(sa.delete(job_gauges))
+    names = ("tenant_id", "status", "agent_id", "jobs")
+    if summed:
+        await tx.execute(sa.insert(job_gauges), [dict(zip(names, row, strict=True)) for row in summed])
+    return len(summed)
+
+
+async def miscounted(tx: Transaction) -> int:
+    """How many statuses and agents the counters have another number for than the jobs, in one view of both."""
+    wrong: int = await tx.scalar(
+        sa.text(
+            "SELECT count(*) FROM (SELECT status, agent_id, sum(jobs) AS jobs FROM job_gauges GROUP BY 1, 2) AS said "
+            "FULL JOIN (SELECT status, CASE WHEN completed_at IS NULL THEN current_step END AS agent_id, "
+            "count(*) AS jobs FROM jobs GROUP BY 1, 2) AS real "
+            "ON said.status = real.status AND coalesce(said.agent_id, '') = coalesce(real.agent_id, '') "
+            "WHERE coalesce(said.jobs, 0) <> coalesce(real.jobs, 0)"
+        )
+    )
+    return wrong
+
+
+async def churn(database: Database, tenant: str, fold: Callable[[Transaction], Awaitable[int]]) -> int:
+    """Eight writers, two folders and a reader at once; how many wrong numbers the reader saw, then and at the end."""
+    working, seen = True, 0
+
+    async def look() -> int:
+        async with database.transaction(tenant) as tx:
+            return await miscounted(tx)
+
+    async def fold_all_the_time() -> None:
+        while working:
+            async with database.system() as tx:
+                await fold(tx)
+
+    async def write() -> None:
+        nonlocal working
+        async with asyncio.TaskGroup() as writers:
+            for number in range(8):
+                writers.create_task(live_through(database, tenant, Random(number), rounds=4))
+        working = False
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        group.create_task(write())
+        for _ in range(2):
+            group.create_task(fold_all_the_time())
+        while working:
+            seen += await look()
+    return seen + await look()
+
+
+async def test_no_number_is_ever_wrong_while_eight_write_and_two_fold(database_url: str, tenant: str) -> None:
+    database = Database.connect(database_url, size=16)
+    try:
+        assert 0 == await churn(database, tenant, tallies.fold)
+    finally:
+        await database.close()
+
+
+async def test_a_fold_in_two_statements_would_lose_jobs(database_url: str, tenant: str) -> None:
+    """The control: the test above can fail."""
+    database = Database.connect(database_url, size=16)
+    try:
+        assert await churn(database, tenant, naive_fold) > 0
+    finally:
+        await database.close()
+
+
+async def test_only_one_folds_at_a_time(database: Database, tenant: str) -> None:
+    await live_through(database, tenant, Random(3), rounds=3)
+
+    async with database.system() as first:
+        folded = await tallies.fold(first)
+        async with database.system() as second:
+            meanwhile = await tallies.fold(second)
+
+    assert folded > 0
+    assert 0 == meanwhile
+
+
+async def finished_jobs(database: Database, tenant: str, *, worker: str, seconds: list[int]) -> None:
+    """Completed jobs that took just so long each, ended a minute ago."""
+    async with database.transaction(tenant) as tx:
+        for took in seconds:
+            end = datetime.now(UTC) - timedelta(minutes=1)
+            begin = end - timedelta(seconds=took)
+            values = {"created_at": begin, "run_at": begin, "started_at": begin, "completed_at": end}
+            await tx.execute(
+                sa.insert(table).values(
+                    tenant_id=tenant, chain=list(CHAIN), status=JobStatus.COMPLETED, worker_id=worker, **values
+                )
+            )
+
+
+async def test_durations_are_those_of_the_newest_completed_jobs(database: Database, tenant: str) -> None:
+    await finished_jobs(database, tenant, worker="quick", seconds=[1, 2, 3])
+    await finished_jobs(database, tenant, worker="slow", seconds=[10, 34])
+
+    async with database.transaction(tenant) as tx:
+        took = await tallies.durations(tx, LONG_AGO)
+        speeds = await tallies.speeds(tx, LONG_AGO)
+        pace = await tallies.pace(tx)
+
+    assert (5, 10.0, 3.0) == (took.jobs, took.average, took.p50)
+    assert took.p95 == pytest.approx(29.2)
+    assert [("quick", 3, 2.0), ("slow", 2, 22.0)] == [(s.worker_id, s.jobs, s.average_s) for s in speeds]
+    assert tallies.Pace(5, 0) == pace
+
+
+async def test_what_was_never_measured_is_absent(database: Database, tenant: str) -> None:
+    async with database.transaction(tenant) as tx:
+        took = await tallies.durations(tx, LONG_AGO)
+
+    assert tallies.Durations(0, None, None, None, None) == took
+
+
+async def test_failures_and_types_are_counted_by_kind(database: Database, tenant: str) -> None:
+    await seeded(database, tenant, 3)
+    for code in ("STEP_FAILED", "STEP_FAILED", "STEP_TIMEOUT"):
+        async with database.system() as tx:
+            [claim] = await leases.claim(tx, "w", most=1)
+            await leases.fail(tx, claim, code=code, message="why")
+
+    async with database.transaction(tenant) as tx:
+        failures = await tallies.failures(tx, LONG_AGO)
+        types = await tallies.types(tx, LONG_AGO)
+
+    assert [("STEP_FAILED", "why", 2), ("STEP_TIMEOUT", "why", 1)] == [(f.code, f.message, f.jobs) for f in failures]
+    assert [tallies.Kindred("video_processing", 3)] == types
+
+
+async def test_visitors_are_who_signed_in_since(database: Database, tenant: str, people: People) -> None:
+    async with database.transaction(tenant) as tx:
+        await users.mark_signed_in(tx, people[Role.ADMIN].id)
+
+    async with database.transaction(tenant) as tx:
+        assert 1 == await tallies.visitors(tx, LONG_AGO)
+        assert 0 == await tallies.visitors(tx, datetime.now(UTC) + timedelta(hours=1))

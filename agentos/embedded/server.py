@@ -2,6 +2,7 @@
 
 What is particular to PostgreSQL and Valkey is told by a `Store`; the life of the process is the same for both. Servers
 run in sessions of their own, so that Ctrl-C in a terminal reaches AgentOS alone, which drains before it stops them.
+Where the kernel allows, they end by themselves when AgentOS is killed.
 """
 
 import asyncio
@@ -11,12 +12,14 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
 from agentos import supervisor
+from agentos.embedded import launch
 from agentos.embedded.places import Account
 
 log = logging.getLogger(__name__)
@@ -152,7 +155,10 @@ class Server:
     async def _start_once(self) -> None:
         mark = self._mark()
         with _appending(self.store.log) as output:
-            child = spawn(self.store.command(), self.store.account, stdin=subprocess.DEVNULL, output=output)
+            farewell = self.store.stopping[0][0]
+            child = spawn(
+                self.store.command(), self.store.account, farewell=farewell, stdin=subprocess.DEVNULL, output=output
+            )
         self._child, self._started = child, time.monotonic()
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -205,11 +211,17 @@ class Server:
 
 
 def spawn(
-    argv: Sequence[str], account: Account | None, *, stdin: int, output: int | IO[bytes]
+    argv: Sequence[str], account: Account | None, *, farewell: signal.Signals, stdin: int, output: int | IO[bytes]
 ) -> "subprocess.Popen[bytes]":
-    """Start a program as an account, in a session of its own and with nothing of our environment."""
+    """Start a program as an account, in a session of its own and with nothing of our environment.
+
+    Args:
+        farewell: the signal it gets when the calling thread dies, so call from one that lives as long as the owner.
+    """
+    uid, gid = (-1, -1) if account is None else (account.uid, account.gid)
+    ties = [str(int(number)) for number in (os.getpid(), farewell, uid, gid)]
     return subprocess.Popen(
-        argv,
+        [sys.executable, "-I", "-S", launch.__file__, *ties, *argv],
         stdin=stdin,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -217,9 +229,6 @@ def spawn(
         cwd="/",
         start_new_session=True,
         umask=0o077,
-        user=None if account is None else account.uid,
-        group=None if account is None else account.gid,
-        extra_groups=None if account is None else [],
     )
 
 

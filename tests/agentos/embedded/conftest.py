@@ -109,3 +109,9 @@ def alive(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def server_pids(data_dir: Path) -> list[int]:
+    """The pids of both servers of a data directory, whoever runs them."""
+    files = (data_dir / "valkey/valkey.pid", data_dir / "postgres/data/postmaster.pid")
+    return [int(file.read_text().split()[0]) for file in files]

@@ -9,7 +9,9 @@ from redis.asyncio import Redis
 
 from agentos import embedded
 from agentos.embedded import InUse, NotStarted, Stores
-from tests.agentos.embedded.conftest import alive, another_owner, answer, stranger, until
+from agentos.embedded.postgres import Postgres
+from agentos.embedded.valkey import Valkey
+from tests.agentos.embedded.conftest import alive, another_owner, answer, server_pids, stranger, until
 
 
 async def test_both_answer_over_their_sockets_and_keep_what_was_written(data_dir: Path) -> None:
@@ -60,29 +62,43 @@ async def test_two_data_directories_run_side_by_side(data_dir: Path) -> None:
         await asyncio.gather(one.stop(), two.stop())
 
 
-async def test_servers_of_a_killed_owner_are_ended_and_started_anew_with_all_they_had(
-    data_dir: Path, both: Stores
-) -> None:
+async def test_servers_end_with_a_killed_owner_and_the_next_one_has_all_they_had(data_dir: Path, both: Stores) -> None:
     with another_owner(data_dir, postgres=True) as (owner, addresses):
         await answer(addresses.database_url, "CREATE TABLE kept AS SELECT 7 AS value")
         async with Redis.from_url(addresses.redis_url) as redis:
             await redis.set("kept", "8")
-        left = [
-            int((data_dir / "valkey/valkey.pid").read_text()),
-            int((data_dir / "postgres/data/postmaster.pid").read_text().split()[0]),
-        ]
-        owner.send_signal(signal.SIGKILL)
+        left = server_pids(data_dir)
+
+        owner.kill()
+        owner.wait()
+        await until(lambda: not any(alive(pid) for pid in left))
+
+    assert embedded.running(data_dir) is None
+    assert addresses == await both.start()
+    assert 7 == await answer(addresses.database_url, "SELECT value FROM kept")
+    async with Redis.from_url(addresses.redis_url) as redis:
+        assert b"8" == await redis.get("kept")
+
+
+async def test_servers_that_outlived_their_owner_are_ended_by_the_next_one(
+    data_dir: Path, both: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are stopped (SIGSTOP), so that they hear nothing of the owner's death, nor of a mild request."""
+    monkeypatch.setattr(Postgres, "stopping", ((signal.SIGINT, 0.1),))
+    monkeypatch.setattr(Valkey, "stopping", ((signal.SIGTERM, 0.1),))
+    with another_owner(data_dir, postgres=True) as (owner, addresses):
+        await answer(addresses.database_url, "CREATE TABLE kept AS SELECT 7 AS value")
+        left = server_pids(data_dir)
+        for pid in left:
+            os.kill(pid, signal.SIGSTOP)
+        owner.kill()
         owner.wait()
     assert all(alive(pid) for pid in left)
-    assert embedded.running(data_dir) is None
 
     again = await both.start()
 
     assert not any(alive(pid) for pid in left)
-    assert addresses == again
     assert 7 == await answer(again.database_url, "SELECT value FROM kept")
-    async with Redis.from_url(again.redis_url) as redis:
-        assert b"8" == await redis.get("kept")
 
 
 async def test_a_stranger_under_a_recycled_pid_is_left_alone_and_not_in_the_way(both: Stores, data_dir: Path) -> None:

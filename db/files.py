@@ -117,6 +117,12 @@ class Files:
             lambda: [(place.parent.name, UUID(place.name)) for place in self._work.glob("*/*")]
         )
 
+    async def work_on_disk(self) -> list[tuple[str, UUID]]:
+        """The tenants and jobs that have a work folder."""
+        return await asyncio.to_thread(
+            lambda: [(place.parent.name, UUID(place.name)) for place in self._work.glob("*/*")]
+        )
+
     async def adopt(self, path: Path, tenant: str, kind: FileKind) -> Stored:
         """Give a file of a work folder its place in the store, too; it also stays where it is.
 
@@ -177,13 +183,17 @@ class Files:
         Raises:
             PiecesMissing: some are not on disk, or not in their full length.
         """
-        missing = [index for index, sha256, size in pieces if not self.has_piece(upload_id, index, sha256, size)]
-        if missing:
-            raise PiecesMissing(missing)
         path = self._spool / secrets.token_hex(16)
         sources = [self._piece(upload_id, index, sha256) for index, sha256, _ in pieces]
+        self._require_pieces(upload_id, pieces)
         try:
-            yield await asyncio.to_thread(_joined, path, sources)
+            try:
+                whole = await asyncio.to_thread(_joined, path, sources)
+            except FileNotFoundError:
+                # Somebody else finished with them meanwhile.
+                self._require_pieces(upload_id, pieces)
+                raise
+            yield whole
         finally:
             path.unlink(missing_ok=True)
 
@@ -206,6 +216,11 @@ class Files:
     async def clear_spool(self, *, before: float) -> int:
         """Remove what crashed writers left in the spool; how many files that were."""
         return await asyncio.to_thread(_cleared, self._spool, before)
+
+    def _require_pieces(self, upload_id: UUID, pieces: Sequence[tuple[int, str, int]]) -> None:
+        missing = [index for index, sha256, size in pieces if not self.has_piece(upload_id, index, sha256, size)]
+        if missing:
+            raise PiecesMissing(missing)
 
     def _piece(self, upload_id: UUID, index: int, sha256: str) -> Path:
         return self._partial / str(upload_id) / f"{index:06}-{sha256}"

@@ -6,14 +6,14 @@ is logged and the next one comes; PostgreSQL away costs ticks, nothing else. Red
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from db import leases, tallies, workers
+from db import leases, retention, sweeps, tallies, workers
 from db.database import Database, DatabaseUnavailable
 from db.files import Files
-from workers import retention
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,9 @@ def managers(database: Database, files: Files) -> list[Manager]:
             await workers.forget(tx, silent_for=WORKERS_KEPT)
 
     async def clean() -> None:
-        await retention.clean(database, files)
+        await sweeps.expire_stale(database, files, now=time.time())
+        await retention.drop_old_rows(database)
+        await retention.drop_old_work(database, files)
 
     return [
         Manager(name="queue", every=timedelta(seconds=5), tick=reap),

@@ -1,0 +1,50 @@
+"""How long what nobody needs any more is kept; audit entries are not among it.
+
+Rows go in small batches, so that no lock is held for long and a long backlog is worked off over several rounds.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+import sqlalchemy as sa
+
+from db.database import Database
+from db.files import Files
+from db.jobs import FINISHED
+from db.models.records import events, logs, system_events
+from db.models.work import jobs
+
+KEPT: Final[dict[sa.Table, timedelta]] = {
+    events: timedelta(days=2),
+    logs: timedelta(days=30),
+    system_events: timedelta(days=90),
+}
+"""For each table, how old a row may become."""
+
+WORK_KEPT: Final = timedelta(days=1)
+"""How long the work folder of a finished job stays, so that a retry can go on where it ended."""
+
+BATCH: Final = 5_000
+
+
+async def drop_old_rows(database: Database) -> dict[str, int]:
+    """Remove a batch of what is too old from each table; how many rows that were, by table."""
+    dropped: dict[str, int] = {}
+    for table, kept in KEPT.items():
+        old = sa.select(table.c.id).where(table.c.created_at < sa.func.now() - kept).limit(BATCH)
+        async with database.system() as tx:
+            dropped[table.name] = await tx.changed(sa.delete(table).where(table.c.id.in_(old)))
+    return dropped
+
+
+async def drop_old_work(database: Database, files: Files) -> int:
+    """Remove work folders whose job finished long ago or is gone; how many those were."""
+    on_disk = await files.work_on_disk()
+    still = sa.or_(jobs.c.status.not_in(FINISHED), jobs.c.completed_at > sa.func.now() - WORK_KEPT)
+    async with database.system() as tx:
+        rows = await tx.rows(sa.select(jobs.c.id).where(jobs.c.id.in_([job_id for _, job_id in on_disk]), still))
+    needed = {job_id for (job_id,) in rows}
+    done_with = [(tenant, job_id) for tenant, job_id in on_disk if job_id not in needed]
+    for tenant, job_id in done_with:
+        await files.drop_work(tenant, job_id)
+    return len(done_with)

@@ -1,0 +1,47 @@
+"""What is too old goes, what is still needed stays."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from db import jobs, retention
+from db.database import Database
+from db.files import Files
+from db.jobs import NewJob
+from db.models.records import events
+
+
+async def test_old_events_go_and_young_ones_stay(database: Database) -> None:
+    async with database.system() as tx:
+        await tx.execute(
+            sa.insert(events),
+            [{"tenant_id": "default", "kind": "job_changed", "entity_id": n, "payload": {}} for n in ("old", "young")],
+        )
+        await tx.execute(sa.text("UPDATE events SET created_at = now() - interval '3 days' WHERE entity_id = 'old'"))
+
+    dropped = await retention.drop_old_rows(database)
+
+    async with database.system() as tx:
+        left = await tx.rows(sa.select(events.c.entity_id))
+    assert 1 == dropped["events"]
+    assert [("young",)] == left
+
+
+async def test_work_folders_stay_while_a_retry_may_need_them(database: Database, tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    folders: dict[str, Path] = {}
+    async with database.transaction("default") as tx:
+        for name in ("queued", "failed", "long_ago"):
+            job = await jobs.add(
+                tx, NewJob(user_id=None, source_url="https://example.org", chain=("clipper",), title=name)
+            )
+            folders[name] = files.work("default", job.id)
+        await tx.execute(
+            sa.text("UPDATE jobs SET status = 'failed', completed_at = now() WHERE title IN ('failed', 'long_ago')")
+        )
+        await tx.execute(sa.text("UPDATE jobs SET completed_at = now() - interval '2 days' WHERE title = 'long_ago'"))
+
+    dropped = await retention.drop_old_work(database, files)
+
+    assert 1 == dropped
+    assert {"queued": True, "failed": True, "long_ago": False} == {name: at.exists() for name, at in folders.items()}

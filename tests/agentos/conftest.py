@@ -1,0 +1,49 @@
+"""An application over the test's stores, with a small schema of its own, served on loopback."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from agentos import services as opening
+from agentos.app import create_app
+from agentos.settings import Settings
+from db.users import User
+from resolvers.context import Services
+from tests.agentos import stage
+from tests.serving import Served, served
+
+TokenOf = Callable[[User], str]
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    """Settings for the test's stores."""
+    return Settings(_env_file=None, database_url=database_url, redis_url=redis_url, data_dir=tmp_path)
+
+
+@pytest_asyncio.fixture
+async def services(settings: Settings) -> AsyncIterator[Services]:
+    """The services of a process."""
+    async with opening.opened(settings, application="agentos tests") as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def server(settings: Settings, services: Services) -> AsyncIterator[Served]:
+    """The application on the network."""
+    async with served(create_app(settings, services, stage.schema)) as running:
+        yield running
+
+
+@pytest.fixture
+def token_of(services: Services) -> TokenOf:
+    """A good access token of a user."""
+
+    def make(user: User) -> str:
+        return services.tokens.issued(
+            user_id=user.id, tenant=user.tenant_id, role=user.role, token_version=user.token_version
+        )
+
+    return make

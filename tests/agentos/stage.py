@@ -1,0 +1,143 @@
+"""A small schema to try the transports with, and a process that serves it: `python -m tests.agentos.stage`."""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.types import ExecutionContext
+
+from agentos import logs, services
+from agentos.app import create_app
+from agentos.serving import bound, serve
+from agentos.settings import Settings
+from db.events import Kind
+from guards.callers import require
+from guards.permissions import Permission
+from resolvers.context import Context
+from schema import errors
+
+Info = strawberry.Info[Context, None]
+
+gate = asyncio.Event()
+"""What `waits` waits for, after it has set `entered`."""
+
+entered = asyncio.Event()
+
+
+@strawberry.type
+class Seen:
+    """A job as a subscription shows it."""
+
+    job_id: strawberry.Private[str]
+    told: str
+
+    @strawberry.field
+    async def loaded(self, info: Info) -> str:
+        """Its status, through the loader."""
+        job = await info.context.loaders.job.load(strawberry.ID(self.job_id))  # type: ignore[arg-type]  # text will do
+        return "gone" if job is None else job.status
+
+
+@strawberry.type
+class Query:
+    """What can be asked."""
+
+    @strawberry.field
+    def open(self) -> int:
+        """Anybody may."""
+        return 1
+
+    @strawberry.field
+    def me(self, info: Info) -> str:
+        """Who asks."""
+        return str(info.context.caller.user_id)
+
+    @strawberry.field
+    def house(self, info: Info) -> str:
+        """For who may administrate."""
+        return require(info.context.viewer, Permission.ADMIN).role
+
+    @strawberry.field
+    def address(self, info: Info) -> str:
+        """Where the caller is."""
+        return info.context.address
+
+    @strawberry.field
+    def echo(self, text: str) -> str:
+        """What was said."""
+        return text
+
+    @strawberry.field
+    def breaks(self) -> int:
+        """A fault of ours."""
+        raise RuntimeError("an inside with the password hunter2")
+
+    @strawberry.field
+    async def waits(self) -> int:
+        """Stays until the gate opens."""
+        entered.set()
+        await gate.wait()
+        return 1
+
+
+@strawberry.type
+class Mutation:
+    """What can be done."""
+
+    @strawberry.mutation
+    def touch(self) -> bool:
+        """Nothing."""
+        return True
+
+
+@strawberry.type
+class Subscription:
+    """What can be watched."""
+
+    @strawberry.subscription
+    async def job(self, info: Info, id: str) -> AsyncGenerator[Seen, None]:
+        """A job, now and whenever it changes."""
+        caller, hub = info.context.caller, info.context.services.hub
+        async with hub.listen(caller.tenant, [Kind.JOB_CHANGED], owner=caller.owner_filter, entity=id) as changes:
+            yield Seen(job_id=id, told="now")
+            async for change in changes:
+                yield Seen(job_id=id, told=change.payload["status"])
+
+    @strawberry.subscription
+    async def jobs(self, info: Info) -> AsyncGenerator[str, None]:
+        """The ids of jobs that change."""
+        caller, hub = info.context.caller, info.context.services.hub
+        async with hub.listen(caller.tenant, [Kind.JOB_CHANGED], owner=caller.owner_filter) as changes:
+            yield "listening"
+            async for change in changes:
+                yield change.entity_id
+
+
+class StageSchema(strawberry.Schema):
+    """Errors are told as the real schema tells them."""
+
+    def process_errors(
+        self, errors_: list[GraphQLError], execution_context: ExecutionContext | None = None
+    ) -> None:
+        """Leave no inside in them."""
+        context = execution_context.context if execution_context else None
+        errors.tell(errors_, context.trace_id if context else None)
+
+
+schema = StageSchema(Query, Mutation, Subscription)
+
+
+async def main() -> int:
+    """Serve it with the settings of the environment, and print where."""
+    settings = Settings()
+    logs.configure(settings.log_level, settings.log_format)
+    async with services.opened(settings) as opened:
+        listening = bound(settings.host, settings.port)
+        app = create_app(settings, opened, schema)
+        return await serve(app, listening, ready=lambda host, port: print(f"http://{host}:{port}", flush=True))
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

@@ -1,0 +1,158 @@
+"""GraphQL over HTTP: what is answered with which status, and that no body is answered with a 500."""
+
+import json
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+
+from db.models.identity import Role
+from tests.agentos.conftest import TokenOf
+from tests.conftest import People
+from tests.serving import Served
+
+JSON = {"content-type": "application/json"}
+MODERN = {"accept": "application/graphql-response+json"}
+DEEP = b'{"query":"{open}","variables":' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}"
+
+HOSTILE = {
+    "a number": (b"5", 400),
+    "a string": (b'"x"', 400),
+    "a batch": (b'[{"query":"{open}"}]', 400),
+    "an empty list": (b"[]", 400),
+    "null": (b"null", 400),
+    "nothing": (b"", 400),
+    "broken UTF-8": (b'{"query":"\xff\xfe"}', 400),
+    "a lone surrogate": (b'{"query":"\\ud800"}', 400),
+    "a NUL": (b'{"query":"{ echo(text: \\"a\\u0000\\") }"}', 400),
+    "a NUL in a key": (b'{"query":"{open}","variables":{"a\\u0000":1}}', 400),
+    "a huge integer": (b'{"query":"{open}","variables":{"a":' + b"9" * 5000 + b"}}", 400),
+    "no number": (b'{"query":"{open}","variables":{"a":NaN}}', 400),
+    "a number out of range": (b'{"query":"{open}","variables":{"a":1e999}}', 400),
+    "65 levels": (b'{"query":"{open}","variables":{"a":' + b"[" * 64 + b"]" * 64 + b"}}", 400),
+    "100,000 levels": (b"[" * 100_000 + b"]" * 100_000, 400),
+    "50,000 objects": (DEEP, 413),
+    "a query that is a number": (b'{"query":5}', 400),
+    "a query that is a list": (b'{"query":[]}', 400),
+    "no query": (b"{}", 400),
+    "an empty query": (b'{"query":" "}', 400),
+    "variables that are a list": (b'{"query":"{open}","variables":[]}', 400),
+    "variables that are text": (b'{"query":"{open}","variables":"{}"}', 400),
+    "extensions that are text": (b'{"query":"{open}","extensions":"x"}', 400),
+    "a name that is a number": (b'{"query":"{open}","operationName":5}', 400),
+    "a name that is not there": (b'{"query":"{open}","operationName":"Nope"}', 400),
+    "300 KB": (json.dumps({"query": "{open}", "x": "y" * 300_000}).encode(), 413),
+}
+
+
+@pytest.mark.parametrize(("body", "status"), HOSTILE.values(), ids=HOSTILE)
+async def test_a_hostile_body_is_refused_and_never_answered_with_a_500(
+    server: Served, body: bytes, status: int
+) -> None:
+    answer = await server.client.post("/graphql", content=body, headers={**JSON, **MODERN})
+
+    assert (status, True) == (answer.status_code, "errors" in answer.json())
+    assert "data" not in answer.json()
+
+
+async def test_a_body_that_does_not_say_how_long_it_is_is_cut_off_all_the_same(server: Served) -> None:
+    async def endless() -> object:
+        for _ in range(100):
+            yield b"x" * 10_000
+
+    answer = await server.client.post("/graphql", content=endless(), headers=JSON)  # type: ignore[arg-type]  # it is one
+
+    assert 413 == answer.status_code
+
+
+STATUSES: dict[str, tuple[str, int, int]] = {
+    "data": ("{ open }", 200, 200),
+    "syntax": ("{ open", 200, 400),
+    "no such field": ("{ nope }", 200, 400),
+    "variable missing": ("query ($t: String!) { echo(text: $t) }", 200, 400),
+    "nobody signed in": ("{ me }", 401, 401),
+    "a fault of ours": ("{ breaks }", 200, 200),
+}
+
+
+@pytest.mark.parametrize(("query", "legacy", "modern"), STATUSES.values(), ids=STATUSES)
+async def test_the_status_depends_on_what_the_client_accepts(
+    server: Served, query: str, legacy: int, modern: int
+) -> None:
+    old = await server.graphql(query)
+    new = await server.graphql(query, headers=MODERN)
+
+    assert (legacy, "application/json; charset=utf-8") == (old.status_code, old.headers["content-type"])
+    assert (modern, "application/graphql-response+json; charset=utf-8") == (
+        new.status_code,
+        new.headers["content-type"],
+    )
+    assert ("data" in new.json()) is (modern in (200, 401))
+
+
+async def test_who_is_not_signed_in_gets_401_and_who_may_not_gets_403(
+    server: Served, people: People, token_of: TokenOf
+) -> None:
+    nobody = await server.graphql("{ house }")
+    user = await server.graphql("{ house }", token_of(people[Role.USER]))
+    admin = await server.graphql("{ house }", token_of(people[Role.ADMIN]))
+
+    assert (401, "UNAUTHENTICATED") == (nobody.status_code, nobody.json()["errors"][0]["extensions"]["code"])
+    assert 'Bearer realm="agentos"' == nobody.headers["www-authenticate"]
+    assert (403, "FORBIDDEN") == (user.status_code, user.json()["errors"][0]["extensions"]["code"])
+    assert (200, {"data": {"house": "admin"}}) == (admin.status_code, admin.json())
+
+
+async def test_a_fault_of_ours_is_told_without_its_inside(server: Served) -> None:
+    answer = await server.graphql("{ breaks }", headers={"x-trace-id": "trace-7"})
+
+    [error] = answer.json()["errors"]
+    assert {"code": "INTERNAL_ERROR", "traceId": "trace-7"} == error["extensions"]
+    assert "hunter2" not in answer.text
+
+
+Ask = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
+BY_METHOD: dict[str, tuple[Ask, int]] = {
+    "a query by GET": (lambda c: c.get("/graphql", params={"query": "{ open }"}), 200),
+    "variables by GET": (
+        lambda c: c.get(
+            "/graphql", params={"query": "query ($t: String!) { echo(text: $t) }", "variables": '{"t": "a"}'}
+        ),
+        200,
+    ),
+    "broken variables by GET": (lambda c: c.get("/graphql", params={"query": "{ open }", "variables": "{"}), 400),
+    "a mutation by GET": (lambda c: c.get("/graphql", params={"query": "mutation { touch }"}), 405),
+    "a mutation by POST": (lambda c: c.post("/graphql", json={"query": "mutation { touch }"}), 200),
+    "a subscription by POST": (lambda c: c.post("/graphql", json={"query": "subscription { jobs }"}), 400),
+    "PUT": (lambda c: c.put("/graphql", json={"query": "{ open }"}), 405),
+    "text": (lambda c: c.post("/graphql", content='{"query":"{open}"}', headers={"content-type": "text/plain"}), 415),
+    "a form": (lambda c: c.post("/graphql", data={"query": "{ open }"}), 415),
+    "a form with files": (lambda c: c.post("/graphql", data={"operations": "{}"}, files={"0": b"x"}), 415),
+    "no type": (lambda c: c.post("/graphql", content='{"query":"{open}"}'), 415),
+}
+
+
+@pytest.mark.parametrize(("ask", "status"), BY_METHOD.values(), ids=BY_METHOD)
+async def test_methods_and_types_of_content(server: Served, ask: Ask, status: int) -> None:
+    answer = await ask(server.client)
+
+    assert status == answer.status_code
+    assert status != 200 or "errors" not in answer.json()
+
+
+async def test_a_browser_gets_a_page_that_may_run_its_own_script_only(server: Served) -> None:
+    page = await server.client.get("/graphql", headers={"accept": "text/html"})
+
+    policy = page.headers["content-security-policy"]
+    nonce = policy.split("'nonce-")[1].split("'")[0]
+    assert 200 == page.status_code
+    assert page.text.count("<script>") == 0
+    assert page.text.count(f'nonce="{nonce}"') == 2
+    assert "shouldPersistHeaders: false" in page.text
+
+
+async def test_the_schema_can_be_read_as_text(server: Served) -> None:
+    answer = await server.client.get("/graphql/schema.graphql")
+
+    assert 200 == answer.status_code
+    assert "type Subscription" in answer.text

@@ -1,0 +1,136 @@
+"""The real application on a free port of this machine: in this process, or as a process of its own that gets signals."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from agentos.serving import Server, bound
+
+PATIENCE_S = 10.0
+PROTOCOL = Subprotocol("graphql-transport-ws")
+
+
+async def until(true: Callable[[], Awaitable[bool]], *, patience: float = PATIENCE_S) -> None:
+    """Wait until a condition of the outside holds; fails when it does not come about."""
+    async with asyncio.timeout(patience):
+        while not await true():  # noqa: ASYNC110 - it is outside of this process, and nobody there tells us
+            await asyncio.sleep(0.02)
+
+
+class Socket:
+    """A client of graphql-transport-ws that speaks message by message."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+
+    async def say(self, message: object) -> None:
+        """Send a message; text goes as it is."""
+        await self.connection.send(message if isinstance(message, str | bytes) else json.dumps(message))
+
+    async def hear(self) -> dict[str, Any]:
+        """The next message."""
+        async with asyncio.timeout(PATIENCE_S):
+            message: dict[str, Any] = json.loads(await self.connection.recv())
+        return message
+
+    async def subscribe(self, key: str, query: str, **variables: object) -> None:
+        """Start an operation."""
+        await self.say({"id": key, "type": "subscribe", "payload": {"query": query, "variables": variables}})
+
+    async def ended(self) -> int:
+        """Wait until the server has closed the socket, and say with which code."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self.connection.wait_closed()
+        code = self.connection.close_code
+        assert code is not None
+        return code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """An application that answers on the network."""
+
+    app: Starlette
+    server: Server
+    host: str
+    port: int
+    client: httpx.AsyncClient
+
+    @asynccontextmanager
+    async def socket(
+        self,
+        token: str | None = None,
+        *,
+        greet: bool = True,
+        protocol: Subprotocol | None = PROTOCOL,
+        headers: dict[str, str] | None = None,
+        origin: str | None = None,
+    ) -> AsyncIterator[Socket]:
+        """A socket, by default one that has been greeted."""
+        async with connect(
+            f"ws://{self.host}:{self.port}/graphql",
+            subprotocols=None if protocol is None else [protocol],
+            additional_headers={**(headers or {}), **({"Origin": origin} if origin else {})},
+            open_timeout=PATIENCE_S,
+            close_timeout=2,
+        ) as connection:
+            socket = Socket(connection)
+            if greet:
+                payload = {"authorization": f"Bearer {token}"} if token else {}
+                await socket.say({"type": "connection_init", "payload": payload})
+                assert {"type": "connection_ack"} == await socket.hear()
+            yield socket
+
+    async def graphql(
+        self, query: str, token: str | None = None, headers: dict[str, str] | None = None, **variables: object
+    ) -> httpx.Response:
+        """POST one operation."""
+        bearer = {"authorization": f"Bearer {token}"} if token else {}
+        return await self.client.post(
+            "/graphql", json={"query": query, "variables": variables}, headers={**bearer, **(headers or {})}
+        )
+
+
+@asynccontextmanager
+async def served(app: Starlette) -> AsyncIterator[Served]:
+    """Serve an application from this process until the block ends."""
+    up = asyncio.Event()
+    listening = bound("127.0.0.1", 0)
+    server = Server(app, listening, ready=lambda *_: up.set())
+    host, port = listening.getsockname()[:2]
+    async with AsyncExitStack() as stack:
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        group.create_task(server.live())
+        async with asyncio.timeout(PATIENCE_S):
+            await up.wait()
+        try:
+            async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=PATIENCE_S) as client:
+                yield Served(app=app, server=server, host=host, port=port, client=client)
+        finally:
+            server.should_exit = True
+
+
+@asynccontextmanager
+async def process(module: str, environment: dict[str, str]) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A module run as a process, and the address that it prints as its first line; killed if it outlives the block."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            line = await child.stdout.readline()
+        yield child, line.decode().strip()
+    finally:
+        if child.returncode is None:
+            child.kill()
+        await child.wait()

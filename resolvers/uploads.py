@@ -118,10 +118,11 @@ async def keep(context: Context, upload_id: UUID, index: int, spooled: Spooled, 
     files, tenant = context.services.files, context.caller.tenant
     async with context.services.database.transaction(tenant) as tx:
         upload = await _own(tx, context, upload_id)
+        _require_chunk(upload, index, spooled, _digest(sha256))
         there = await uploads.chunk_at(tx, upload_id, index)
-    _require_chunk(upload, index, spooled, _digest(sha256))
-    if there is not None:
-        return _same(upload, there, spooled)
+        if there is not None:
+            # Read again: it may have been counted between the two statements above.
+            return _same(await _own(tx, context, upload_id), there, spooled)
     if upload.status is UploadStatus.COMPLETED:
         raise Conflict("the upload is complete")
     await files.keep_piece(upload_id, index, spooled)
@@ -175,6 +176,10 @@ async def finalize(
     except PiecesMissing as error:
         async with database.transaction(tenant) as tx:
             await uploads.lose_chunks(tx, upload_id, error.indexes)
+            upload = await _own(tx, context, upload_id)
+        if upload.status is UploadStatus.COMPLETED:
+            # Finalized twice at once: the other one was quicker, and put the pieces away.
+            return upload
         there = {chunk.index for chunk in chunks} - set(error.indexes)
         raise Conflict(_still_missing(upload, there)) from error
     async with database.transaction(tenant) as tx:

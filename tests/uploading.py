@@ -1,0 +1,100 @@
+"""What tests of uploads share: services over the test's own stores, contexts of users, bytes that are a video."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from dataloaders.batches import Loaders
+from dataloaders.snapshot import About, Snapshots
+from db.database import Database
+from db.files import Files
+from db.redis import Redis
+from db.uploads import Upload
+from db.users import User
+from guards.callers import Caller
+from guards.links import Links
+from guards.sessions import Sessions
+from guards.tokens import KeyRing, Tokens, new_key
+from resolvers import uploads
+from resolvers.context import Context, Services
+from resolvers.live import Hub
+from workers.doorbell import Doorbell
+
+FTYP = b"\0\0\0\x18ftypisom\0\0\2\0isomavc1"
+
+
+def video(size: int, *, seed: int = 0) -> bytes:
+    """Bytes that begin as an MP4 does; the rest differs from place to place."""
+    filler = hashlib.shake_256(seed.to_bytes(4, "big")).digest(max(size - len(FTYP), 0))
+    return (FTYP + filler)[:size]
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+async def streamed(content: bytes, *, step: int = 65_536) -> AsyncIterator[bytes]:
+    """Content as it comes from a socket."""
+    for start in range(0, len(content), step):
+        yield content[start : start + step]
+
+
+def services_over(database: Database, redis: Redis, folder: Path, *, quota_bytes: int = 10**9) -> Services:
+    """The services of one process over given stores."""
+    tokens = Tokens(KeyRing([new_key()]), issuer="tests")
+    about = About(version="0", started_at=datetime.now(UTC), data_dir=folder, host="127.0.0.1", port=0, ws_port=0)
+    return Services(
+        database=database,
+        redis=redis,
+        tokens=tokens,
+        sessions=Sessions(database, tokens),
+        snapshots=Snapshots(database, redis, about),
+        files=Files(folder / "files", quota_bytes=quota_bytes),
+        links=Links(b"tests" * 8, "http://127.0.0.1"),
+        hub=Hub(database, redis),
+        doorbell=Doorbell(redis),
+    )
+
+
+def context_of(services: Services, user: User | None) -> Context:
+    """One operation of a user, as a transport makes it."""
+    caller = None
+    if user is not None:
+        caller = Caller(
+            user_id=user.id,
+            tenant=user.tenant_id,
+            role=user.role,
+            token_id=uuid4().hex,
+            token_version=user.token_version,
+            expires_at=int(datetime.now(UTC).timestamp()) + 600,
+        )
+    loaders = Loaders(services.database, services.snapshots, caller)
+    return Context(services=services, loaders=loaders, viewer=caller, trace_id=uuid4().hex, address="127.0.0.1")
+
+
+async def begun(context: Context, content: bytes, chunk_bytes: int, *, digest: str | None = None) -> Upload:
+    """An upload of some content, nothing of it sent."""
+    return await uploads.init(context, "holiday.mp4", len(content), chunk_bytes, digest)
+
+
+async def sent(context: Context, upload: Upload, content: bytes, *indexes: int) -> Upload:
+    """The upload after some of its chunks were sent, or all of them if none is named."""
+    for index in indexes or range(upload.chunk_count):
+        start = index * upload.chunk_bytes
+        chunk = content[start : start + upload.chunk_bytes]
+        upload = await uploads.receive(context, upload.id, index, streamed(chunk), sha256(chunk))
+    return upload
+
+
+async def uploaded(context: Context, content: bytes, chunk_bytes: int = 1000) -> Upload:
+    """A finalized upload of some content."""
+    upload = await sent(context, await begun(context, content, chunk_bytes), content)
+    return await uploads.finalize(context, upload.id)
+
+
+def pieces_on_disk(files: Files, upload_id: UUID) -> list[str]:
+    """The names of an upload's pieces."""
+    folder = files.root / ".partial" / str(upload_id)
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []

@@ -20,6 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 OPEN_TO_ALL = Path("/var/lib/agentos")
+DISPOSABLE = "disposable"
+"""Name of the file that says for which removable data directory something is kept there."""
+
 SOCKET_PATH_BYTES = 100
 """Shortest limit of the systems we run on is 104, with the closing zero."""
 
@@ -99,14 +102,28 @@ def private(folder: Path, account: Account | None) -> Path:
     return folder
 
 
-def home(wanted: Path, account: Account | None) -> Path:
-    """Where data asked for at `wanted` is really kept: there, or where a link there leads."""
+def home(wanted: Path, account: Account | None, *, disposable: bool = False) -> Path:
+    """Where data asked for at `wanted` is really kept: there, or where a link there leads.
+
+    Args:
+        disposable: the data is of no use any more once `wanted`, in the temporary folder, has been removed.
+    """
     if account is None or wanted.is_symlink() or account.reaches(wanted):
         return wanted.resolve()
     _open_to_all()
+    _sweep()
     kept = Path(tempfile.mkdtemp(prefix=f"{wanted.name}-", dir=OPEN_TO_ALL))
     wanted.symlink_to(kept)
+    if disposable and wanted.is_relative_to(tempfile.gettempdir()):
+        (kept / DISPOSABLE).write_text(str(wanted))
     return kept
+
+
+def _sweep() -> None:
+    """Remove what was kept for data directories of tests that are gone; nothing else is ever removed."""
+    for mark in OPEN_TO_ALL.glob(f"*/{DISPOSABLE}"):
+        if not os.path.lexists(mark.read_text()):
+            shutil.rmtree(mark.parent, ignore_errors=True)
 
 
 def _open_to_all() -> None:

@@ -71,7 +71,7 @@ class Postgres:
         """
         wanted = data_dir / "postgres"
         self.account = places.account_for(wanted)
-        self._home = places.private(places.home(wanted, self.account), self.account)
+        self._home = places.private(places.home(wanted, self.account, disposable=fast_unsafe), self.account)
         self._cluster = self._home / "data"
         self._programs = places.postgres_programs(self.account)
         self._sockets = places.socket_folder(self._home, f".s.PGSQL.{PORT}", self.account)

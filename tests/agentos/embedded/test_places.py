@@ -100,6 +100,23 @@ def test_data_below_a_private_home_is_kept_where_its_account_reaches_it(
 
 
 @root_only
+def test_only_what_was_kept_for_removed_data_directories_of_tests_is_swept(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "OPEN_TO_ALL", data_dir / "open")
+    (data_dir / "home").mkdir(mode=0o700)
+    removed, live, serious, new = (data_dir / "home" / name for name in ("removed", "live", "serious", "new"))
+    kept = [places.home(removed, NOBODY, disposable=True), places.home(live, NOBODY, disposable=True)]
+    kept += [places.home(serious, NOBODY)]
+    removed.unlink()
+    serious.unlink()
+
+    places.home(new, NOBODY, disposable=True)
+
+    assert [False, True, True] == [folder.exists() for folder in kept]
+
+
+@root_only
 def test_programs_below_a_private_home_are_copied_once_with_their_libraries(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

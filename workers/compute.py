@@ -105,7 +105,7 @@ async def run(
     Args:
         on_progress: awaited with each share the function reports, at most ten times a second.
         timeout_s: seconds until the process is ended; None leaves the deadline to the caller.
-        memory_mb: data the process may hold, in megabytes.
+        memory_mb: data the process may hold beside the loaded libraries, in megabytes.
 
     Raises:
         StepFailed: the function raised it or anything unforeseen, ran out of time or memory, or its process died.
@@ -230,7 +230,8 @@ def _serve(line: socket.socket, function: Callable[..., Any], args: tuple[object
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.nice(NICENESS)
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
+    most = _held_bytes() + (memory_mb << 20)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     threading.Thread(target=_leave_with_parent, args=(line,), daemon=True).start()
     _reporter = _Reporter(line)
@@ -244,6 +245,15 @@ def _serve(line: socket.socket, function: Callable[..., Any], args: tuple[object
         _reporter.send("end", (type(error).__name__, "".join(traceback.format_exception(error))))
     else:
         _reporter.send("result", result)
+
+
+def _held_bytes() -> int:
+    """Data this process holds already; the loaded libraries are not the function's to answer for."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[5]) * resource.getpagesize()
+    except FileNotFoundError:  # not Linux, where the limit has no effect either
+        return 0
 
 
 def _leave_with_parent(line: socket.socket) -> None:

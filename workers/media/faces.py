@@ -88,7 +88,7 @@ def _detector() -> Any:
 def _found(detector: Any, picture: Grey, at_s: float) -> list[Box]:
     down, across = picture.shape
     hits = detector.detectMultiScale(
-        cv2.equalizeHist(picture), scaleFactor=1.15, minNeighbors=5, minSize=(SMALLEST, SMALLEST)
+        picture, scaleFactor=1.15, minNeighbors=5, minSize=(SMALLEST, SMALLEST)
     )
     return [
         Box(

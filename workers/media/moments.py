@@ -191,7 +191,9 @@ def _mean(running: np.ndarray[Any, Any], start: float, end: float) -> float:
 
 def _overlap(parts: list[Stretch], start: float, end: float) -> float:
     """Seconds of a stretch that lie in any of the parts."""
-    inside = sorted((max(part.start_s, start), min(part.end_s, end)) for part in parts)
+    inside = sorted(
+        (max(part.start_s, start), min(part.end_s, end)) for part in parts if part.end_s > start and part.start_s < end
+    )
     covered, reached = 0.0, start
     for begin, until in inside:
         if until > reached:

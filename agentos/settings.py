@@ -1,5 +1,6 @@
 """Every setting, read from the environment once and passed down; nothing else in the house looks at the environment."""
 
+import os
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -71,3 +72,8 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """The start of every link, without a slash at the end."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+def inherited(**given: object) -> dict[str, str]:
+    """The environment for a child process: this one's, with some settings set to what they turned out to be here."""
+    return {**os.environ, **{f"AGENTOS_{name.upper()}": str(value) for name, value in given.items()}}

@@ -1,0 +1,45 @@
+"""The tree of commands, and the way out of each: an exit code, and two lines when something went wrong."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from cyclopts import App, CycloptsError
+
+from agentos import VERSION
+from agentos.cli import history, people, running, upkeep, work
+from agentos.cli.printing import Failed, complain
+from agentos.cli.problems import explained
+
+DONE: Final = 0
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+
+app = App(
+    name="python -m agentos",
+    help="AgentOS: video jobs through eleven agents to clips, watched and steered over one GraphQL schema.",
+    help_epilogue="Exit codes: 0 done, 1 failed, 2 wrong usage. Settings are environment variables: docs/settings.md.",
+    version=VERSION,
+    help_format="plaintext",
+)
+for commands in (running.commands, work.commands, people.commands, history.commands, upkeep.commands):
+    for name in commands:
+        app.command(commands[name])
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carry out what the arguments say and return the exit code."""
+    try:
+        code = app(arguments, exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        return WRONG_USAGE
+    except KeyboardInterrupt:
+        return FAILED
+    except Failed as failed:
+        complain(failed.message, failed.advice)
+        return WRONG_USAGE if failed.wrong_usage else FAILED
+    except BaseException as error:
+        if (problem := explained(error)) is not None:
+            complain(problem.message, problem.advice)
+            return WRONG_USAGE if problem.wrong_usage else FAILED
+        raise
+    return code if isinstance(code, int) else DONE

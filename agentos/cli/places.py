@@ -1,0 +1,157 @@
+"""Where a command finds the stores and the API: given addresses, else those of a running AgentOS, else its own."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentos.cli.printing import Failed
+
+if TYPE_CHECKING:
+    from agentos.client import Client
+    from agentos.embedded import Addresses
+    from agentos.settings import Settings
+    from db.database import Database
+    from db.users import User
+
+
+def settings_with(**given: Any) -> "Settings":
+    """The settings of the environment, with what was said on the command line on top."""
+    from agentos.settings import Settings
+
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+@asynccontextmanager
+async def reachable(settings: "Settings") -> AsyncIterator["Addresses"]:
+    """Addresses of both stores; embedded ones that nobody runs are started for as long as the block lasts."""
+    from agentos.embedded import Addresses, running, stores
+
+    _require_readable(settings)
+    found = running(settings.data_dir)
+    given = Addresses(
+        database_url=settings.database_url or (found.database_url if found else ""),
+        redis_url=settings.redis_url or (found.redis_url if found else ""),
+    )
+    if given.database_url and given.redis_url:
+        yield given
+        return
+    async with stores(settings.data_dir, postgres=not given.database_url, valkey=not given.redis_url) as own:
+        yield Addresses(database_url=given.database_url or own.database_url, redis_url=given.redis_url or own.redis_url)
+
+
+def _require_readable(settings: "Settings") -> None:
+    from db.database import driver_url
+    from db.redis import connect
+
+    readers: tuple[tuple[str, str | None, Callable[[str], object]], ...] = (
+        ("AGENTOS_DATABASE_URL", settings.database_url, driver_url),
+        ("AGENTOS_REDIS_URL", settings.redis_url, connect),
+    )
+    for name, url, read in readers:
+        try:
+            if url is not None:
+                read(url)
+        except ValueError as error:
+            raise Failed(f"{name}: {error}", wrong_usage=True) from None
+
+
+@asynccontextmanager
+async def located(settings: "Settings") -> AsyncIterator["Settings"]:
+    """The settings with the addresses of both stores in them."""
+    async with reachable(settings) as addresses:
+        yield settings.model_copy(update={"database_url": addresses.database_url, "redis_url": addresses.redis_url})
+
+
+@asynccontextmanager
+async def database_of(settings: "Settings") -> AsyncIterator["Database"]:
+    """A pool over the database, which must be at the revision of this code."""
+    async with reachable(settings) as addresses, opened(addresses) as database:
+        yield database
+
+
+@asynccontextmanager
+async def opened(addresses: "Addresses") -> AsyncIterator["Database"]:
+    """The same where the addresses are known."""
+    from db.database import Database
+    from db.migrations.runner import current, head
+
+    revision = await current(addresses.database_url)
+    if revision != head():
+        raise Failed(
+            f"the database is at revision {revision or 'none'}, this code needs {head()}",
+            "Run `python -m agentos migrate` first.",
+        )
+    database = Database.connect(addresses.database_url, size=4, application="agentos command")
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def user_of(database: "Database", who: str | None, tenant: str) -> "User":
+    """The user of an id or email address; without either the tenant's first administrator."""
+    from uuid import UUID
+
+    from db import users
+    from db.models.identity import Role
+
+    async with database.transaction(tenant) as tx:
+        try:
+            found = await (users.by_id(tx, UUID(who)) if who and "@" not in who else users.by_email(tx, who or ""))
+        except ValueError:
+            raise Failed(f"{who} is neither an id nor an email address", wrong_usage=True) from None
+        if who is None:
+            admins = [user for user in await users.everybody(tx) if user.role is Role.ADMIN and not user.disabled_at]
+            found = min(admins, key=lambda user: user.created_at, default=None)
+    if found is None:
+        raise Failed(
+            f"there is no user {who} in the tenant {tenant}" if who else f"the tenant {tenant} has no administrator",
+            "`python -m agentos user list` shows who there is, `user add` makes one.",
+        )
+    return found
+
+
+def token_for(
+    settings: "Settings", database: "Database", user: "User", *, role: str | None = None, ttl: int | None = None
+) -> str:
+    """An access token signed with the keys of this installation."""
+    from agentos.services import key_ring
+    from db.models.identity import Role
+    from guards.tokens import LONGEST_LIFE, Tokens
+
+    return Tokens(key_ring(settings), issuer=settings.jwt_issuer).issued(
+        user_id=user.id,
+        tenant=user.tenant_id,
+        role=Role(role) if role else user.role,
+        token_version=user.token_version,
+        life=timedelta(seconds=ttl) if ttl else LONGEST_LIFE,
+    )
+
+
+@asynccontextmanager
+async def client_of(
+    settings: "Settings", *, url: str | None, token: str | None, user: str | None, tenant: str
+) -> AsyncIterator["Client"]:
+    """A signed-in client of a running API.
+
+    Args:
+        url: where the API is; without it that of the AgentOS which runs in the data directory.
+        token: an access token; without it one is made for `user` with the keys of this installation.
+    """
+    from agentos.client import Client
+
+    base = url or address_of(settings)
+    if token is None:
+        async with database_of(settings) as database:
+            token = token_for(settings, database, await user_of(database, user, tenant))
+    async with Client(base, token) as client:
+        yield client
+
+
+def address_of(settings: "Settings") -> str:
+    """Where the API of this data directory answers, as its `up` wrote it down, else where the settings put it."""
+    from agentos.up import announced_url
+
+    return announced_url(Path(settings.data_dir)) or settings.base_url

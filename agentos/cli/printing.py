@@ -1,0 +1,63 @@
+"""What the terminal shows: plain lines and tables for people, JSON for machines, two lines for what went wrong."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for machines.")]
+
+
+class Failed(Exception):
+    """A command could not do what it was asked; the message is for a person."""
+
+    def __init__(self, message: str, advice: str = "", *, wrong_usage: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+        """What to do about it; may be empty."""
+
+        self.wrong_usage = wrong_usage
+        """Whether the command itself was asked for in a way that can never work."""
+
+
+def say(line: str = "") -> None:
+    """One plain line, seen at once even through a pipe."""
+    print(line, flush=True)
+
+
+def complain(message: str, advice: str = "") -> None:
+    """What went wrong and what to do, on the error stream."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(Text("error: ", style="bold red") + Text(message))
+    if advice:
+        console.print(Text(advice))
+
+
+def show_json(value: object) -> None:
+    """A value as JSON; times as ISO 8601, anything else unknown as text."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
+    say()
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Rows under headings; as wide as they need when nobody looks at a terminal."""
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    terminal = Console(highlight=False)
+    wide = terminal if terminal.is_terminal else Console(highlight=False, width=200)
+    wide.print(table)
+
+
+def shown(value: Mapping[str, Any] | Sequence[Any], as_json: bool, columns: Sequence[str], rows: Iterable[Any]) -> None:
+    """The same facts as JSON or as a table."""
+    if as_json:
+        show_json(value)
+    else:
+        show_table(columns, rows)

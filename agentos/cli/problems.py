@@ -1,0 +1,45 @@
+"""From errors that are nobody's fault in the code to what a person should do about them."""
+
+from agentos.cli.printing import Failed
+
+
+def explained(error: BaseException) -> Failed | None:
+    """What an error means to who called, or None for one that is a fault of ours and keeps its traceback."""
+    from pydantic import ValidationError
+
+    from agentos.embedded import InUse, NotStarted
+    from agentos.up import NotReady, PortTaken
+    from db import servers
+    from db.database import DatabaseUnavailable
+    from db.migrations.runner import MigrationBusy
+    from guards.errors import Refusal
+
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    match error:
+        case Failed():
+            return error
+        case ValidationError():
+            return Failed(_settings(error), "docs/settings.md lists every setting with its default.", wrong_usage=True)
+        case PortTaken():
+            return Failed(str(error), f"Choose another with {error.option} N; 0 takes any that is free.")
+        case InUse() | NotStarted() | NotReady() | MigrationBusy():
+            return Failed(str(error))
+        case DatabaseUnavailable():
+            return Failed(
+                str(error), "Is PostgreSQL running at AGENTOS_DATABASE_URL? `python -m agentos doctor` looks closer."
+            )
+        case Refusal():
+            return Failed(f"{error} ({error.code})")
+    if isinstance(error, servers.AWAY):
+        said = " ".join(str(error).split())[:200]
+        return Failed(said or "a server did not answer in time", "`python -m agentos doctor` looks at each of them.")
+    return None
+
+
+def _settings(error: "object") -> str:
+    from pydantic import ValidationError
+
+    assert isinstance(error, ValidationError)
+    wrong = (f"AGENTOS_{'_'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors())
+    return "; ".join(wrong)

@@ -1,0 +1,67 @@
+"""One process of each kind, from its settings to its last word: the API and a worker.
+
+Both end when they are told to by a signal, or when the supervisor that started them is gone.
+"""
+
+import asyncio
+import signal
+
+from agentos import VERSION, logs, serving
+from agentos.app import create_app
+from agentos.lifeline import parent_gone
+from agentos.services import opened
+from agentos.settings import Settings
+from schema.root import schema
+from workers.running import Shift, work
+
+
+async def api(settings: Settings, *, supervised: bool) -> int:
+    """Serve until told to stop; returns the status to exit with.
+
+    Args:
+        settings: with the addresses of both stores.
+        supervised: the standard input is a lifeline to the supervisor.
+
+    Raises:
+        OSError: the port is taken, or the address is none of this machine.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    listening = serving.bound(settings.host, settings.port)
+    async with opened(settings, application="agentos api") as services:
+        return await serving.serve(create_app(settings, services, schema), listening, lifeline=supervised)
+
+
+async def worker(settings: Settings, *, supervised: bool) -> None:
+    """Work until told to stop, then put back what is held.
+
+    Args:
+        settings: with the addresses of both stores.
+        supervised: the standard input is a lifeline to the supervisor.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    follow = asyncio.create_task(_follow(stop), name="lifeline") if supervised else None
+    async with opened(settings, application="agentos worker") as services:
+        assert settings.redis_url is not None
+        shift = Shift(
+            database=services.database,
+            redis_url=settings.redis_url,
+            snapshots=services.snapshots,
+            files=services.files,
+            version=VERSION,
+            concurrency=settings.worker_concurrency,
+            speech_model=settings.speech_model,
+            media_root=settings.media_root,
+            fetch_private=settings.fetch_private,
+        )
+        await work(shift, stop)
+    if follow is not None:
+        follow.cancel()
+
+
+async def _follow(stop: asyncio.Event) -> None:
+    await parent_gone()
+    stop.set()

@@ -1,0 +1,260 @@
+"""`up`: everything of one AgentOS on this machine, from the stores to the workers, as one process tree.
+
+The parent owns the stores and supervises the services; it serves nothing itself. Stopping takes less than five seconds:
+services first, so that they can put back what they hold, then the stores.
+"""
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from agentos import first_run
+from agentos.embedded import Addresses, InUse, Stores
+from agentos.embedded.ownership import announced
+from agentos.first_run import Account
+from agentos.settings import Settings, inherited
+from agentos.supervisor import Service, Supervisor
+from db.database import Database
+from db.migrations import runner
+
+ADDRESS: Final = "address.json"
+GRACE_S: Final = 2.5
+"""What services get to put back what they hold; the rest of the five seconds is for the stores."""
+
+READY_WITHIN_S: Final = 60.0
+LOOK_EVERY_S: Final = 0.05
+
+
+class PortTaken(Exception):
+    """A port that was to be ours cannot be had."""
+
+    def __init__(self, host: str, port: int, option: str, reason: str) -> None:
+        super().__init__(f"cannot listen on port {port} of {host}: {reason}")
+        self.option = option
+        """What chooses another one."""
+
+
+class NotReady(Exception):
+    """The API was started and did not become ready; what it wrote says why."""
+
+
+class Running:
+    """One AgentOS while it is up."""
+
+    def __init__(self, settings: Settings, addresses: Addresses, *, port: int, ws_port: int) -> None:
+        self.settings = settings
+        self.addresses = addresses
+        self.port = port
+        self.ws_port = ws_port
+
+    @property
+    def url(self) -> str:
+        """Where the API answers on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.settings.host, self.settings.host)
+        return f"http://{host}:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every process of this AgentOS is started with."""
+        return inherited(
+            database_url=self.addresses.database_url,
+            redis_url=self.addresses.redis_url,
+            data_dir=self.settings.data_dir.resolve(),
+            host=self.settings.host,
+            port=self.port,
+            ws_port=self.ws_port,
+            workers=self.settings.workers,
+        )
+
+    def services(self) -> list[Service]:
+        """What the supervisor keeps running."""
+        return [
+            Service(name="api", argv=command("serve", "--supervised")),
+            Service(name="worker", argv=command("worker", "--supervised"), count=self.settings.workers, numbered=True),
+        ]
+
+    async def ready(self) -> None:
+        """Wait until the API says that it is ready.
+
+        Raises:
+            NotReady: it does not within a minute.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READY_WITHIN_S), httpx.AsyncClient(trust_env=False) as http:
+                while True:
+                    with contextlib.suppress(httpx.TransportError):
+                        if (await http.get(f"{self.url}/readyz", timeout=2)).status_code == 200:
+                            return
+                    await asyncio.sleep(LOOK_EVERY_S)
+        raise NotReady(f"the API did not become ready within {READY_WITHIN_S:.0f} s; its own words are above")
+
+
+def command(*arguments: str) -> tuple[str, ...]:
+    """The command line of another process of this AgentOS."""
+    return (sys.executable, "-m", "agentos", *arguments)
+
+
+@asynccontextmanager
+async def stores_of(settings: Settings) -> AsyncIterator[Addresses]:
+    """Own the data directory, with embedded stores for those whose address is not given.
+
+    Raises:
+        InUse: another AgentOS has the data directory.
+        NotStarted: a store did not come up.
+    """
+    pair = Stores(settings.data_dir, postgres=settings.database_url is None, valkey=settings.redis_url is None)
+    own = await pair.start()
+    watch = asyncio.create_task(pair.watch(), name="watch stores")
+    try:
+        yield Addresses(
+            database_url=settings.database_url or own.database_url, redis_url=settings.redis_url or own.redis_url
+        )
+    finally:
+        watch.cancel()
+        await asyncio.wait([watch])
+        # Shielded: servers outlive a cancelled owner otherwise.
+        await asyncio.shield(pair.stop())
+
+
+async def prepared(database_url: str) -> tuple[str, Account | None]:
+    """Migrate and settle the database; its revision, and the first administrator if one was just made."""
+    revision = await runner.upgrade(database_url)
+    database = Database.connect(database_url, size=2, application="agentos up")
+    try:
+        await first_run.prepare(database)
+        return revision, await first_run.first_admin(database)
+    finally:
+        await database.close()
+
+
+async def up(settings: Settings, *, told: "Told", demo: bool = False) -> None:
+    """Run everything until SIGTERM or Ctrl-C.
+
+    Raises:
+        InUse: another AgentOS has the data directory.
+        PortTaken: the API's or the legacy WebSocket's port is somebody else's.
+        NotReady: the API was started and does not answer.
+    """
+    refuse_company(settings.data_dir)
+    port = free_port(settings.host, settings.port, "--port")
+    ws_port = free_port(settings.host, settings.ws_port, "AGENTOS_WS_PORT =")
+    loop, me = asyncio.get_running_loop(), asyncio.current_task()
+    assert me is not None
+    # Until the supervisor listens to signals itself, a signal ends the start and takes the stores down again.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, me.cancel)
+    async with stores_of(settings) as addresses:
+        here = Running(settings, addresses, port=port, ws_port=ws_port)
+        told.stores(addresses)
+        told.database(*await prepared(addresses.database_url))
+        await _serve(here, told, demo=demo)
+
+
+async def _serve(here: Running, told: "Told", *, demo: bool) -> None:
+    supervisor = Supervisor(here.services(), environment=here.environment, grace_s=GRACE_S)
+    try:
+        async with asyncio.TaskGroup() as group:
+            follow = group.create_task(_follow(here, told, demo=demo), name="ready")
+            await supervisor.run()
+            follow.cancel()
+    finally:
+        (here.settings.data_dir / ADDRESS).unlink(missing_ok=True)
+    told.stopped()
+
+
+async def _follow(here: Running, told: "Told", *, demo: bool) -> None:
+    """Say that it is ready once it is, and only then do what may take longer."""
+    await here.ready()
+    (here.settings.data_dir / ADDRESS).write_text(json.dumps({"url": here.url, "pid": os.getpid()}))
+    told.ready(here)
+    if demo:
+        # A process of its own: drawing a video needs libraries that a supervisor should not carry for days.
+        child = await asyncio.create_subprocess_exec(
+            *command("demo", "--first"), env=here.environment, stdin=asyncio.subprocess.DEVNULL
+        )
+        try:
+            await child.wait()
+        finally:
+            if child.returncode is None:
+                child.terminate()
+                await asyncio.shield(child.wait())
+
+
+class Told:
+    """What `up` says while it starts; the default says it in plain lines."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def stores(self, addresses: Addresses) -> None:
+        """The stores answer."""
+        self._say("stores are running")
+
+    def database(self, revision: str, account: Account | None) -> None:
+        """The database is as this code needs it."""
+        self._say(f"database is at revision {revision}")
+        if account is not None:
+            self._say(f"sign in as {account.email} with the password {account.password}  (shown only this once)")
+
+    def ready(self, here: Running) -> None:
+        """The API answers."""
+        self._say(f"ready {here.url}")
+
+    def stopped(self) -> None:
+        """All services have ended."""
+        self._say("stopped")
+
+
+def announced_url(data_dir: Path) -> str | None:
+    """Where the API of a data directory answers right now, or None when none is up."""
+    if announced(data_dir.absolute()) is None:
+        return None
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+        return str(json.loads((data_dir / ADDRESS).read_text())["url"])
+    return None
+
+
+def refuse_company(data_dir: Path) -> None:
+    """Say at once, and with its address, that another AgentOS is up here.
+
+    Raises:
+        InUse: one is.
+    """
+    holder = announced(data_dir.absolute())
+    if holder is not None:
+        where = announced_url(data_dir)
+        raise InUse(
+            f"another AgentOS (pid {holder.get('pid', 'unknown')}) has the data directory {data_dir}"
+            + (f" and answers at {where}" if where else "")
+            + "; stop that one first, or set AGENTOS_DATA_DIR to another folder"
+        )
+
+
+def free_port(host: str, port: int, option: str) -> int:
+    """The port itself if it is free, or any free one for 0.
+
+    Raises:
+        PortTaken: somebody else listens there, or this user may not.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            reason = "another program has it" if taken else (error.strerror or str(error)).lower()
+            raise PortTaken(host, port, option, reason) from error
+        chosen: int = probe.getsockname()[1]
+        return chosen

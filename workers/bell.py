@@ -11,14 +11,15 @@ from typing import Any, Final
 
 import msgspec
 from arq import cron
-from arq.connections import ArqRedis, RedisSettings
+from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
 from dataloaders.snapshot import Snapshots
-from db.redis import REDIS_AWAY
+from db.redis import REDIS_AWAY, connect
 from workers.doorbell import QUEUE
 from workers.engine import Engine
 
+ANSWER_TIMEOUT_S: Final = 2.0
 LONGEST_PAUSE_S: Final = 5.0
 WARM_AT: Final = set(range(0, 60, 5))
 
@@ -53,11 +54,9 @@ async def listen(redis_url: str, engine: Engine, snapshots: Snapshots) -> None:
 
 
 async def _once(redis_url: str, engine: Engine, snapshots: Snapshots) -> None:
-    settings = RedisSettings.from_dsn(redis_url)
-    client = ArqRedis.from_url(
-        redis_url,
-        socket_connect_timeout=settings.conn_timeout,
-        socket_timeout=settings.conn_timeout,
+    redis = connect(redis_url, answer_timeout_s=ANSWER_TIMEOUT_S)
+    client = ArqRedis(
+        redis.connection_pool,
         default_queue_name=QUEUE,
         job_serializer=msgspec.msgpack.encode,
         job_deserializer=msgspec.msgpack.decode,

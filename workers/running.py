@@ -7,6 +7,7 @@ import resource
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -14,12 +15,13 @@ from typing import Final
 from uuid import uuid4
 
 from dataloaders.snapshot import Snapshots
-from db import workers
+from db import leases, workers
 from db.database import Database, DatabaseUnavailable
 from db.files import Files
 from db.models.work import WorkerState
 from db.workers import Beat
 from workers.agents import registry
+from workers.agents.contract import Agent
 from workers.bell import listen
 from workers.engine import Engine
 from workers.managers import managers
@@ -43,6 +45,10 @@ class Shift:
     speech_model: Path | None = None
     media_root: Path | None = None
     fetch_private: bool = False
+    lease: timedelta = leases.LEASE
+    heartbeat: timedelta = leases.HEARTBEAT
+    agents: Mapping[str, Agent] | None = None
+    """What is known instead of the agents of the house and of installed projects."""
 
 
 async def work(shift: Shift, stop: asyncio.Event) -> None:
@@ -50,12 +56,19 @@ async def work(shift: Shift, stop: asyncio.Event) -> None:
     turns = Turns(
         shift.database,
         shift.files,
-        registry.discovered(),
+        shift.agents or registry.discovered(),
         media_root=shift.media_root,
         defaults=_defaults(shift),
     )
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
-    engine = Engine(shift.database, turns.take, worker_id=worker_id, concurrency=shift.concurrency)
+    engine = Engine(
+        shift.database,
+        turns.take,
+        worker_id=worker_id,
+        concurrency=shift.concurrency,
+        lease=shift.lease,
+        heartbeat=shift.heartbeat,
+    )
     pulse = Pulse(shift, engine, turns)
     log.info("worker %s takes up to %d jobs at once", worker_id, shift.concurrency)
     async with asyncio.TaskGroup() as group:

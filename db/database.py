@@ -12,7 +12,8 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -30,6 +31,9 @@ _ENTER = sa.text(
 )
 
 Hook = Callable[[], Awaitable[None]]
+
+
+SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
 
 
 class DatabaseUnavailable(Exception):
@@ -90,11 +94,15 @@ class Database:
         """A pool over `url`; no connection is opened before the first transaction.
 
         Args:
+            url: `postgresql://…`, `postgres://…` or `postgresql+asyncpg://…`.
             size: most connections at once; a transaction that finds none free within a second is refused.
             application: how the connections are named in `pg_stat_activity`.
+
+        Raises:
+            ValueError: the address is not one of a PostgreSQL database.
         """
         engine = create_async_engine(
-            url,
+            driver_url(url),
             pool_size=size,
             max_overflow=0,
             pool_timeout=1,
@@ -175,6 +183,23 @@ class Database:
     async def close(self) -> None:
         """Give all connections back to the server."""
         await self.engine.dispose()
+
+
+def driver_url(url: str) -> URL:
+    """A database's address as operators write it, for the driver that is used here.
+
+    Raises:
+        ValueError: it is not the address of a PostgreSQL database; the message never has the password.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError("the database's address cannot be read: postgresql://USER@HOST/NAME is expected") from None
+    if parsed.drivername not in SCHEMES:
+        raise ValueError(f"the database's address begins with {parsed.drivername}://, not with postgresql://")
+    # What libpq and every hosting provider call sslmode, asyncpg calls ssl.
+    query = {"ssl" if name == "sslmode" else name: value for name, value in parsed.query.items()}
+    return parsed.set(drivername="postgresql+asyncpg", query=query)
 
 
 def _ms(span: timedelta) -> str:

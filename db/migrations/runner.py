@@ -18,13 +18,17 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from db.database import driver_url
 from db.models import metadata
 
 LOCK_ID = 4_208_211_960
 """The advisory lock's number; the same in every version, so that old and new servers exclude each other."""
 
 LOCK_TIMEOUT = timedelta(seconds=5)
+"""How long a migration waits for a table that somebody else is using."""
+
 TURN_TIMEOUT = timedelta(seconds=60)
+"""How long a runner waits for another one to be done."""
 
 T = TypeVar("T")
 
@@ -45,18 +49,30 @@ async def current(url: str) -> str | None:
     return await _run(url, lambda c: MigrationContext.configure(c).get_current_revision())
 
 
-async def upgrade(url: str, revision: str = "head") -> str:
-    """Bring a database to `revision` and say which one it is at now.
+async def upgrade(
+    url: str,
+    revision: str = "head",
+    *,
+    turn_timeout: timedelta = TURN_TIMEOUT,
+    lock_timeout: timedelta = LOCK_TIMEOUT,
+) -> str:
+    """Bring a database to `revision` and say which one it is at now; each migration is a transaction of its own.
 
     Raises:
         MigrationBusy: another runner or a table lock was in the way for too long.
     """
-    return await _locked(url, lambda config: command.upgrade(config, revision))
+    return await _locked(url, lambda config: command.upgrade(config, revision), turn_timeout, lock_timeout)
 
 
-async def downgrade(url: str, revision: str) -> str:
-    """Take a database back to `revision` ("base" removes everything) and say where it is now."""
-    return await _locked(url, lambda config: command.downgrade(config, revision))
+async def downgrade(
+    url: str, revision: str, *, turn_timeout: timedelta = TURN_TIMEOUT, lock_timeout: timedelta = LOCK_TIMEOUT
+) -> str:
+    """Take a database back to `revision` ("base" removes everything) and say where it is now.
+
+    Raises:
+        MigrationBusy: another runner or a table lock was in the way for too long.
+    """
+    return await _locked(url, lambda config: command.downgrade(config, revision), turn_timeout, lock_timeout)
 
 
 async def differences(url: str) -> list[object]:
@@ -69,12 +85,14 @@ async def differences(url: str) -> list[object]:
     return await _run(url, compare)
 
 
-async def _locked(url: str, action: Callable[[Config], object]) -> str:
+async def _locked(
+    url: str, action: Callable[[Config], object], turn_timeout: timedelta, lock_timeout: timedelta
+) -> str:
     def migrate(connection: sa.Connection) -> str:
-        connection.execute(sa.text(f"SET lock_timeout = {_ms(TURN_TIMEOUT)}"))
+        connection.execute(sa.text(f"SET lock_timeout = {_ms(turn_timeout)}"))
         connection.execute(sa.text("SELECT pg_advisory_lock(:id)"), {"id": LOCK_ID})
         try:
-            connection.execute(sa.text(f"SET lock_timeout = {_ms(LOCK_TIMEOUT)}"))
+            connection.execute(sa.text(f"SET lock_timeout = {_ms(lock_timeout)}"))
             connection.commit()
             config = _config()
             config.attributes["connection"] = connection
@@ -94,7 +112,7 @@ async def _locked(url: str, action: Callable[[Config], object]) -> str:
 
 
 async def _run(url: str, action: Callable[[sa.Connection], T]) -> T:
-    engine = create_async_engine(url, poolclass=NullPool)
+    engine = create_async_engine(driver_url(url), poolclass=NullPool)
     try:
         async with engine.connect() as connection:
             return await connection.run_sync(action)

@@ -6,10 +6,12 @@ import pytest
 import sqlalchemy as sa
 
 from db import users
-from db.database import Database, DatabaseUnavailable
+from db.database import Database, DatabaseUnavailable, driver_url
+from db.migrations import runner
 from db.models import metadata
 from db.models.identity import Role
 from tests.conftest import People
+from tests.urls import driver_url as plain
 
 TENANT_TABLES = [table.name for table in metadata.sorted_tables if "tenant_id" in table.c]
 
@@ -135,3 +137,46 @@ async def test_an_unreachable_database_is_named_as_such() -> None:
     with pytest.raises(DatabaseUnavailable):
         async with database.transaction("default"):
             pytest.fail("there is no database")
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])
+async def test_an_address_as_operators_write_it_is_taken(database_url: str, scheme: str) -> None:
+    url = scheme + plain(database_url).removeprefix("postgresql")
+    database = Database.connect(url)
+    async with database.system() as tx:
+        answered = await tx.scalar(sa.text("SELECT 7"))
+    await database.close()
+
+    assert 7 == answered
+    assert runner.head() == await runner.current(url)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("postgres://u:p%40ss@h:5433/n", "postgresql+asyncpg://u:p%40ss@h:5433/n"),
+        ("postgresql://u@/n?host=/run/pg", "postgresql+asyncpg://u@/n?host=%2Frun%2Fpg"),
+        ("postgresql://h/n?sslmode=require", "postgresql+asyncpg://h/n?ssl=require"),
+    ],
+)
+def test_an_address_keeps_everything_but_the_driver(given: str, taken: str) -> None:
+    assert taken == driver_url(given).render_as_string(hide_password=False)
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("mysql://u:s3cret@h/n", "begins with mysql://"),
+        ("postgresql+psycopg://u:s3cret@h/n", r"begins with postgresql\+psycopg://"),
+        ("s3cret", "cannot be read"),
+        ("postgresql://u:s3cret@h:port/n", "cannot be read"),
+        ("", "cannot be read"),
+    ],
+)
+async def test_an_address_of_something_else_is_refused_without_telling_the_password(address: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as refused:
+        Database.connect(address)
+    with pytest.raises(ValueError, match=says):
+        await runner.current(address)
+
+    assert "s3cret" not in str(refused.value)

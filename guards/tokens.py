@@ -10,8 +10,10 @@ import hashlib
 import json
 import os
 import secrets
+import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -80,7 +82,7 @@ class KeyRing:
         return json.dumps([base64.urlsafe_b64encode(raw).decode() for raw in raws])
 
     @classmethod
-    def parsed(cls, text: str) -> "KeyRing":
+    def parsed(cls, text: str | bytes) -> "KeyRing":
         """A ring from what `stored` wrote.
 
         Raises:
@@ -88,20 +90,27 @@ class KeyRing:
         """
         try:
             raws = [base64.urlsafe_b64decode(item) for item in msgspec.json.decode(text, type=list[str])]
-            return cls(_key(Ed25519PrivateKey.from_private_bytes(raw)) for raw in raws)
+            return cls([_key(Ed25519PrivateKey.from_private_bytes(raw)) for raw in raws])
         except (ValueError, msgspec.MsgspecError) as error:
             raise ValueError(f"the signing keys cannot be read: {error}") from error
 
     @classmethod
     def kept_in(cls, file: Path) -> "KeyRing":
-        """The ring of a file, which is made with a first pair of keys when it does not exist yet."""
+        """The ring of a file, which is made with a first pair of keys when it does not exist yet.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
         if not file.exists():
-            _write_private(file, cls([new_key(), new_key()]).stored())
-        return cls.parsed(file.read_text())
+            # Of several processes that start at once one makes the keys; the others take those.
+            with _private(file, cls([new_key(), new_key()]).stored()) as fresh, suppress(FileExistsError):
+                file.hardlink_to(fresh)
+        return cls.parsed(file.read_bytes())
 
     def keep_in(self, file: Path) -> None:
         """Replace the file's keys by these, whole or not at all."""
-        _write_private(file, self.stored())
+        with _private(file, self.stored()) as fresh:
+            fresh.replace(file)
 
 
 def new_key() -> Key:
@@ -178,7 +187,8 @@ class Tokens:
 
 def _caller(claims: Mapping[str, Any]) -> Caller:
     exp, iat, version = claims["exp"], claims["iat"], claims["ver"]
-    if not (type(exp) is int and type(iat) is int and type(version) is int):
+    # By the type itself: True is an int as well, and a float or a numeric text would pass for a time.
+    if any(type(number) is not int for number in (exp, iat, claims["nbf"], version)):
         raise ValueError("times and version are whole numbers")
     if exp - iat > LONGEST_LIFE.total_seconds():
         raise ValueError("lives too long")
@@ -209,12 +219,17 @@ def _b64(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def _write_private(file: Path, content: str) -> None:
+@contextmanager
+def _private(file: Path, content: str) -> Iterator[Path]:
+    """A file beside `file` that only the owner can read, durably written; what is left of it at the end is removed."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_suffix(".new")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(file)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    fresh = Path(name)
+    try:
+        with os.fdopen(handle, "w") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        yield fresh
+    finally:
+        fresh.unlink(missing_ok=True)

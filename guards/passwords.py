@@ -25,11 +25,14 @@ async def hashed(password: str) -> str:
     """The argon2id string to store.
 
     Raises:
-        BadInput: it is shorter than 10 or longer than 256 characters.
+        BadInput: it is shorter than 10 or longer than 256 characters, or no text that can be encoded.
     """
     if not SHORTEST <= len(password) <= LONGEST:
         raise BadInput(f"password: {SHORTEST} to {LONGEST} characters are needed")
-    return await asyncio.to_thread(_hasher.hash, password)
+    try:
+        return await asyncio.to_thread(_hasher.hash, password)
+    except UnicodeEncodeError as error:
+        raise BadInput("password: half of a surrogate pair is no character") from error
 
 
 async def matches(password: str, stored: str | None) -> bool:
@@ -40,5 +43,5 @@ async def matches(password: str, stored: str | None) -> bool:
 def _verified(password: str, stored: str) -> bool:
     try:
         return _hasher.verify(stored, password)
-    except (VerificationError, InvalidHashError):
+    except (VerificationError, InvalidHashError, UnicodeEncodeError):
         return False

@@ -57,8 +57,7 @@ class Sessions:
         Raises:
             Unauthenticated: unknown address, wrong password or disabled user; which one is not told.
         """
-        async with self._database.system() as tx:
-            found = await users.credentials(tx, tenant, email)
+        found = await self._credentials(tenant, email)
         if not await passwords.matches(password, found.password_hash if found else None):
             raise Unauthenticated("email or password is wrong")
         assert found is not None
@@ -100,6 +99,13 @@ class Sessions:
             await events.record(
                 tx, Kind.USER_CHANGED, str(caller.user_id), {"reason": "signed_out"}, owner=caller.user_id
             )
+
+    async def _credentials(self, tenant: str, email: str) -> users.Credentials | None:
+        # Nobody's address has such characters, and PostgreSQL would fail at the parameter instead of finding nobody.
+        if not (tenant + email).isprintable():
+            return None
+        async with self._database.system() as tx:
+            return await users.credentials(tx, tenant, email)
 
     async def _successor(self, tx: Transaction, token: refresh_tokens.RefreshToken, raw: bytes) -> bytes | None:
         moment = await refresh_tokens.now(tx)

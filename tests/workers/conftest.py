@@ -24,7 +24,7 @@ CHAIN = ("video-downloader", "video-analyzer", "clipper")
 Act = Callable[[Step, Tools], Awaitable[None]]
 
 
-class Noted(Output):
+class Noted(Output, frozen=True):
     """That an agent was here."""
 
     note: str = ""

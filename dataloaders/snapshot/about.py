@@ -1,4 +1,4 @@
-"""What a process knows of the AgentOS it belongs to; told once at its start, shown in the snapshot, never asked again."""
+"""What a process knows of the AgentOS it belongs to; told at its start, shown in the snapshot."""
 
 from datetime import datetime
 from pathlib import Path

@@ -1,0 +1,155 @@
+"""What can be controlled, and how it stands: services, machine, actions, maintenance."""
+
+from datetime import datetime
+
+import msgspec
+
+from dataloaders.snapshot.about import OfferedAction
+from dataloaders.snapshot.host import Machine
+from dataloaders.snapshot.probes import Health, listening
+from dataloaders.snapshot.sources import Frame, Sources
+from dataloaders.snapshot.wording import size, span
+from dataloaders.snapshot.work import WORKERS_SHOWN
+from db import configuration, health, tallies, workers
+from db.models.work import JobStatus
+
+
+class Api(msgspec.Struct, frozen=True, kw_only=True):
+    """The API process."""
+
+    status: Health | None
+    port: int
+    uptime: str
+
+
+class WebSocket(msgspec.Struct, frozen=True, kw_only=True):
+    """The legacy WebSocket."""
+
+    status: Health | None
+    port: int
+    connections: int | None
+
+
+class Workers(msgspec.Struct, frozen=True, kw_only=True):
+    """The worker processes."""
+
+    status: Health
+    """Healthy while one is there."""
+
+    count: int
+    """Those that are there."""
+
+    queue_size: int
+
+
+class Store(msgspec.Struct, frozen=True, kw_only=True):
+    """PostgreSQL."""
+
+    status: Health
+    size: str
+    connections: int
+
+
+class Redis(msgspec.Struct, frozen=True, kw_only=True):
+    """Redis or Valkey."""
+
+    status: Health
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs."""
+
+    api: Api
+    websocket: WebSocket
+    workers: Workers
+    database: Store
+    redis: Redis
+
+
+class Disk(msgspec.Struct, frozen=True, kw_only=True):
+    """The disk that the data directory is on."""
+
+    total: str
+    used: str
+    free: str
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine."""
+
+    uptime: str
+    """Of this AgentOS."""
+
+    load_average: tuple[float, float, float]
+    disk_space: Disk
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """How everything stands."""
+
+    services: Services
+    system: Host
+
+
+class Maintenance(msgspec.Struct, frozen=True, kw_only=True):
+    """What is planned or under way."""
+
+    maintenance_mode: bool
+    last_backup: datetime | None
+    next_scheduled_maintenance: datetime | None
+    pending_updates: list[str]
+
+
+class SystemControl(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be controlled, and how it stands."""
+
+    timestamp: datetime
+    system_status: Status
+    available_actions: tuple[OfferedAction, ...]
+    maintenance_info: Maintenance
+    status: str = "success"
+
+
+async def collect(sources: Sources, frame: Frame) -> SystemControl:
+    """The control view, from one transaction and three probes."""
+    async with sources.database.transaction(frame.tenant) as tx:
+        present = await workers.heard_last(tx, most=WORKERS_SHOWN)
+        counts = await tallies.counts(tx)
+        database = Store(
+            status=Health.HEALTHY,
+            size=size(await health.database_bytes(tx)),
+            connections=await health.connections(tx),
+        )
+        set_to = await configuration.in_force(tx)
+    about, alive = sources.about, sum(worker.alive for worker in present)
+    uptime = span(frame.now - about.started_at)
+    return SystemControl(
+        timestamp=frame.now,
+        system_status=Status(
+            services=Services(
+                api=Api(status=await listening(about.host, about.port), port=about.port, uptime=uptime),
+                websocket=WebSocket(
+                    status=await listening(about.host, about.ws_port), port=about.ws_port, connections=None
+                ),
+                workers=Workers(status=Health.of(alive > 0), count=alive, queue_size=counts[JobStatus.QUEUED]),
+                database=database,
+                redis=Redis(status=Health.of(await health.redis_answers(sources.redis))),
+            ),
+            system=_host(sources.host.machine(), uptime),
+        ),
+        available_actions=about.actions,
+        maintenance_info=Maintenance(
+            maintenance_mode=configuration.in_maintenance(set_to),
+            last_backup=None,
+            next_scheduled_maintenance=None,
+            pending_updates=[],
+        ),
+    )
+
+
+def _host(machine: Machine, uptime: str) -> Host:
+    return Host(
+        uptime=uptime,
+        load_average=machine.load_average,
+        disk_space=Disk(total=size(machine.disk_total), used=size(machine.disk_used), free=size(machine.disk_free)),
+    )

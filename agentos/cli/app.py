@@ -1,13 +1,13 @@
 """The tree of commands, and the way out of each: an exit code, and two lines when something went wrong."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from agentos import VERSION
 from agentos.cli import history, people, running, upkeep, work
-from agentos.cli.printing import Failed, complain
+from agentos.cli.printing import Failed, complain, say
 from agentos.cli.problems import explained
 
 DONE: Final = 0
@@ -24,6 +24,25 @@ app = App(
 for commands in (running.commands, work.commands, people.commands, history.commands, upkeep.commands):
     for name in commands:
         app.command(commands[name])
+
+
+@app.command
+def docs(*, check: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Write the generated pages and golden files.
+
+    Args:
+        check: Write nothing; fail when one is out of date.
+    """
+    from agentos import docs as pages
+
+    stale = pages.stale(pages.every_page(app.generate_docs(output_format="markdown")))
+    if check and stale:
+        raise Failed(f"out of date: {', '.join(map(str, stale))}", "Run `python -m agentos docs` and commit them.")
+    for page in stale:
+        pages.write(page)
+        say(f"wrote {page}")
+    if not stale:
+        say("all generated pages are up to date")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -27,7 +27,7 @@ async def token(*, user: str, role: RoleName | None = None, tenant: str = "defau
     settings = settings_with()
     async with database_of(settings) as database:
         found = await user_of(database, user, tenant)
-        say(token_for(settings, database, found, role=role, ttl=ttl))
+        say(token_for(settings, found, role=role, ttl=ttl))
 
 
 async def add(

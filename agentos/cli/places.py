@@ -113,9 +113,7 @@ async def user_of(database: "Database", who: str | None, tenant: str) -> "User":
     return found
 
 
-def token_for(
-    settings: "Settings", database: "Database", user: "User", *, role: str | None = None, ttl: int | None = None
-) -> str:
+def token_for(settings: "Settings", user: "User", *, role: str | None = None, ttl: int | None = None) -> str:
     """An access token signed with the keys of this installation."""
     from agentos.services import key_ring
     from db.models.identity import Role
@@ -142,11 +140,14 @@ async def client_of(
     """
     from agentos.client import Client
 
-    base = url or address_of(settings)
-    if token is None:
-        async with database_of(settings) as database:
-            token = token_for(settings, database, await user_of(database, user, tenant))
-    async with Client(base, token) as client:
+    if token is not None:
+        async with Client(url or address_of(settings), lambda: token) as client:
+            yield client
+        return
+    async with database_of(settings) as database:
+        known = await user_of(database, user, tenant)
+    # Made afresh for each call: watching a job may take longer than a token lives.
+    async with Client(url or address_of(settings), lambda: token_for(settings, known)) as client:
         yield client
 
 

@@ -7,6 +7,7 @@ def explained(error: BaseException) -> Failed | None:
     """What an error means to who called, or None for one that is a fault of ours and keeps its traceback."""
     from pydantic import ValidationError
 
+    from agentos.client import Away, Refused
     from agentos.embedded import InUse, NotStarted
     from agentos.up import NotReady, PortTaken
     from db import servers
@@ -29,6 +30,10 @@ def explained(error: BaseException) -> Failed | None:
             return Failed(
                 str(error), "Is PostgreSQL running at AGENTOS_DATABASE_URL? `python -m agentos doctor` looks closer."
             )
+        case Away():
+            return Failed(str(error), "Is AgentOS running? `python -m agentos up` starts it.")
+        case Refused():
+            return Failed(str(error), "docs/guide.md#refusals says what to do about each code.")
         case Refusal():
             return Failed(f"{error} ({error.code})")
     if isinstance(error, servers.AWAY):

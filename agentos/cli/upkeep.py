@@ -1,12 +1,10 @@
-"""Commands that look after the installation and its papers: `doctor` and `docs`."""
+"""The command that looks after the machine."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final
-
-from cyclopts import Parameter
+from typing import Any, Final
 
 from agentos.cli.places import settings_with
-from agentos.cli.printing import AsJson, Failed, say, show_json
+from agentos.cli.printing import AsJson, say, show_json
 
 
 async def doctor(*, as_json: AsJson = False) -> int:
@@ -38,22 +36,4 @@ async def doctor(*, as_json: AsJson = False) -> int:
     return int(failed > 0)
 
 
-def docs(*, check: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """Write the generated pages and golden files.
-
-    Args:
-        check: Write nothing; fail when one is out of date.
-    """
-    from agentos import docs as pages
-
-    stale = pages.stale()
-    if check and stale:
-        raise Failed(f"out of date: {', '.join(map(str, stale))}", "Run `python -m agentos docs` and commit them.")
-    for page in stale:
-        pages.write(page)
-        say(f"wrote {page}")
-    if not stale:
-        say("all generated pages are up to date")
-
-
-commands: Final[dict[str, Callable[..., Any]]] = {"doctor": doctor, "docs": docs}
+commands: Final[dict[str, Callable[..., Any]]] = {"doctor": doctor}

@@ -1,0 +1,177 @@
+"""The generated pages and golden files: what they are called, and how each is written from the code.
+
+Every page comes out the same wherever it is made. What a person wrote around a generated part of a page stays.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from agentos.settings import Settings
+from db import tables
+from db.models.identity import Role
+from guards.errors import Refusal, family
+from guards.permissions import Permission, granted
+from schema.root import schema
+
+ROOT: Final = Path(__file__).parent.parent
+BEGIN: Final = "<!-- generated: {name} -->"
+END: Final = "<!-- end of generated -->"
+
+WRITTEN_BY: Final = "<!-- Written by `python -m agentos docs`; change what it is made from, not this page. -->\n"
+
+ADVICE: Final[Mapping[str, str]] = {
+    "REFUSED": "Read the message; it names what stands in the way.",
+    "UNAUTHENTICATED": "Sign in again, or refresh: access tokens last fifteen minutes. "
+    "Send yours as `Authorization: Bearer …`.",
+    "FORBIDDEN": "Ask somebody whose role may do it; the message names the permission, "
+    "[permissions](permissions.md) the roles that have it.",
+    "NOT_FOUND": "Check the id. What belongs to somebody else looks exactly like what is not there.",
+    "VALIDATION_ERROR": "Correct the field that the message names; sending the same again will not help.",
+    "CONFLICT": "Read the present state first: the job has finished, or somebody was quicker. Then decide again.",
+    "TOO_LARGE": "Send less: a file of at most 100 MB, in chunks of at most 8 MB.",
+    "QUOTA_EXCEEDED": "Remove uploads that are not needed, finish those begun, "
+    "or have `AGENTOS_UPLOAD_QUOTA_MB` raised.",
+    "CHECKSUM_MISMATCH": "Bytes were changed on the way: send that chunk, or the file, again.",
+    "UNSUPPORTED_MEDIA": "Send MP4, MOV, WebM, MKV or AVI; it is the content that counts, not the name.",
+    "RATE_LIMITED": "Wait for the `retryAfter` seconds of the answer, then go on more slowly.",
+    "UNAVAILABLE": "Nothing was done. Try again after `retryAfter`; if it lasts, look at `/readyz`.",
+    "NOT_CONTROLLABLE": "Do it where the process is run: under `up` this works, "
+    "in a cluster it is the cluster's to do.",
+    "SLOW_CONSUMER": "Subscribe again with the last cursor that arrived; nothing is lost. "
+    "Then ask for fewer kinds, or read faster.",
+}
+"""What the reader of a refusal should do, by its code; a test fails when one is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One file, or a part of one."""
+
+    path: str
+    """From the root of the checkout."""
+
+    made: Callable[[], str]
+    part: str | None = None
+    """The name of the generated part of a page that is otherwise written by hand."""
+
+    def __str__(self) -> str:
+        return self.path if self.part is None else f"{self.path} ({self.part})"
+
+    def present(self, root: Path) -> str | None:
+        """The file as it is, or None."""
+        file = root / self.path
+        return file.read_text(encoding="utf-8") if file.exists() else None
+
+    def wanted(self, root: Path) -> str:
+        """The file as it should be."""
+        text = self.made().rstrip() + "\n"
+        if self.part is None:
+            return text
+        begin = BEGIN.format(name=self.part)
+        around = re.compile(rf"{re.escape(begin)}\n.*?{re.escape(END)}", re.DOTALL)
+        found = self.present(root) or f"{begin}\n{END}\n"
+        return around.sub(lambda _: f"{begin}\n\n{text}\n{END}", found)
+
+
+def every_page(command_line: str) -> tuple[Page, ...]:
+    """All generated pages; `command_line` is how the command line describes itself."""
+    return (
+        Page(path="docs/schema.graphql", made=schema.as_str),
+        Page(path="docs/settings.md", made=settings),
+        Page(path="docs/commands.md", made=partial(commands, command_line)),
+        Page(path="docs/tables.md", made=all_tables),
+        Page(path="docs/permissions.md", made=permissions),
+        Page(path="docs/guide.md", made=refusals, part="refusals"),
+    )
+
+
+def stale(pages: Iterable[Page], root: Path = ROOT) -> list[Page]:
+    """Those that are not as the code says."""
+    return [page for page in pages if page.present(root) != page.wanted(root)]
+
+
+def write(page: Page, root: Path = ROOT) -> None:
+    """Bring a page up to the code."""
+    text = page.wanted(root)
+    (root / page.path).parent.mkdir(parents=True, exist_ok=True)
+    (root / page.path).write_text(text, encoding="utf-8")
+
+
+def settings() -> str:
+    """Every setting, with its default."""
+    rows = [
+        (f"`AGENTOS_{name.upper()}`", _default(field.get_default(call_default_factory=True)), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+    return (
+        f"# Settings\n\n{WRITTEN_BY}\nEvery setting is an environment variable, or a line of a file `.env` in the "
+        f"folder where AgentOS is started.\n\n{_table(('setting', 'default', 'what it says'), rows)}"
+    )
+
+
+def commands(described: str) -> str:
+    """Every command with its options, as the command line describes itself."""
+    # What stands before the first command is a table of contents that names the interpreter instead of the program.
+    _, begin, rest = described.partition("\n## ")
+    return (
+        f"# Commands\n\n{WRITTEN_BY}\nExit codes: 0 done, 1 failed, 2 wrong usage. What went wrong is said in two "
+        f"lines on the error stream; `--json` prints the answer for machines.\n{begin}{rest}"
+    )
+
+
+def all_tables() -> str:
+    """Every table with its columns."""
+    parts = [f"# Tables\n\n{WRITTEN_BY}\nRows of a walled table belong to one tenant and are seen by no other."]
+    for table in tables.everything():
+        rows = [
+            (
+                f"`{column.name}`" + (" (key)" if column.key else ""),
+                column.type,
+                "may be null" if column.nullable else "",
+                f"`{column.refers_to}`" if column.refers_to else "",
+            )
+            for column in table.columns
+        ]
+        wall = ", walled" if table.walled else ""
+        parts.append(f"## {table.name}{wall}\n\n{_table(('column', 'type', '', 'refers to'), rows)}")
+    return "\n\n".join(parts)
+
+
+def permissions() -> str:
+    """Which role may do what."""
+    rows = [
+        (f"`{permission}`", *("yes" if permission in granted(role) else "" for role in Role))
+        for permission in Permission
+    ]
+    return f"# Permissions\n\n{WRITTEN_BY}\n{_table(('permission', *map(str, Role)), rows)}"
+
+
+def refusals() -> str:
+    """What each refusal means, and what its reader should do."""
+    rows = []
+    for code, kind in sorted({kind.code: kind for kind in reversed(family())}.items()):
+        if kind is not Refusal:
+            meaning = (kind.__doc__ or "").partition("\n")[0]
+            rows.append((f"`{code}`", meaning, ADVICE[code]))
+    return _table(("code", "what it means", "what to do"), rows)
+
+
+def _default(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case tuple():
+            return f"`{','.join(map(str, value))}`" if value else "none"
+        case bool():
+            return f"`{str(value).lower()}`"
+    return f"`{value}`"
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(heads)]
+    lines += [["---"] * len(lines[0]), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,109 @@
+"""How the schema is put together: roots that say who may use them, limits, and errors that give nothing away."""
+
+from copy import copy
+from typing import Any
+
+import strawberry
+from graphql import (
+    GraphQLEnumType,
+    GraphQLError,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    Undefined,
+    lexicographic_sort_schema,
+)
+from strawberry.extensions import ParserCache, ValidationCache
+from strawberry.printer import print_schema
+from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.enum import StrawberryEnumDefinition
+from strawberry.types.execution import ExecutionContext
+
+from schema import access, docs
+from schema.errors import tell
+from schema.limits import Limits
+from schema.mutation import Mutation
+from schema.query import Query
+from schema.scalars import SCALARS
+from schema.subscription import Subscription, afresh
+from schema.types.agents import Agent
+from schema.types.jobs import Clip, Job, Upload
+from schema.types.people import User
+from schema.types.system import LogLine, SystemEvent, Worker
+
+
+class Executor(StrawberryGraphQLCoreExecutionContext):
+    """Runs an operation; each event of a subscription with loaders of its own."""
+
+    def build_per_event_executor(self, payload: Any) -> Any:
+        """An executor for one event."""
+        executor = super().build_per_event_executor(payload)
+        executor.context_value = afresh(self.context_value)
+        return executor
+
+
+class Schema(strawberry.Schema):
+    """A schema whose errors say what a client may know, and whose SDL is sorted."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for kind in self._schema.type_map.values():
+            _forget_nulls(kind)
+            _explain(kind)
+
+    def as_str(self) -> str:
+        """The SDL, sorted by name."""
+        # Strawberry's own `sort_schema` executes the sorted copy, whose enums hand resolvers bare values instead of
+        # members. Here only the copy that is printed is sorted.
+        shown = copy(self)
+        shown._schema = lexicographic_sort_schema(self._schema)
+        return print_schema(shown)
+
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        """Put what a client may know in the place of what happened."""
+        context = execution_context.context if execution_context else None
+        tell(errors, getattr(context, "trace_id", None))
+
+
+def build(query: type = Query, mutation: type | None = Mutation, subscription: type | None = Subscription) -> Schema:
+    """A schema of these roots.
+
+    Raises:
+        UnguardedField: a root field does not say who may use it.
+    """
+    access.check(root for root in (query, mutation, subscription) if root is not None)
+    return Schema(
+        query=query,
+        mutation=mutation,
+        subscription=subscription,
+        types=(Agent, Clip, Job, LogLine, SystemEvent, Upload, User, Worker),
+        extensions=(ParserCache, ValidationCache, Limits),
+        execution_context_class=Executor,
+        config=StrawberryConfig(scalar_map=SCALARS),
+    )
+
+
+def _forget_nulls(kind: GraphQLNamedType) -> None:
+    """Take back the defaults that say no more than that something may be left out."""
+    if isinstance(kind, GraphQLInputObjectType):
+        given: list[Any] = list(kind.fields.values())
+    elif isinstance(kind, GraphQLObjectType | GraphQLInterfaceType):
+        given = [argument for field in kind.fields.values() for argument in field.args.values()]
+    else:
+        given = []
+    for value in given:
+        if value.default_value is None:
+            value.default_value = Undefined
+
+
+def _explain(kind: GraphQLNamedType) -> None:
+    """Describe an enum by the docstrings of its class, which others declared without a thought of GraphQL."""
+    definition = kind.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    if isinstance(kind, GraphQLEnumType) and isinstance(definition, StrawberryEnumDefinition):
+        texts = docs.of_fields(definition.wrapped_cls)
+        kind.description = kind.description or docs.summary(definition.wrapped_cls)
+        for name, value in kind.values.items():
+            value.description = value.description or texts.get(name)

@@ -1,0 +1,43 @@
+"""Descriptions for the SDL, taken from the docstrings that are there anyway, so that nothing is explained twice."""
+
+import ast
+import inspect
+import textwrap
+from functools import cache
+
+
+def summary(thing: object) -> str | None:
+    """The part of a docstring that readers outside need: everything before its arguments and errors."""
+    text = inspect.getdoc(thing)
+    if not text:
+        return None
+    for heading in ("\n\nArgs:", "\n\nReturns:", "\n\nRaises:"):
+        text = text.partition(heading)[0]
+    return text.strip()
+
+
+@cache
+def of_fields(kind: type) -> dict[str, str]:
+    """The sentences written under the fields of a class and of those it is made from, by field."""
+    found: dict[str, str] = {}
+    for parent in reversed(kind.__mro__):
+        if parent.__module__.startswith(("builtins", "msgspec", "typing", "enum", "abc")):
+            continue
+        found |= _written_under(parent)
+    return found
+
+
+def _written_under(kind: type) -> dict[str, str]:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    found: dict[str, str] = {}
+    for member, below in zip(tree.body, [*tree.body[1:], None], strict=True):
+        match member, below:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                found[name] = inspect.cleandoc(text)
+            case ast.FunctionDef(name=name), _ if documented := ast.get_docstring(member):
+                found[name] = documented
+    return found

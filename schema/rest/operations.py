@@ -1,0 +1,80 @@
+"""Stored operations: the GraphQL documents that REST endpoints run, checked against the schema at the start.
+
+A document names its fields as REST clients know them, by aliases; nothing is renamed in Python.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType, parse, validate
+from strawberry.schema.base import BaseSchema
+
+from guards.errors import NotFound
+from resolvers.context import Context
+
+FOLDER: Final = Path(__file__).parent.parent / "operations"
+REFUSED_INPUT: Final = frozenset({"BAD_USER_INPUT"})
+"""What GraphQL calls it when variables do not fit; REST clients know it by the specification's word."""
+
+
+class Unfit(ValueError):
+    """A stored operation does not fit the schema, or its endpoint; the server does not start."""
+
+
+class Refused(Exception):
+    """An operation was refused, or failed; what a client may know of it is here."""
+
+    def __init__(self, error: GraphQLError) -> None:
+        super().__init__(error.message)
+        extensions = error.extensions or {}
+        code = str(extensions.get("code", "INTERNAL_ERROR"))
+        self.code = "VALIDATION_ERROR" if code in REFUSED_INPUT else code
+        retry_after = extensions.get("retryAfter")
+        self.retry_after = retry_after if isinstance(retry_after, int) else None
+
+
+class Stored:
+    """One document with one operation, ready to run."""
+
+    def __init__(self, name: str, schema: BaseSchema) -> None:
+        self.name = name
+        self._schema = schema
+        self._text = (FOLDER / f"{name}.graphql").read_text()
+        document = parse(self._text)
+        # The GraphQL schema inside is what documents are validated with; Strawberry has no public name for it.
+        inner: GraphQLSchema = schema._schema  # type: ignore[attr-defined]
+        if faults := validate(inner, document):
+            raise Unfit(f"{name}: {faults[0].message}")
+        operation = _only_operation(name, document)
+        self.changes = operation.operation is OperationType.MUTATION
+        """Whether it does something, instead of only looking."""
+
+        self.variables = frozenset(variable.variable.name.value for variable in operation.variable_definitions or ())
+
+    async def run(self, context: Context, variables: Mapping[str, Any], shown: tuple[str, ...]) -> Any:
+        """What is found at the path `shown` of the answer.
+
+        Raises:
+            Refused: the operation has errors; the first of them.
+            NotFound: there is nothing.
+        """
+        answer = await self._schema.execute(
+            self._text, variable_values=dict(variables), context_value=context, operation_name=self.name
+        )
+        errors = answer.errors
+        if errors:
+            raise Refused(errors[0])
+        found: Any = answer.data
+        for step in shown:
+            found = None if found is None else found[step]
+        if found is None:
+            raise NotFound("there is no such thing")
+        return found
+
+
+def _only_operation(name: str, document: DocumentNode) -> OperationDefinitionNode:
+    found = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    if [name] != [node.name.value for node in found if node.name]:
+        raise Unfit(f"{name}: the document must have one operation, of that name")
+    return found[0]

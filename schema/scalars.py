@@ -1,0 +1,70 @@
+"""Values on their way in and out: scalars beyond GraphQL's own five, ids, times."""
+
+from datetime import UTC, datetime
+from typing import Any, NewType
+from uuid import UUID
+
+import strawberry
+from strawberry.types.scalar import ScalarDefinition
+
+from guards.errors import BadInput
+
+LARGEST = 2**53 - 1
+"""Beyond it a JSON number is no longer exact in JavaScript."""
+
+BigInt = NewType("BigInt", int)
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > LARGEST:
+        raise ValueError("a BigInt is a whole number of at most 53 bits")
+    return value
+
+
+SCALARS: dict[object, ScalarDefinition] = {
+    BigInt: strawberry.scalar(
+        name="BigInt",
+        description="A whole number of at most 53 bits, written as a JSON number.",
+        serialize=_whole,
+        parse_value=_whole,
+    )
+}
+
+
+def key() -> Any:
+    """The id of a row: a UUID in the house, an opaque ID outside."""
+    return strawberry.field(graphql_type=strawberry.ID, description="Unique among everything there is; opaque.")
+
+
+def uuid_of(key: str) -> UUID | None:
+    """The UUID that an ID stands for; None when it is none, and so nobody's."""
+    try:
+        return UUID(key)
+    except ValueError:
+        return None
+
+
+def named(field: str, key: str | None) -> UUID | None:
+    """The UUID that an optional ID of an input stands for.
+
+    Raises:
+        BadInput: it is none.
+    """
+    found = None if key is None else uuid_of(key)
+    if key is not None and found is None:
+        raise BadInput(f"{field}: {key[:50]!r} is not an id")
+    return found
+
+
+def utc(field: str, moment: datetime | None) -> datetime | None:
+    """A time of an input in UTC, which is also what one without an offset is taken for.
+
+    Raises:
+        BadInput: it is beyond what a calendar holds.
+    """
+    if moment is None:
+        return None
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError as error:
+        raise BadInput(f"{field}: the time is too far away") from error

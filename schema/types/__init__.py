@@ -1,0 +1,1 @@
+"""The object types: what rows look like from outside."""

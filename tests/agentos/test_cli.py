@@ -1,0 +1,187 @@
+"""The command line from outside: real processes, their output and their exit codes."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import get_args
+
+import pytest
+import pytest_asyncio
+
+from agentos import VERSION
+from agentos.cli.app import main
+from agentos.cli.people import RoleName
+from agentos.services import key_ring
+from agentos.settings import Settings
+from db import keys, users
+from db.database import Database
+from db.migrations import runner
+from db.models.identity import Role
+from db.redis import Redis
+from guards.tokens import Tokens
+from tests.agentos.commands import ROOT, Outcome, environment, run
+
+Env = Mapping[str, str]
+MOMENT = "2031-05-04T12:30:00+00:00"
+
+
+@pytest_asyncio.fixture
+async def env(tmp_path: Path, database_url: str, redis_url: str) -> Env:
+    """Given stores and an empty data directory."""
+    return environment(tmp_path, database_url=database_url, redis_url=redis_url)
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Env:
+    """Stores at addresses where nobody listens."""
+    return environment(tmp_path, database_url="postgresql://a@127.0.0.1:1/b", redis_url="redis://127.0.0.1:1")
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    assert VERSION == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+def test_the_roles_that_may_be_named_are_all_there_are() -> None:
+    assert {role.value for role in Role} == set(get_args(RoleName))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing-like-it"], "nothing-like-it"),
+        (["seed", "--jobs", "many"], "--jobs"),
+        (["seed", "--jobs", "-1"], "--jobs"),
+        (["token"], "--user"),
+        (["token", "--user", "a@b.example", "--ttl", "901"], "--ttl"),
+        (["token", "--user", "a@b.example", "--role", "king"], "--role"),
+        (["up", "--no-such-thing"], "--no-such-thing"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_2_and_names_it(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 2 == main(arguments)
+
+    assert said in capsys.readouterr().err
+
+
+async def test_help_does_not_wait_for_the_libraries_of_the_commands(tmp_path: Path) -> None:
+    outcome = await run("--help", env=environment(tmp_path))
+
+    assert (0, "") == (outcome.code, outcome.err)
+    assert all(name in outcome.out for name in ("up", "serve", "worker", "migrate", "seed", "doctor", "job", "demo"))
+
+
+@pytest.mark.benchmark
+async def test_help_comes_within_half_a_second(tmp_path: Path) -> None:
+    took = []
+    for _ in range(5):
+        began = perf_counter()
+        await run("--help", env=environment(tmp_path))
+        took.append(perf_counter() - began)
+
+    print(f"\n--help: min {min(took) * 1000:.0f} ms, median {sorted(took)[2] * 1000:.0f} ms; budget 500 ms")
+    assert min(took) < 0.5
+
+
+async def test_a_setting_that_makes_no_sense_is_named(tmp_path: Path) -> None:
+    outcome = await run("health", env=environment(tmp_path, port="abc"))
+
+    assert 2 == outcome.code
+    assert "AGENTOS_PORT" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["migrate"], ["user", "list"], ["seed"], ["health"], ["job", "list"]], ids=" ".join
+)
+async def test_stores_that_are_away_are_told_in_a_few_lines(arguments: list[str], nowhere: Env) -> None:
+    outcome = await run(*arguments, env=nowhere)
+
+    assert (1, "") == (outcome.code, outcome.out)
+    assert outcome.err.startswith("error: ")
+    assert len(outcome.err.strip().splitlines()) <= 3
+
+
+async def test_migrate_prints_the_revision_and_nothing_else(env: Env) -> None:
+    assert (0, runner.head() + "\n") == _said(await run("migrate", env=env))
+    assert (0, runner.head() + "\n") == _said(await run("migrate", "--check", env=env))
+
+
+async def test_migrate_check_fails_on_another_revision(env: Env, database_url: str) -> None:
+    await runner.downgrade(database_url, "base")
+
+    outcome = await run("migrate", "--check", env=env)
+
+    assert (1, "none\n") == _said(outcome)
+    assert runner.head() in outcome.err
+    assert await runner.current(database_url) is None
+
+
+async def test_seeding_twice_alike_gives_the_same_answer_and_drops_the_cached_snapshot(
+    env: Env, database: Database, redis: Redis, tenant: str
+) -> None:
+    await redis.set(keys.snapshot(tenant), b"old")
+
+    first = await run("seed", "--jobs", "30", "--events", "10", "--now", MOMENT, "--clean", "--json", env=env)
+    again = await run("seed", "--jobs", "30", "--events", "10", "--now", MOMENT, "--clean", "--json", env=env)
+
+    assert (0, 0) == (first.code, again.code)
+    assert await redis.get(keys.snapshot(tenant)) is None
+    made, remade = json.loads(first.out), json.loads(again.out)
+    assert (0, 30) == (made.pop("removed_jobs"), remade.pop("removed_jobs"))
+    assert made == remade
+    assert (30, 10, MOMENT) == (made["jobs"], made["system_events"], made["now"])
+
+
+async def test_seeding_a_tenant_that_is_not_there_is_refused(env: Env, database: Database) -> None:
+    outcome = await run("seed", "--tenant", "nobody", env=env)
+
+    assert 1 == outcome.code
+    assert "tenant add nobody" in outcome.err
+
+
+async def test_token_prints_one_token_and_nothing_else(
+    env: Env, people: dict[Role, users.User], tmp_path: Path
+) -> None:
+    operator = people[Role.OPERATOR]
+
+    for who in (operator.email, str(operator.id)):
+        outcome = await run("token", "--user", who, "--ttl", "60", env=env)
+
+        assert (0, "") == (outcome.code, outcome.err)
+        [token] = outcome.out.split()
+        caller = Tokens(key_ring(Settings(data_dir=tmp_path)), issuer="agentos").verified(token)
+        assert (operator.id, Role.OPERATOR, "default") == (caller.user_id, caller.role, caller.tenant)
+
+
+async def test_a_user_is_added_once_listed_and_locked_out(env: Env, database: Database, tenant: str) -> None:
+    added = await run("user", "add", "Ada@Example.com", "--role", "operator", "--json", env=env)
+    twice = await run("user", "add", "ada@example.com", env=env)
+    disabled = await run("user", "disable", "ada@example.com", env=env)
+    listed = await run("user", "list", "--json", env=env)
+
+    assert (0, 1, 0, 0) == (added.code, twice.code, disabled.code, listed.code)
+    made = json.loads(added.out)
+    assert ("ada@example.com", "operator", tenant) == (made["email"], made["role"], made["tenant"])
+    assert len(made["password"]) >= 20
+    [shown] = [user for user in json.loads(listed.out) if user["email"] == "ada@example.com"]
+    assert shown["disabled"] is not None
+    async with database.transaction(tenant) as tx:
+        found = await users.by_email(tx, "ada@example.com")
+    assert found is not None
+    assert (str(found.id), 2) == (made["id"], found.token_version)
+
+
+async def test_a_new_tenant_has_agents_of_its_own(env: Env, database: Database) -> None:
+    assert 0 == (await run("tenant", "add", "acme", env=env)).code
+    assert 2 == (await run("tenant", "add", "Not A Name", env=env)).code
+
+    assert "acme" in json.loads((await run("tenant", "list", "--json", env=env)).out)
+
+
+def _said(outcome: Outcome) -> tuple[int, str]:
+    return outcome.code, outcome.out

@@ -1,10 +1,10 @@
 """What is happening now: one reader of events per process, and a mailbox for everybody who listens.
 
 The reader follows `db.events` by its cursor and hands each event to the listeners of its tenant. A mailbox holds 256
-events; when it is full, an older event about the same thing gives way to the newer one, and a listener who is too slow
-even for that is let go with `SlowConsumer`, so that nobody waits for anybody. PostgreSQL away: the reader keeps trying
-and goes on from its cursor, nothing is lost. Redis only rings the bell: without it an event is seen within a fifth of a
-second instead of at once.
+events; when it is full, older events about a thing give way to newer ones about it. Who is still behind reads on from
+PostgreSQL at a pace of their own, and who then takes nothing for eight seconds is let go with `SlowConsumer`: nobody
+waits for anybody, and no mailbox grows. PostgreSQL away: the reader keeps trying and goes on from its cursor, nothing
+is lost. Redis only rings the bell: without it an event is seen within a fifth of a second instead of at once.
 """
 
 import asyncio
@@ -27,13 +27,14 @@ MAILBOX: Final = 256
 LOOK_EVERY_S: Final = 0.2
 IDLE_LOOK_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 5.0
+PATIENCE_S: Final = 8.0
 PAGE: Final = 500
 
 log = logging.getLogger(__name__)
 
 
 class SlowConsumer(Refusal):
-    """Events came faster than they were taken; listen again, after the last cursor that arrived."""
+    """Events came and were not taken for too long; listen again, after the last cursor that arrived."""
 
     code = "SLOW_CONSUMER"
 
@@ -63,11 +64,13 @@ class Listener:
         self._mail: OrderedDict[Cursor, Event] = OrderedDict()
         self._arrived = asyncio.Event()
         self._ended: Refusal | None = None
+        self._overflowed = False
+        self._taken_at = time.monotonic()
 
     async def __aenter__(self) -> "Listener":
-        if self.position is None:
-            self.position = await self._hub.edge()
-        self._hub.attach(self)
+        here = await self._hub.edge()
+        self.position = self.position or here
+        self._hub.attach(self, here)
         return self
 
     async def __aexit__(
@@ -82,9 +85,10 @@ class Listener:
         """The next event.
 
         Raises:
-            SlowConsumer: too many were waiting here; those still in the mailbox are not given out.
+            SlowConsumer: too many had been waiting for too long; those still in the mailbox are not given out.
             Unavailable: this process is going down.
         """
+        self._taken_at = time.monotonic()
         while True:
             if self._ended is not None:
                 raise self._ended
@@ -104,11 +108,15 @@ class Listener:
         if self._replaying or not self._wants(event):
             return
         if len(self._mail) >= MAILBOX and not self._coalesced(event):
-            self._hub.dropped += 1
-            self.end(SlowConsumer(f"more than {MAILBOX} events were waiting: listen again after {self.position}"))
+            # It goes on from what is in the mailbox to what is on record, and from there back to being handed events.
+            self._replaying = self._overflowed = True
             return
         self._mail[event.cursor] = event
         self._arrived.set()
+
+    def stalled(self, patience_s: float) -> bool:
+        """Whether events were more than fit, and none of them was taken for too long."""
+        return self._overflowed and time.monotonic() - self._taken_at > patience_s
 
     def end(self, reason: Refusal) -> None:
         """Let the listener go; what it waits for now raises `reason`."""
@@ -125,11 +133,13 @@ class Listener:
         )
 
     def _coalesced(self, event: Event) -> bool:
-        for cursor, waiting in self._mail.items():
-            if (waiting.kind, waiting.entity_id) == (event.kind, event.entity_id):
+        """Drop what newer events make superfluous; False when that makes no room."""
+        newest: dict[tuple[Kind, str], Cursor] = {_about(each): each.cursor for each in self._mail.values()}
+        newest[_about(event)] = event.cursor
+        for cursor, waiting in tuple(self._mail.items()):
+            if newest[_about(waiting)] != cursor:
                 del self._mail[cursor]
-                return True
-        return False
+        return len(self._mail) < MAILBOX
 
     async def _replay(self) -> None:
         """Fill the mailbox from PostgreSQL, a page at a time; the last page is read once the hub delivers again."""
@@ -140,7 +150,8 @@ class Listener:
             # and what is in both is told apart by its cursor.
             self._replaying = False
             page = await self._hub.page(self.tenant, self.position, most=MAILBOX)
-            self._replaying = len(page) == MAILBOX
+            self._replaying = self._replaying or len(page) == MAILBOX
+        self._overflowed = self._overflowed and self._replaying
         wanted = {event.cursor: event for event in page if self._wants(event)}
         fresh = {} if self._replaying else {c: e for c, e in self._mail.items() if c not in wanted}
         self._mail = OrderedDict(sorted({**wanted, **fresh}.items(), key=lambda item: _place(item[0])))
@@ -151,9 +162,10 @@ class Listener:
 class Hub:
     """The one reader of events in a process, and everybody who listens to it."""
 
-    def __init__(self, database: Database, redis: Redis) -> None:
+    def __init__(self, database: Database, redis: Redis, *, patience_s: float = PATIENCE_S) -> None:
         self._database = database
         self._redis = redis
+        self._patience_s = patience_s
         self._listeners: defaultdict[str, set[Listener]] = defaultdict(set)
         self._bell = asyncio.Event()
         self._cursor: Cursor | None = None
@@ -217,9 +229,10 @@ class Hub:
         async with self._database.transaction(tenant) as tx:
             return await events.after(tx, cursor, most=most)
 
-    def attach(self, listener: Listener) -> None:
-        """Hand events to a listener from now on."""
+    def attach(self, listener: Listener, here: Cursor) -> None:
+        """Hand a listener what comes after `here`, the edge as it was read for them."""
         self._listeners[listener.tenant].add(listener)
+        self._cursor = self._cursor or here
         self._bell.set()
 
     def detach(self, listener: Listener) -> None:
@@ -247,18 +260,26 @@ class Hub:
     async def _look(self) -> bool:
         """Hand out one page; True when there may be more."""
         async with self._database.system() as tx:
-            if self._cursor is None:
-                self._cursor = await events.edge(tx)
+            edge = await events.edge(tx) if self._cursor is None else None
+            # Somebody may have begun to listen meanwhile, and then from an earlier place.
+            self._cursor = self._cursor or edge
+            assert self._cursor is not None
             page = await events.after(tx, self._cursor, most=PAGE)
         for event in page:
             for listener in tuple(self._listeners.get(event.tenant_id, ())):
                 listener.put(event)
         if page:
             self._cursor = page[-1].cursor
+        self._let_go()
         if len(page) == PAGE:
             return True
         self._read_at = time.monotonic()
         return False
+
+    def _let_go(self) -> None:
+        for listener in [each for some in self._listeners.values() for each in some if each.stalled(self._patience_s)]:
+            self.dropped += 1
+            listener.end(SlowConsumer(f"events were not taken for too long: listen again after {listener.position}"))
 
     async def _rest(self) -> None:
         try:
@@ -279,6 +300,10 @@ class Hub:
                             self._bell.set()
             except REDIS_AWAY:
                 await asyncio.sleep(LONGEST_PAUSE_S)
+
+
+def _about(event: Event) -> tuple[Kind, str]:
+    return event.kind, event.entity_id
 
 
 def _place(cursor: Cursor) -> tuple[int, int]:

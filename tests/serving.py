@@ -1,4 +1,4 @@
-"""The real application on a free port of this machine: in this process, or as a process of its own that gets signals."""
+"""The real application on a free port of this machine: in this process, or as one of its own that gets signals."""
 
 import asyncio
 import json

@@ -83,17 +83,17 @@ def _object(value: Mapping[str, Any], part: str) -> dict[str, Any] | None:
 def _check(value: Any, what: str) -> None:
     """Walk through a value without recursion, for it may be made to exhaust the stack."""
     level: list[Any] = [value]
-    for _ in range(DEEPEST + 1):
+    for depth in range(DEEPEST + 1):
         deeper: list[Any] = []
         for item in level:
-            if isinstance(item, dict):
+            if isinstance(item, str):
+                if "\0" in item:
+                    raise BadInput(f"{what} contains a NUL character")
+            elif isinstance(item, dict | list) and depth == DEEPEST:
+                raise BadInput(f"{what} is nested deeper than {DEEPEST} levels")
+            elif isinstance(item, dict):
                 deeper += item.keys()
                 deeper += item.values()
             elif isinstance(item, list):
                 deeper += item
-            elif isinstance(item, str) and "\0" in item:
-                raise BadInput(f"{what} contains a NUL character")
-        if not deeper:
-            return
         level = deeper
-    raise BadInput(f"{what} is nested deeper than {DEEPEST} levels")

@@ -20,7 +20,7 @@ TokenOf = Callable[[User], str]
 @pytest.fixture
 def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
     """Settings for the test's stores."""
-    return Settings(_env_file=None, database_url=database_url, redis_url=redis_url, data_dir=tmp_path)
+    return Settings.model_validate({"database_url": database_url, "redis_url": redis_url, "data_dir": tmp_path})
 
 
 @pytest_asyncio.fixture

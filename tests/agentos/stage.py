@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncGenerator
+from uuid import UUID
 
 import strawberry
 from graphql import GraphQLError
@@ -36,7 +37,7 @@ class Seen:
     @strawberry.field
     async def loaded(self, info: Info) -> str:
         """Its status, through the loader."""
-        job = await info.context.loaders.job.load(strawberry.ID(self.job_id))  # type: ignore[arg-type]  # text will do
+        job = await info.context.loaders.job.load(UUID(self.job_id))
         return "gone" if job is None else job.status
 
 
@@ -118,9 +119,7 @@ class Subscription:
 class StageSchema(strawberry.Schema):
     """Errors are told as the real schema tells them."""
 
-    def process_errors(
-        self, errors_: list[GraphQLError], execution_context: ExecutionContext | None = None
-    ) -> None:
+    def process_errors(self, errors_: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Leave no inside in them."""
         context = execution_context.context if execution_context else None
         errors.tell(errors_, context.trace_id if context else None)
@@ -131,7 +130,7 @@ schema = StageSchema(Query, Mutation, Subscription)
 
 async def main() -> int:
     """Serve it with the settings of the environment, and print where."""
-    settings = Settings()
+    settings = Settings()  # type: ignore[call-arg]  # every one has a default, which mypy does not see
     logs.configure(settings.log_level, settings.log_format)
     async with services.opened(settings) as opened:
         listening = bound(settings.host, settings.port)

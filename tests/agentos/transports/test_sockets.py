@@ -1,0 +1,366 @@
+"""GraphQL over WebSocket, spoken message by message with the real server."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from starlette.routing import WebSocketRoute
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
+
+from agentos.app import create_app
+from agentos.settings import Settings
+from agentos.transports.sockets import GraphQLOverWebSocket
+from db import jobs, leases, users
+from db.database import Database
+from db.jobs import Job, NewJob
+from db.models.identity import Role
+from resolvers.context import Services
+from tests.agentos import stage
+from tests.agentos.conftest import TokenOf
+from tests.conftest import People
+from tests.serving import Served, served, until
+
+WATCH = "subscription ($id: String!) { job(id: $id) { told loaded } }"
+
+
+async def queued(database: Database, tenant: str, owner: UUID | None) -> Job:
+    async with database.transaction(tenant) as tx:
+        return await jobs.add(
+            tx, NewJob(user_id=owner, source_url="https://example.test/a.mp4", chain=["video-downloader"])
+        )
+
+
+def next_of(key: str, told: str, loaded: str) -> dict[str, object]:
+    return {"id": key, "type": "next", "payload": {"data": {"job": {"told": told, "loaded": loaded}}}}
+
+
+async def test_a_job_is_seen_from_queued_to_completed_and_every_event_reads_afresh(
+    server: Served, database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    """`loaded` goes through the loader: one set for a whole subscription would say `queued` for ever."""
+    owner = people[Role.USER]
+    job = await queued(database, tenant, owner.id)
+    async with server.socket(token_of(owner)) as socket:
+        await socket.subscribe("1", WATCH, id=str(job.id))
+        seen = [await socket.hear()]
+        async with database.system() as tx:
+            [claim] = await leases.claim(tx, "w", most=1)
+        seen.append(await socket.hear())
+        async with database.transaction(tenant) as tx:
+            await leases.complete(tx, claim)
+        seen.append(await socket.hear())
+
+    assert [
+        next_of("1", "now", "queued"),
+        next_of("1", "processing", "processing"),
+        next_of("1", "completed", "completed"),
+    ] == seen
+
+
+async def test_tenants_and_users_see_their_own_events_only(
+    server: Served, database: Database, people: People, other_people: People, token_of: TokenOf
+) -> None:
+    """Each hears of its own job, which was changed last: whatever was not theirs would have come before it."""
+    admin, user, stranger = people[Role.ADMIN], people[Role.USER], other_people[Role.ADMIN]
+    async with (
+        server.socket(token_of(admin)) as of_admin,
+        server.socket(token_of(user)) as of_user,
+        server.socket(token_of(stranger)) as of_stranger,
+    ):
+        for socket in (of_admin, of_user, of_stranger):
+            await socket.subscribe("1", "subscription { jobs }")
+            assert {"data": {"jobs": "listening"}} == (await socket.hear())["payload"]
+        foreign = await queued(database, stranger.tenant_id, stranger.id)
+        somebodys = await queued(database, admin.tenant_id, admin.id)
+        own = await queued(database, user.tenant_id, user.id)
+
+        heard = {
+            name: [(await socket.hear())["payload"]["data"]["jobs"] for _ in range(most)]
+            for name, socket, most in (("admin", of_admin, 2), ("user", of_user, 1), ("stranger", of_stranger, 1))
+        }
+
+    assert {
+        "admin": [str(somebodys.id), str(own.id)],
+        "user": [str(own.id)],
+        "stranger": [str(foreign.id)],
+    } == heard
+
+
+async def test_queries_and_mutations_run_over_a_socket_too(server: Served, people: People, token_of: TokenOf) -> None:
+    user = people[Role.USER]
+    async with server.socket(token_of(user)) as socket:
+        await socket.subscribe("q", "{ me }")
+        answers = [await socket.hear(), await socket.hear()]
+        await socket.subscribe("q", "mutation { touch }")
+        answers += [await socket.hear(), await socket.hear()]
+
+    assert [
+        {"id": "q", "type": "next", "payload": {"data": {"me": str(user.id)}}},
+        {"id": "q", "type": "complete"},
+        {"id": "q", "type": "next", "payload": {"data": {"touch": True}}},
+        {"id": "q", "type": "complete"},
+    ] == answers
+
+
+async def test_a_bad_operation_is_answered_with_an_error_and_its_siblings_go_on(
+    server: Served, database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    bad: dict[str, object] = {
+        "syntax": {"query": "{ open"},
+        "no-field": {"query": "{ nope }"},
+        "number": {"query": 5},
+        "none": {},
+        "list": [],
+        "text": "x",
+        "variables": {"query": "{ open }", "variables": []},
+        "name": {"query": "{ open }", "operationName": 5},
+        "unknown-name": {"query": "{ open }", "operationName": "Nope"},
+        "no-variable": {"query": "query ($t: String!) { echo(text: $t) }"},
+        "forbidden": {"query": "subscription { nope }"},
+    }
+    async with server.socket(token_of(people[Role.ADMIN])) as socket:
+        await socket.subscribe("sibling", "subscription { jobs }")
+        await socket.hear()
+        answers = {}
+        for key, payload in bad.items():
+            await socket.say({"id": key, "type": "subscribe", "payload": payload})
+            answer = await socket.hear()
+            answers[answer["id"]] = answer["type"] if answer["type"] == "error" else answer["payload"].get("data", 0)
+            if answer["type"] == "next":
+                await socket.hear()
+        job = await queued(database, tenant, None)
+        event = await socket.hear()
+
+    assert set(bad) == set(answers)
+    assert {"error", None} >= set(answers.values())
+    assert {"id": "sibling", "type": "next", "payload": {"data": {"jobs": str(job.id)}}} == event
+
+
+ENDINGS: dict[str, tuple[object, int]] = {
+    "an empty list": ("[]", 4400),
+    "a number": ("5", 4400),
+    "no JSON": ("{", 4400),
+    "bytes": (b"{}", 4400),
+    "too deep": ("[" * 5000 + "]" * 5000, 4400),
+    "unknown type": ({"type": "start", "id": "1"}, 4400),
+    "no id": ({"type": "subscribe", "payload": {"query": "{ open }"}}, 4400),
+    "an id that is a number": ({"type": "subscribe", "id": 1, "payload": {"query": "{ open }"}}, 4400),
+    "a second greeting": ({"type": "connection_init"}, 4429),
+    "more than 64 KB": ({"type": "ping", "payload": {"x": "y" * 70_000}}, 1009),
+}
+
+
+async def test_what_the_protocol_forbids_ends_the_socket_with_its_code(
+    server: Served, people: People, token_of: TokenOf
+) -> None:
+    token, ended = token_of(people[Role.USER]), {}
+    for name, (message, _) in ENDINGS.items():
+        async with server.socket(token) as socket:
+            await socket.say(message)
+            ended[name] = await socket.ended()
+
+    assert {name: code for name, (_, code) in ENDINGS.items()} == ended
+
+
+async def test_who_does_not_say_who_they_are_is_sent_away(server: Served, people: People, token_of: TokenOf) -> None:
+    greetings = {
+        "no token": ({"type": "connection_init"}, 4401),
+        "a bad token": ({"type": "connection_init", "payload": {"authorization": "Bearer a.b.c"}}, 4403),
+        "another scheme": ({"type": "connection_init", "payload": {"Authorization": "Basic eDp5"}}, 4403),
+        "a payload that is text": ({"type": "connection_init", "payload": "x"}, 4400),
+        "an operation first": ({"type": "subscribe", "id": "1", "payload": {"query": "{ open }"}}, 4401),
+    }
+    ended = {}
+    for name, (message, _) in greetings.items():
+        async with server.socket(greet=False) as socket:
+            await socket.say(message)
+            ended[name] = await socket.ended()
+
+    assert {name: code for name, (_, code) in greetings.items()} == ended
+
+
+async def test_the_handshake_may_bring_the_token(server: Served, people: People, token_of: TokenOf) -> None:
+    bearer = {"Authorization": f"Bearer {token_of(people[Role.USER])}"}
+    async with server.socket(headers=bearer) as socket:
+        await socket.say({"type": "ping"})
+        assert {"type": "pong"} == await socket.hear()
+
+
+async def test_only_the_new_protocol_is_spoken(server: Served) -> None:
+    for protocol in (Subprotocol("graphql-ws"), None):
+        async with server.socket(greet=False, protocol=protocol) as socket:
+            assert 4406 == await socket.ended()
+
+
+async def test_a_page_of_another_origin_may_not_open_a_socket(server: Served) -> None:
+    async with server.socket(greet=False, origin=f"http://{server.host}:{server.port}"):
+        pass
+    for origin in ("https://evil.test", "null", f"http://{server.host}:{server.port}.evil.test"):
+        with pytest.raises(InvalidStatus, match="403"):
+            async with server.socket(greet=False, origin=origin):
+                pass
+
+
+async def test_a_page_of_an_allowed_origin_may(settings: Settings, services: Services) -> None:
+    allowing = settings.model_copy(update={"cors_origins": ("https://console.test",)})
+    async with (
+        served(create_app(allowing, services, stage.schema)) as server,
+        server.socket(greet=False, origin="https://console.test"),
+    ):
+        pass
+
+
+@asynccontextmanager
+async def impatient(settings: Settings, services: Services) -> AsyncIterator[Served]:
+    """A server that waits for a greeting a twentieth of a second."""
+    app = create_app(settings, services, stage.schema)
+    for route in app.routes:
+        if isinstance(route, WebSocketRoute) and isinstance(route.endpoint, GraphQLOverWebSocket):
+            route.endpoint.init_s = 0.05
+    async with served(app) as server:
+        yield server
+
+
+async def test_a_socket_that_says_nothing_is_closed(settings: Settings, services: Services) -> None:
+    async with impatient(settings, services) as server, server.socket(greet=False) as socket:
+        assert 4408 == await socket.ended()
+
+
+async def test_the_same_id_twice_at_once_ends_the_socket(server: Served, people: People, token_of: TokenOf) -> None:
+    async with server.socket(token_of(people[Role.USER])) as socket:
+        await socket.subscribe("1", "subscription { jobs }")
+        await socket.hear()
+        await socket.subscribe("1", "{ open }")
+
+        assert 4409 == await socket.ended()
+
+
+async def test_an_id_is_free_again_once_its_operation_was_completed(
+    server: Served, people: People, token_of: TokenOf
+) -> None:
+    async with server.socket(token_of(people[Role.USER])) as socket:
+        await socket.subscribe("1", "subscription { jobs }")
+        await socket.hear()
+        await socket.say({"id": "1", "type": "complete"})
+        await socket.subscribe("1", "{ open }")
+
+        assert {"id": "1", "type": "next", "payload": {"data": {"open": 1}}} == await socket.hear()
+
+
+async def test_the_twenty_first_operation_is_refused(server: Served, people: People, token_of: TokenOf) -> None:
+    async with server.socket(token_of(people[Role.USER])) as socket:
+        for number in range(20):
+            await socket.subscribe(str(number), "subscription { jobs }")
+            assert "next" == (await socket.hear())["type"]
+        await socket.subscribe("20", "subscription { jobs }")
+        answer = await socket.hear()
+
+    assert ("20", "error", "QUOTA_EXCEEDED") == (
+        answer["id"],
+        answer["type"],
+        answer["payload"][0]["extensions"]["code"],
+    )
+
+
+async def test_the_sixth_socket_of_a_user_is_refused_until_one_is_closed(
+    server: Served, people: People, token_of: TokenOf
+) -> None:
+    token = token_of(people[Role.USER])
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(5):
+            await stack.enter_async_context(server.socket(token))
+        async with server.socket(greet=False) as sixth:
+            await sixth.say({"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}})
+            assert 4429 == await sixth.ended()
+
+    await until(lambda: admitted(server, token))
+
+
+async def admitted(server: Served, token: str) -> bool:
+    """Whether a socket is let in; a closed one is noticed by the server a little after its client."""
+    try:
+        async with server.socket(token):
+            return True
+    except ConnectionClosed:
+        return False
+
+
+async def test_a_socket_ends_when_its_token_does(server: Served, services: Services, people: People) -> None:
+    user = people[Role.USER]
+    token = services.tokens.issued(
+        user_id=user.id,
+        tenant=user.tenant_id,
+        role=user.role,
+        token_version=user.token_version,
+        life=timedelta(seconds=2),
+    )
+    async with server.socket(token) as socket:
+        assert 4403 == await socket.ended()
+
+
+async def test_a_ping_with_a_fresh_token_keeps_a_socket_open(
+    server: Served, services: Services, people: People, token_of: TokenOf
+) -> None:
+    """The short token ends after two seconds; the socket then still answers."""
+    user = people[Role.USER]
+    short = services.tokens.issued(
+        user_id=user.id,
+        tenant=user.tenant_id,
+        role=user.role,
+        token_version=user.token_version,
+        life=timedelta(seconds=2),
+    )
+    async with server.socket(short) as kept, server.socket(short) as lost:
+        await kept.say({"type": "ping", "payload": {"authorization": f"Bearer {token_of(user)}"}})
+        assert {"type": "pong"} == await kept.hear()
+        assert 4403 == await lost.ended()
+        await kept.say({"type": "ping"})
+        assert {"type": "pong"} == await kept.hear()
+
+
+async def test_a_ping_with_somebody_elses_token_ends_the_socket(
+    server: Served, people: People, token_of: TokenOf
+) -> None:
+    async with server.socket(token_of(people[Role.USER])) as socket:
+        await socket.say({"type": "ping", "payload": {"authorization": f"Bearer {token_of(people[Role.ADMIN])}"}})
+
+        assert 4403 == await socket.ended()
+
+
+@pytest.mark.slow
+async def test_signing_out_ends_requests_and_sockets_within_five_seconds(
+    server: Served, database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    user = people[Role.USER]
+    token = token_of(user)
+    async with server.socket(token) as socket:
+        await socket.subscribe("1", "subscription { jobs }")
+        await socket.hear()
+        assert 200 == (await server.graphql("{ me }", token)).status_code
+        async with database.transaction(tenant) as tx:
+            await users.revoke_tokens(tx, user.id)
+
+        async with asyncio.timeout(5):
+            code = await socket.ended()
+
+    assert 4403 == code
+    assert 401 == (await server.graphql("{ me }", token)).status_code
+
+
+async def test_sockets_are_closed_as_a_restart_when_the_server_goes(
+    settings: Settings, services: Services, people: People, token_of: TokenOf
+) -> None:
+    async with (
+        served(create_app(settings, services, stage.schema)) as server,
+        server.socket(token_of(people[Role.USER])) as socket,
+    ):
+        await socket.subscribe("1", "subscription { jobs }")
+        await socket.hear()
+        server.server.should_exit = True
+
+        assert 1012 == await socket.ended()

@@ -1,0 +1,264 @@
+"""The hub: nothing is lost, nobody waits for anybody, everybody hears only what is theirs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from agentos.embedded import Addresses
+from db import events, keys
+from db.database import Database, Transaction
+from db.events import Event, Kind
+from db.models.identity import Role
+from db.redis import Redis, connect
+from guards.errors import Unavailable
+from resolvers import live
+from resolvers.live import MAILBOX, Hub, Listener, SlowConsumer
+from tests.conftest import OTHER_TENANT, People
+from tests.urls import driver_url
+
+PATIENCE_S = 10.0
+KINDS = (Kind.JOB_CHANGED,)
+
+
+@asynccontextmanager
+async def running(database: Database, redis: Redis, *, patience_s: float = live.PATIENCE_S) -> AsyncIterator[Hub]:
+    """A hub that reads until the block ends."""
+    hub = Hub(database, redis, patience_s=patience_s)
+    async with asyncio.TaskGroup() as group:
+        reader = group.create_task(hub.run())
+        yield hub
+        reader.cancel()
+
+
+async def next_of(listener: Listener) -> str:
+    """The id of what the next event is about."""
+    async with asyncio.timeout(PATIENCE_S):
+        return (await anext(listener)).entity_id
+
+
+async def tell(tx: Transaction, entity: str, *, owner: UUID | None = None, number: int = 0) -> None:
+    await events.record(tx, Kind.JOB_CHANGED, entity, {"number": number}, owner=owner)
+
+
+async def told(database: Database, tenant: str, *entities: str, owner: UUID | None = None) -> None:
+    """Commit an event for each, in one transaction."""
+    async with database.transaction(tenant) as tx:
+        for number, entity in enumerate(entities):
+            await tell(tx, entity, owner=owner, number=number)
+
+
+async def test_an_event_that_is_committed_late_is_not_lost(
+    database_url: str, database: Database, redis: Redis, tenant: str
+) -> None:
+    """The control reads on by `id > last`, as one would; it loses what began first and ended last."""
+    control: list[str] = []
+    last = 0
+
+    async def look(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        nonlocal last
+        for row in await connection.fetch("SELECT id, entity_id FROM events WHERE id > $1 ORDER BY id", last):
+            control.append(row["entity_id"])
+            last = row["id"]
+
+    naive = await asyncpg.connect(driver_url(database_url))
+    try:
+        async with running(database, redis) as hub, hub.listen(tenant, KINDS) as heard:
+            async with database.transaction(tenant) as late:
+                await tell(late, "late")
+                await told(database, tenant, "early")
+                await look(naive)
+            await look(naive)
+
+            assert ["late", "early"] == [await next_of(heard), await next_of(heard)]
+        assert ["early"] == control
+    finally:
+        await naive.close()
+
+
+async def test_a_listener_begins_with_what_is_not_committed_yet(database: Database, redis: Redis, tenant: str) -> None:
+    await told(database, tenant, "before")
+    async with running(database, redis) as hub, hub.listen(tenant, KINDS) as heard:
+        await told(database, tenant, "after")
+
+        assert "after" == await next_of(heard)
+
+
+async def test_a_slow_listener_is_let_go_and_the_others_miss_nothing(
+    database: Database, redis: Redis, tenant: str
+) -> None:
+    many = [str(number) for number in range(MAILBOX + 50)]
+    async with (
+        running(database, redis, patience_s=0.5) as hub,
+        hub.listen(tenant, KINDS) as slow,
+        hub.listen(tenant, KINDS) as quick,
+    ):
+        await told(database, tenant, *many)
+        assert many == [await next_of(quick) for _ in many]
+        async with asyncio.timeout(PATIENCE_S):
+            while hub.listeners > 1:  # noqa: ASYNC110 - nobody is told but the one who does not listen
+                await asyncio.sleep(0.02)
+
+        with pytest.raises(SlowConsumer) as refusal:
+            await next_of(slow)
+        assert ("SLOW_CONSUMER", 1) == (refusal.value.code, hub.dropped)
+        await told(database, tenant, "on")
+        assert "on" == await next_of(quick)
+
+
+async def test_more_than_fits_a_mailbox_is_heard_in_full_by_who_takes_it(
+    database: Database, redis: Redis, tenant: str
+) -> None:
+    """A burst of one transaction fills the mailbox before its owner has had a turn."""
+    burst = [str(number) for number in range(3 * MAILBOX)]
+    async with running(database, redis) as hub, hub.listen(tenant, KINDS) as heard:
+        await told(database, tenant, *burst)
+        taken = [await next_of(heard) for _ in burst]
+        await told(database, tenant, "then")
+
+        assert [*burst, "then"] == [*taken, await next_of(heard)]
+        assert 0 == hub.dropped
+
+
+async def test_a_full_mailbox_keeps_the_newest_about_each_thing(database: Database, redis: Redis, tenant: str) -> None:
+    """A job that changes three hundred times while nobody looks is no reason to let its watcher go."""
+    async with running(database, redis) as hub, hub.listen(tenant, KINDS) as heard:
+        await told(database, tenant, *["job"] * (MAILBOX + 44), "end")
+        kept: list[Event] = []
+        while not kept or kept[-1].entity_id != "end":
+            async with asyncio.timeout(PATIENCE_S):
+                kept.append(await anext(heard))
+
+    assert [*range(MAILBOX, MAILBOX + 45)] == [event.payload["number"] for event in kept]
+
+
+async def test_each_hears_of_their_tenant_kind_entity_and_own_only(
+    database: Database, redis: Redis, tenant: str, people: People
+) -> None:
+    """The last event is everybody's: what a listener was not to hear would have come before it."""
+    owner = people[Role.USER].id
+    async with (
+        running(database, redis) as hub,
+        hub.listen(tenant, KINDS) as all_jobs,
+        hub.listen(tenant, KINDS, owner=owner) as own,
+        hub.listen(tenant, [Kind.JOB_CHANGED, Kind.QUEUE_CHANGED], entity="x") as about_x,
+        hub.listen(OTHER_TENANT, KINDS) as elsewhere,
+    ):
+        await told(database, OTHER_TENANT, "foreign")
+        await told(database, tenant, "a", owner=uuid4())
+        async with database.transaction(tenant) as tx:
+            await events.record(tx, Kind.QUEUE_CHANGED, "x", {})
+        await told(database, tenant, "x", owner=owner)
+
+        assert ["a", "x"] == [await next_of(all_jobs), await next_of(all_jobs)]
+        assert "x" == await next_of(own)
+        assert [Kind.QUEUE_CHANGED, Kind.JOB_CHANGED] == [(await anext(about_x)).kind, (await anext(about_x)).kind]
+        assert "foreign" == await next_of(elsewhere)
+
+
+async def test_listening_after_a_cursor_replays_and_goes_on_without_gap_or_repetition(
+    database: Database, redis: Redis, tenant: str
+) -> None:
+    async with running(database, redis) as hub:
+        async with hub.listen(tenant, KINDS) as first:
+            await told(database, tenant, "0")
+            await next_of(first)
+            place = first.position
+        many = [str(number) for number in range(1, 2 * MAILBOX + 20)]
+        await told(database, tenant, *many[:-2])
+        async with hub.listen(tenant, KINDS, after=place) as again:
+            heard = [await next_of(again)]
+            await told(database, tenant, many[-2])
+            heard += [await next_of(again) for _ in many[1:-1]]
+            await told(database, tenant, many[-1])
+            heard.append(await next_of(again))
+
+    assert many == heard
+
+
+async def test_a_replay_steps_over_what_is_not_wanted(database: Database, redis: Redis, tenant: str) -> None:
+    async with running(database, redis) as hub:
+        place = await hub.edge()
+        await told(database, tenant, *["other"] * (MAILBOX + 10), "mine")
+        async with hub.listen(tenant, KINDS, entity="mine", after=place) as heard:
+            assert "mine" == await next_of(heard)
+
+
+async def test_the_hub_catches_up_when_the_database_was_away(
+    pair: Addresses, database_url: str, database: Database, redis: Redis, tenant: str
+) -> None:
+    """The hub's connections are cut and no new one is let in; what happens meanwhile is heard afterwards."""
+    name = database_url.rpartition("/")[2].partition("?")[0]
+    administrator = await asyncpg.connect(driver_url(pair.database_url))
+    away = Database.connect(database_url, size=2, application="hub away")
+    try:
+        async with running(away, redis) as hub, hub.listen(tenant, KINDS) as heard:
+            await told(database, tenant, "before")
+            assert "before" == await next_of(heard)
+
+            await administrator.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+            await administrator.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hub away'"
+            )
+            await told(database, tenant, "meanwhile")
+            async with asyncio.timeout(PATIENCE_S):
+                while hub.behind_s < 1.0:  # noqa: ASYNC110 - the clock is what is waited for
+                    await asyncio.sleep(0.02)
+            await administrator.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+            await told(database, tenant, "afterwards")
+
+            assert ["meanwhile", "afterwards"] == [await next_of(heard), await next_of(heard)]
+    finally:
+        await away.close()
+        await administrator.close()
+
+
+async def test_a_bell_is_heard_in_every_process(
+    database: Database, redis: Redis, redis_url: str, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking by themselves, the hubs would notice within an hour."""
+    monkeypatch.setattr(live, "LOOK_EVERY_S", 3600.0)
+    async with (
+        connect(redis_url) as other,
+        running(database, redis) as here,
+        running(database, other) as there,
+        here.listen(tenant, KINDS) as heard_here,
+        there.listen(tenant, KINDS) as heard_there,
+    ):
+        async with asyncio.timeout(PATIENCE_S):
+            while (await redis.pubsub_numsub(keys.EVENTS_BELL))[0][1] < 2:  # noqa: ASYNC110 - Redis does not say
+                await asyncio.sleep(0.02)
+        await told(database, tenant, "rung")
+        await here.ring()
+
+        assert ["rung", "rung"] == [await next_of(heard_here), await next_of(heard_there)]
+
+
+async def test_without_redis_events_are_heard_all_the_same(database: Database, tenant: str) -> None:
+    async with (
+        connect("redis://127.0.0.1:1/0") as nowhere,
+        running(database, nowhere) as hub,
+        hub.listen(tenant, KINDS) as heard,
+    ):
+        await told(database, tenant, "quiet")
+        await hub.ring()
+
+        assert "quiet" == await next_of(heard)
+
+
+async def test_who_listens_is_told_when_the_process_goes(database: Database, redis: Redis, tenant: str) -> None:
+    hub = Hub(database, redis)
+    reader = asyncio.ensure_future(hub.run())
+    async with hub.listen(tenant, KINDS) as heard:
+        waiting = asyncio.ensure_future(next_of(heard))
+        await asyncio.sleep(0)
+        reader.cancel()
+        with suppress(asyncio.CancelledError):
+            await reader
+
+        with pytest.raises(Unavailable):
+            await waiting
+    assert 0 == hub.listeners

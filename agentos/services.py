@@ -56,6 +56,7 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
             hub=Hub(database, redis),
             doorbell=Doorbell(redis),
             media_root=settings.media_root,
+            admin_allow=settings.admin_allow,
         )
     finally:
         await snapshots.close()

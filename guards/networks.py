@@ -5,9 +5,12 @@ Needs no store, so nothing can be down. What is not an address is in no network.
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
+
+LOOPBACK: Final[tuple[Network, ...]] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
 
 def parsed(address: str) -> Address | None:

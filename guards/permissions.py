@@ -52,6 +52,9 @@ PATTERNS: Final[dict[Role, tuple[str, ...]]] = {
     Role.READONLY: (*_READS, *_ADMIN_READS),
 }
 
+ADMIN_READS: Final = frozenset(map(Permission, _ADMIN_READS))
+"""Reads that show the whole house; they are served to allowed addresses only."""
+
 OWN_ONLY: Final = frozenset({Role.USER})
 """Roles that see and touch only what is theirs; anybody else's looks missing."""
 

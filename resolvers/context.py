@@ -8,9 +8,12 @@ from dataloaders.snapshot import Snapshots
 from db.database import Database
 from db.files import Files
 from db.redis import Redis
+from guards import networks
 from guards.callers import Caller
 from guards.errors import Unauthenticated
 from guards.links import Links
+from guards.networks import LOOPBACK, Network
+from guards.permissions import ADMIN_READS, Permission
 from guards.sessions import Sessions
 from guards.tokens import Tokens
 from resolvers.live import Hub
@@ -33,6 +36,9 @@ class Services:
     media_root: Path | None = None
     """The folder that jobs may name files of; None for none."""
 
+    admin_allow: tuple[Network, ...] = LOOPBACK
+    """From where reads that show the whole house are served."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Context:
@@ -46,6 +52,14 @@ class Context:
     trace_id: str
     address: str
     """The client's IP address, behind trusted proxies."""
+
+    def may(self, permission: Permission) -> bool:
+        """Whether the caller holds a permission and calls from where it may be used."""
+        return self.viewer is not None and self.viewer.may(permission) and self.from_inside(permission)
+
+    def from_inside(self, permission: Permission) -> bool:
+        """Whether a permission may be used from the client's address, by whoever holds it."""
+        return permission not in ADMIN_READS or networks.allowed(self.address, self.services.admin_allow)
 
     @property
     def caller(self) -> Caller:

@@ -208,13 +208,13 @@ def _chain(asked: Sequence[str] | None) -> list[str]:
 def _options(wishes: Wishes) -> dict[str, Any]:
     """The wishes under the names by which agents know them."""
     least, most = wishes.min_seconds, wishes.max_seconds
-    for name, seconds in (("minSeconds", least), ("maxSeconds", most)):
+    for name, seconds in (("min_seconds", least), ("max_seconds", most)):
         if seconds is not None and not 1 <= seconds <= LONGEST_CLIP_S:
             raise BadInput(f"{name}: 1 to {LONGEST_CLIP_S:g} is taken, not {seconds:g}")
     if least is not None and most is not None and least > most:
-        raise BadInput("minSeconds: may not be more than maxSeconds")
+        raise BadInput("min_seconds: may not be more than max_seconds")
     if wishes.max_clips is not None and not 1 <= wishes.max_clips <= MOST_CLIPS:
-        raise BadInput(f"maxClips: 1 to {MOST_CLIPS} is taken, not {wishes.max_clips}")
+        raise BadInput(f"max_clips: 1 to {MOST_CLIPS} is taken, not {wishes.max_clips}")
     platforms = wishes.platforms
     if platforms is not None and (len(platforms) > 10 or not all(map(PLATFORM.fullmatch, platforms))):
         raise BadInput("platforms: at most ten names like `tiktok` are taken")

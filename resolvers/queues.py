@@ -22,7 +22,7 @@ async def pause(context: Context, duration_minutes: int | None = None, reason: s
         BadInput: the duration or the reason is too long, or there is no duration in it.
     """
     if duration_minutes is not None and not 1 <= duration_minutes <= LONGEST_PAUSE_MINUTES:
-        raise BadInput(f"durationMinutes: 1 to {LONGEST_PAUSE_MINUTES} are taken, not {duration_minutes}")
+        raise BadInput(f"duration_minutes: 1 to {LONGEST_PAUSE_MINUTES} are taken, not {duration_minutes}")
     if reason is not None and len(reason) > LONGEST_REASON:
         raise BadInput(f"reason: at most {LONGEST_REASON} characters are taken")
     caller = context.caller

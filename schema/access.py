@@ -14,7 +14,7 @@ from strawberry.schema_directive import Location
 from strawberry.types.field import StrawberryField
 
 from guards import callers
-from guards.callers import Caller
+from guards.errors import Forbidden
 from guards.permissions import Permission
 from resolvers.context import Context
 
@@ -60,7 +60,7 @@ class Access(FieldExtension):
 
         Raises:
             Unauthenticated: nobody is signed in.
-            Forbidden: the role does not grant what is needed.
+            Forbidden: the role does not grant what is needed, or not to this address.
         """
         raise NotImplementedError
 
@@ -100,11 +100,13 @@ class Guarded(Access):
         self.ways = ways
 
     def admit(self, context: Context) -> None:
-        """Let pass who holds all permissions of one way."""
-        viewer = context.viewer
-        if viewer is None or not any(_all(viewer, way) for way in self.ways):
-            for permission in self.ways[0]:
-                callers.require(viewer, permission)
+        """Let pass who holds all permissions of one way, and calls from where they may be used."""
+        if any(all(map(context.may, way)) for way in self.ways):
+            return
+        for permission in self.ways[0]:
+            caller = callers.require(context.viewer, permission)
+            if not context.from_inside(permission):
+                raise Forbidden(f"the role {caller.role} may not {permission} from {context.address}")
 
 
 def check(roots: Iterable[type]) -> None:
@@ -122,7 +124,3 @@ def check(roots: Iterable[type]) -> None:
                     f"{definition.name}.{field.python_name} must say who may use it: "
                     "declare it with @requires(Permission.…) or @public(), once"
                 )
-
-
-def _all(caller: Caller, permissions: Iterable[Permission]) -> bool:
-    return all(caller.may(permission) for permission in permissions)

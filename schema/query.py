@@ -1,4 +1,7 @@
-"""What can be read. Every field says who may use it, and is one call into `resolvers.queries`."""
+"""What can be read. Every field says who may use it, and is one call into `resolvers.queries`.
+
+Whatever can be refused can be null, so that an operation still gets what it may see beside what it may not.
+"""
 
 from functools import partial
 from typing import Any
@@ -53,7 +56,7 @@ class Query:
         """Who is calling; null when they were removed since they signed in."""
         return await identity.me(info.context)
 
-    @requires(Permission.SNAPSHOT_READ, gives=Snapshot)
+    @requires(Permission.SNAPSHOT_READ, gives=Snapshot | None)
     async def snapshot(self, info: Info, time_range: TimeRange = TimeRange.DAY) -> SnapshotRow:
         """Everything the console shows at once, at most a few seconds old."""
         return await info.context.loaders.snapshot.load((info.context.caller.tenant, time_range))
@@ -64,7 +67,7 @@ class Query:
         key = uuid_of(id)
         return None if key is None else await jobs.by_id(info.context, key)
 
-    @requires(Permission.JOB_READ, gives=Connection[Job])
+    @requires(Permission.JOB_READ, gives=Connection[Job] | None)
     async def jobs(
         self,
         info: Info,
@@ -88,7 +91,7 @@ class Query:
         key = uuid_of(id)
         return None if key is None else await jobs.clip_by_id(info.context, key)
 
-    @requires(Permission.CLIP_READ, gives=Connection[Clip])
+    @requires(Permission.CLIP_READ, gives=Connection[Clip] | None)
     async def clips(
         self,
         info: Info,
@@ -111,7 +114,7 @@ class Query:
         """One agent; null when there is none."""
         return await system.agent(info.context, id)
 
-    @requires(Permission.AGENT_READ, gives=Connection[Agent])
+    @requires(Permission.AGENT_READ, gives=Connection[Agent] | None)
     async def agents(
         self,
         info: Info,
@@ -129,7 +132,7 @@ class Query:
         )
         return connection(page, partial(system.how_many_agents, info.context, wanted))
 
-    @requires(Permission.QUEUE_READ, gives=Queue)
+    @requires(Permission.QUEUE_READ, gives=Queue | None)
     async def queue(self, info: Info) -> system.Queue:
         """The queue as it is now."""
         return await system.queue(info.context)
@@ -140,7 +143,7 @@ class Query:
         key = uuid_of(id)
         return None if key is None else await info.context.loaders.upload.load(key)
 
-    @requires(Permission.UPLOAD_READ, gives=Connection[Upload])
+    @requires(Permission.UPLOAD_READ, gives=Connection[Upload] | None)
     async def uploads(
         self,
         info: Info,
@@ -158,7 +161,7 @@ class Query:
         )
         return connection(page, partial(uploads.how_many, info.context, wanted))
 
-    @requires(Permission.LOG_READ, gives=Connection[LogLine])
+    @requires(Permission.LOG_READ, gives=Connection[LogLine] | None)
     async def logs(
         self,
         info: Info,
@@ -176,7 +179,7 @@ class Query:
         )
         return connection(page, partial(system.how_many_logs, info.context, wanted))
 
-    @requires(Permission.EVENT_READ, gives=Connection[SystemEvent])
+    @requires(Permission.EVENT_READ, gives=Connection[SystemEvent] | None)
     async def events(
         self,
         info: Info,
@@ -194,7 +197,7 @@ class Query:
         )
         return connection(page, partial(system.how_many_events, info.context, wanted))
 
-    @requires(Permission.WORKER_READ, gives=Connection[Worker])
+    @requires(Permission.WORKER_READ, gives=Connection[Worker] | None)
     async def workers(
         self,
         info: Info,

@@ -26,7 +26,7 @@ READ_BY: Final = {
 async def by_id(context: Context, key: UUID | str) -> Row | None:
     """What has that id, or None if there is nothing or the caller may not see it."""
     caller = context.caller
-    kinds = {kind for kind, permission in READ_BY.items() if caller.may(permission)}
+    kinds = {kind for kind, permission in READ_BY.items() if context.may(permission)}
     async with context.services.database.transaction(caller.tenant) as tx:
         kind = await nodes.kind_of(tx, key, kinds)
         if kind is None:

@@ -8,6 +8,7 @@ import asyncio
 import re
 import unicodedata
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
@@ -91,16 +92,36 @@ async def receive(
 
     An upload that is not there or not open is refused before a byte is read.
     """
+    await sendable(context, upload_id)
+    async with spooled(context, stream) as whole:
+        return await keep(context, upload_id, index, whole, sha256)
+
+
+async def sendable(context: Context, upload_id: UUID) -> Upload:
+    """The caller's own upload, if chunks of it may be sent.
+
+    Raises:
+        NotFound: the caller has no such upload, or it has expired.
+    """
     async with context.services.database.transaction(context.caller.tenant) as tx:
-        await _own(tx, context, upload_id)
+        return await _own(tx, context, upload_id)
+
+
+@asynccontextmanager
+async def spooled(context: Context, stream: AsyncIterator[bytes]) -> AsyncIterator[Spooled]:
+    """The bytes of one chunk on disk, for as long as the block lasts, and no longer unless they are kept.
+
+    Raises:
+        TooLarge: there are more than a chunk may have.
+    """
     try:
-        async with context.services.files.spooled(stream, most=LARGEST_CHUNK) as spooled:
-            return await keep(context, upload_id, index, spooled, sha256)
+        async with context.services.files.spooled(stream, most=LARGEST_CHUNK) as whole:
+            yield whole
     except TooLong as error:
         raise TooLarge(f"a chunk has at most {LARGEST_CHUNK} bytes") from error
 
 
-async def keep(context: Context, upload_id: UUID, index: int, spooled: Spooled, sha256: str | None = None) -> Upload:
+async def keep(context: Context, upload_id: UUID, index: int, whole: Spooled, sha256: str | None = None) -> Upload:
     """Make spooled bytes the chunk at `index` (from 0) of the caller's upload.
 
     Args:
@@ -118,27 +139,27 @@ async def keep(context: Context, upload_id: UUID, index: int, spooled: Spooled, 
     files, tenant = context.services.files, context.caller.tenant
     async with context.services.database.transaction(tenant) as tx:
         upload = await _own(tx, context, upload_id)
-        _require_chunk(upload, index, spooled, _digest(sha256))
+        _require_chunk(upload, index, whole, _digest(sha256))
         there = await uploads.chunk_at(tx, upload_id, index)
         if there is not None:
             # Read again: it may have been counted between the two statements above.
-            return _same(await _own(tx, context, upload_id), there, spooled)
+            return _same(await _own(tx, context, upload_id), there, whole)
     if upload.status is UploadStatus.COMPLETED:
         raise Conflict("the upload is complete")
-    await files.keep_piece(upload_id, index, spooled)
-    chunk = Chunk(upload_id, index, index * upload.chunk_bytes, spooled.size_bytes, spooled.sha256)
+    await files.keep_piece(upload_id, index, whole)
+    chunk = Chunk(upload_id, index, index * upload.chunk_bytes, whole.size_bytes, whole.sha256)
     async with context.services.database.transaction(tenant) as tx:
         counted = await uploads.add_chunk(tx, chunk)
         if counted is not None:
             return counted
         there = await uploads.chunk_at(tx, upload_id, index)
     # Somebody else was quicker, or the upload has ended. With the same bytes the piece on disk is theirs as well.
-    if there is None or there.sha256 != spooled.sha256:
-        await files.drop_piece(upload_id, index, spooled.sha256)
+    if there is None or there.sha256 != whole.sha256:
+        await files.drop_piece(upload_id, index, whole.sha256)
     if there is None:
         raise NotFound("the upload has expired: begin it again")
     async with context.services.database.transaction(tenant) as tx:
-        return _same(await _own(tx, context, upload_id), there, spooled)
+        return _same(await _own(tx, context, upload_id), there, whole)
 
 
 async def finalize(
@@ -272,18 +293,18 @@ def _require_sizes(new: NewUpload) -> None:
         raise BadInput(f"chunk_bytes: that would be more than {MOST_CHUNKS} chunks")
 
 
-def _require_chunk(upload: Upload, index: int, spooled: Spooled, sha256: str | None) -> None:
+def _require_chunk(upload: Upload, index: int, whole: Spooled, sha256: str | None) -> None:
     length = upload.length_of(index)
     if not length:
         raise BadInput(f"chunk_index: 0 to {upload.chunk_count - 1} are there, not {index}")
-    if spooled.size_bytes != length:
-        raise Mismatch(f"chunk {index} has {length} bytes, {spooled.size_bytes} arrived")
-    if sha256 is not None and spooled.sha256 != sha256:
+    if whole.size_bytes != length:
+        raise Mismatch(f"chunk {index} has {length} bytes, {whole.size_bytes} arrived")
+    if sha256 is not None and whole.sha256 != sha256:
         raise Mismatch(f"the bytes of chunk {index} are not those of its digest")
 
 
-def _same(upload: Upload, there: Chunk, spooled: Spooled) -> Upload:
-    if there.sha256 != spooled.sha256:
+def _same(upload: Upload, there: Chunk, whole: Spooled) -> Upload:
+    if there.sha256 != whole.sha256:
         raise Conflict(f"chunk {there.index} was received with other bytes; it stays as it is")
     return upload
 

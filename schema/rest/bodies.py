@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartCallbacks, MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from guards.errors import BadInput, TooLarge, Unsupported
@@ -136,17 +136,19 @@ class _Events:
         self._blocks = blocks
         self._found: deque[tuple[str, bytes]] = deque()
         self._name, self._value, self._disposition = bytearray(), bytearray(), b""
-        callbacks: MultipartCallbacks = {
-            "on_part_begin": self._begin,
-            "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
-            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
-            "on_header_end": self._header,
-            "on_headers_finished": lambda: self._found.append(("head", self._disposition)),
-            "on_part_data": lambda data, start, end: self._found.append(("data", bytes(data[start:end]))),
-            "on_part_end": lambda: self._found.append(("end", b"")),
-            "on_end": self._end,
-        }
-        self._parser = MultipartParser(boundary, callbacks)
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                "on_header_end": self._header,
+                "on_headers_finished": lambda: self._found.append(("head", self._disposition)),
+                "on_part_data": lambda data, start, end: self._found.append(("data", bytes(data[start:end]))),
+                "on_part_end": lambda: self._found.append(("end", b"")),
+                "on_end": self._end,
+            },
+        )
 
     def __aiter__(self) -> "_Events":
         return self

@@ -89,10 +89,10 @@ async def latency_ms(tx: Transaction) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-async def database_bytes(tx: Transaction) -> int:
-    """How much room the database takes on its disk."""
-    size: int = await tx.scalar(_SIZE)
-    return size
+async def database_extent(tx: Transaction) -> tuple[int, int]:
+    """How many bytes the database takes on its disk, and how many connections to it there are, of all processes."""
+    [(size, connected)] = await tx.rows(_EXTENT)
+    return size, connected
 
 
 async def connections(tx: Transaction) -> int:
@@ -122,7 +122,8 @@ def redis_address(redis: Redis) -> Address:
 
 
 _ANYTHING = sa.text("SELECT 1")
-_SIZE = sa.text("SELECT pg_database_size(current_database())")
-_CONNECTIONS = sa.text(
+_CONNECTED = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
 )
+_CONNECTIONS = sa.text(_CONNECTED)
+_EXTENT = sa.text(f"SELECT pg_database_size(current_database()), ({_CONNECTED})")

@@ -206,12 +206,12 @@ class AgentsWorkers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def collect(sources: Sources, frame: Frame) -> AgentsWorkers:
-    """Agents and workers, from one transaction."""
+    """Agents and workers, from what was counted and one transaction more."""
+    work = await counted(sources, frame)
     async with sources.database.transaction(frame.tenant) as tx:
         known = await agents.everyone(tx)
         running = await agents.running_steps(tx)
         last = await tallies.last_active(tx)
-        work = await counted(tx, frame)
         speeds = await tallies.speeds(tx, frame.yesterday)
     waiting = work.waiting_for(JobStatus.QUEUED)
     return AgentsWorkers(

@@ -1,5 +1,6 @@
 """The first screen: workers, queue, jobs and system at a glance."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -9,7 +10,6 @@ from dataloaders.snapshot.probes import Health, listening
 from dataloaders.snapshot.sources import Frame, Sources
 from dataloaders.snapshot.wording import span
 from dataloaders.snapshot.work import (
-    JOBS_SHOWN,
     Breakdown,
     JobEntry,
     Throughput,
@@ -18,7 +18,7 @@ from dataloaders.snapshot.work import (
     counted,
     percent,
 )
-from db import health, jobs, system_events
+from db import health, system_events
 from db.health import Pool
 from db.jobs import Job
 from db.journal import SystemEvent
@@ -242,11 +242,10 @@ class Dashboard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def collect(sources: Sources, frame: Frame) -> Dashboard:
-    """The first screen, from one transaction and four probes."""
+    """The first screen, from what was counted, the newest system events and four probes."""
+    work = await counted(sources, frame)
     async with sources.database.transaction(frame.tenant) as tx:
         latency_ms = await health.latency_ms(tx)
-        work = await counted(tx, frame)
-        newest = await jobs.newest(tx, most=JOBS_SHOWN)
         events = await system_events.recent(tx, most=ACTIVITIES_SHOWN)
     return Dashboard(
         timestamp=frame.now,
@@ -258,9 +257,9 @@ async def collect(sources: Sources, frame: Frame) -> Dashboard:
             details=[WorkerEntry.of(worker, frame.now) for worker in work.workers],
         ),
         queue=Queue.of(work),
-        jobs=_jobs(work, newest),
+        jobs=_jobs(work),
         system=await _system(sources, frame, work, latency_ms),
-        recent_activity=_activity(events, newest),
+        recent_activity=_activity(events, work.newest),
     )
 
 
@@ -271,10 +270,10 @@ def _pressure(used_percent: float) -> tuple[Health, str]:
     return (Health.DEGRADED, "orange") if used_percent >= _CROWDED else (Health.HEALTHY, "green")
 
 
-def _jobs(work: Work, newest: list[Job]) -> Jobs:
+def _jobs(work: Work) -> Jobs:
     whole = work.breakdown
     return Jobs(
-        recent_jobs=[JobEntry.of(job) for job in newest],
+        recent_jobs=[JobEntry.of(job) for job in work.newest],
         total_today=work.today(JobStatus.QUEUED),
         success_rate=percent(whole.completed, whole.completed + whole.failed),
         avg_duration=work.run_s,
@@ -287,7 +286,7 @@ def _jobs(work: Work, newest: list[Job]) -> Jobs:
                 progress=job.progress,
                 started_at=job.started_at,
             )
-            for job in newest
+            for job in work.newest
             if job.status is JobStatus.PROCESSING
         ],
         total_jobs=whole.total,
@@ -326,7 +325,7 @@ async def _system(sources: Sources, frame: Frame, work: Work, latency_ms: float)
     )
 
 
-def _activity(events: list[SystemEvent], newest: list[Job]) -> list[Activity]:
+def _activity(events: list[SystemEvent], newest: Sequence[Job]) -> list[Activity]:
     """What happened to the system and to the newest jobs, the latest first."""
     told = [
         Activity(

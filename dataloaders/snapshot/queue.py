@@ -7,7 +7,6 @@ import msgspec
 
 from dataloaders.snapshot.sources import Frame, Sources
 from dataloaders.snapshot.work import (
-    JOBS_SHOWN,
     QUEUES,
     Breakdown,
     JobEntry,
@@ -17,7 +16,7 @@ from dataloaders.snapshot.work import (
     happened,
     percent,
 )
-from db import agents, jobs, queues, tallies
+from db import agents, queues, tallies
 from db.agents import Agent
 from db.models.work import AgentCategory, JobStatus
 from db.tallies import Kindred
@@ -125,17 +124,16 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def collect(sources: Sources, frame: Frame) -> Queue:
-    """The queue, from one transaction."""
+    """The queue, from what was counted and one transaction more."""
+    work = await counted(sources, frame)
     async with sources.database.transaction(frame.tenant) as tx:
-        work = await counted(tx, frame)
-        newest = await jobs.newest(tx, most=JOBS_SHOWN)
         types = await tallies.types(tx, frame.since)
         known = await agents.everyone(tx)
         state = await queues.state(tx)
     return Queue(
         timestamp=frame.now,
         current_queue=_current(work),
-        job_history=[JobEntry.of(job) for job in newest],
+        job_history=[JobEntry.of(job) for job in work.newest],
         worker_assignments=_assignments(work, known),
         statistics=_statistics(work, types),
         queue_depth=work.pending,

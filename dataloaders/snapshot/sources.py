@@ -1,7 +1,9 @@
 """Where the sections take their figures from, and whose they are to collect."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from dataloaders.snapshot.about import About
 from dataloaders.snapshot.host import Host
@@ -9,6 +11,9 @@ from dataloaders.snapshot.ranges import TimeRange
 from db.database import Database
 from db.health import PoolWatch
 from db.redis import Redis
+
+if TYPE_CHECKING:
+    from dataloaders.snapshot.work import Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +27,16 @@ class Sources:
     about: About
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Frame:
     """One build of a snapshot; the same for all of its sections."""
 
     tenant: str
     time_range: TimeRange
     now: datetime
+    counting: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    counted: "Work | None" = field(default=None, repr=False)
+    """What several sections show; read once, by `work.counted`."""
 
     @property
     def hour(self) -> datetime:

@@ -9,9 +9,8 @@ from dataloaders.snapshot.host import Machine
 from dataloaders.snapshot.probes import Health, listening
 from dataloaders.snapshot.sources import Frame, Sources
 from dataloaders.snapshot.wording import size, span
-from dataloaders.snapshot.work import WORKERS_SHOWN
-from db import configuration, health, tallies, workers
-from db.models.work import JobStatus
+from dataloaders.snapshot.work import counted
+from db import configuration, health
 
 
 class Api(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,17 +110,12 @@ class SystemControl(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def collect(sources: Sources, frame: Frame) -> SystemControl:
-    """The control view, from one transaction and three probes."""
+    """The control view, from what was counted, one transaction and three probes."""
+    work = await counted(sources, frame)
     async with sources.database.transaction(frame.tenant) as tx:
-        present = await workers.heard_last(tx, most=WORKERS_SHOWN)
-        counts = await tallies.counts(tx)
-        database = Store(
-            status=Health.HEALTHY,
-            size=size(await health.database_bytes(tx)),
-            connections=await health.connections(tx),
-        )
+        bytes_taken, connections = await health.database_extent(tx)
         set_to = await configuration.in_force(tx)
-    about, alive = sources.about, sum(worker.alive for worker in present)
+    about, alive = sources.about, len(work.alive)
     uptime = span(frame.now - about.started_at)
     return SystemControl(
         timestamp=frame.now,
@@ -131,8 +125,8 @@ async def collect(sources: Sources, frame: Frame) -> SystemControl:
                 websocket=WebSocket(
                     status=await listening(about.host, about.ws_port), port=about.ws_port, connections=None
                 ),
-                workers=Workers(status=Health.of(alive > 0), count=alive, queue_size=counts[JobStatus.QUEUED]),
-                database=database,
+                workers=Workers(status=Health.of(alive > 0), count=alive, queue_size=work.pending),
+                database=Store(status=Health.HEALTHY, size=size(bytes_taken), connections=connections),
                 redis=Redis(status=Health.of(await health.redis_answers(sources.redis))),
             ),
             system=_host(sources.host.machine(), uptime),

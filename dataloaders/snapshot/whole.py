@@ -87,14 +87,15 @@ Collect = Callable[[Sources, Frame], Awaitable[msgspec.Struct]]
 SECTIONS: Final[Mapping[Section, Collect]] = MappingProxyType(
     {
         Section.DASHBOARD: dashboard.collect,
-        Section.QUEUE: queue.collect,
         Section.ANALYTICS: analytics.collect,
-        Section.AGENTS_WORKERS: agents_workers.collect,
         Section.LOGS: logs.collect,
-        Section.SYSTEM_CONTROL: system_control.collect,
         Section.CONFIGURATION: configuration.collect,
+        Section.QUEUE: queue.collect,
+        Section.AGENTS_WORKERS: agents_workers.collect,
+        Section.SYSTEM_CONTROL: system_control.collect,
     }
 )
+"""In the order in which they get their turn; those that wait for the same count are not all first."""
 
 # Data that a section did not expect fails this section alone, as a database that is away does.
 _FAILURES: Final = (*DATABASE_FAILED, ArithmeticError, LookupError, TypeError, ValueError)

@@ -1,15 +1,15 @@
 """How the work stands: jobs, queue and workers, as several sections show them."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
-from dataloaders.snapshot.sources import Frame
-from db import tallies, workers
-from db.database import Transaction
+from dataloaders.snapshot.sources import Frame, Sources
+from db import jobs, tallies, workers
 from db.jobs import Job
 from db.models.work import JobStatus
 from db.tallies import Gauge, Hour, Pace
@@ -134,7 +134,8 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     previous_hour: int
 
 
-class Work(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
     """What was counted, in one transaction."""
 
     frame: Frame
@@ -145,6 +146,9 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     pace: Pace
     workers: Sequence[Worker]
     """Those heard of last, at most `WORKERS_SHOWN`."""
+
+    newest: Sequence[Job]
+    """The newest jobs first, at most `JOBS_SHOWN`."""
 
     def now(self, status: JobStatus) -> int:
         """How many jobs are in a status."""
@@ -239,15 +243,27 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
         return sum(worker.presence(self.frame.now) is presence for worker in self.workers)
 
 
-async def counted(tx: Transaction, frame: Frame) -> Work:
-    """Count jobs, hours and workers."""
-    return Work(
-        frame=frame,
-        gauges=await tallies.gauges(tx),
-        hours=await tallies.hours(tx, min(frame.today, frame.yesterday)),
-        pace=await tallies.pace(tx),
-        workers=await workers.heard_last(tx, most=WORKERS_SHOWN),
-    )
+async def counted(sources: Sources, frame: Frame) -> Work:
+    """Count jobs, hours and workers, in one transaction for all sections of a build that show them.
+
+    So they also show the same numbers. A section that fails over this leaves the next one to try for itself.
+    """
+    async with frame.counting:
+        if frame.counted is None:
+            frame.counted = await _read(sources, frame)
+        return frame.counted
+
+
+async def _read(sources: Sources, frame: Frame) -> Work:
+    async with sources.database.transaction(frame.tenant) as tx:
+        return Work(
+            frame=frame,
+            gauges=await tallies.gauges(tx),
+            hours=await tallies.hours(tx, min(frame.today, frame.yesterday)),
+            pace=await tallies.pace(tx),
+            workers=await workers.heard_last(tx, most=WORKERS_SHOWN),
+            newest=await jobs.newest(tx, most=JOBS_SHOWN),
+        )
 
 
 def happened(hours: Iterable[Hour], status: JobStatus, *, since: datetime, until: datetime | None = None) -> int:

@@ -33,7 +33,9 @@ LONGEST_MESSAGE: Final = 2000
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "pretty"]
 
-_QUIET: Final = ("uvicorn", "uvicorn.error", "asyncio", "websockets", "sqlalchemy", "strawberry", "alembic")
+_QUIET: Final = ("uvicorn", "uvicorn.error", "asyncio", "websockets", "sqlalchemy", "strawberry", "alembic", "arq")
+"""Libraries whose ordinary words tell an operator nothing; from `info` on SQLAlchemy would write every statement."""
+
 _SHAPING: Final[tuple[Processor, ...]] = (
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
@@ -73,7 +75,7 @@ def configure(level: Level, format: Format) -> None:
     root.setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).setLevel(max(logging.getLevelName(level.upper()), logging.INFO))
+        logging.getLogger(name).setLevel(max(logging.getLevelName(level.upper()), logging.WARNING))
 
 
 def traced(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

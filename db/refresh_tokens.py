@@ -38,8 +38,16 @@ async def add(
 
 
 async def locked(tx: Transaction, digest: bytes) -> RefreshToken | None:
-    """The token of a digest, held until the transaction ends, so that two exchanges cannot both be first."""
-    return await SHAPE.first(tx, SHAPE.select().where(table.c.digest == digest).with_for_update())
+    """The token of a digest, its family held until the transaction ends, so that two exchanges cannot both be first."""
+    family = await tx.scalar(sa.select(table.c.family).where(table.c.digest == digest))
+    if family is None:
+        return None
+    # The family and not the row alone: while its newest token is being exchanged, revoking it would not see the
+    # successor that is not committed yet, and a thief would keep that one.
+    await tx.execute(
+        sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:family, 0))"), {"family": f"refresh/{family}"}
+    )
+    return await SHAPE.first(tx, SHAPE.select().where(table.c.digest == digest))
 
 
 async def mark_rotated(tx: Transaction, token_id: UUID, *, sealed_successor: bytes) -> None:

@@ -5,6 +5,7 @@ from typing import Any, NewType
 from uuid import UUID
 
 import strawberry
+from graphql import GraphQLError
 from strawberry.types.scalar import ScalarDefinition
 
 from guards.errors import BadInput
@@ -17,7 +18,8 @@ BigInt = NewType("BigInt", int)
 
 def _whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) > LARGEST:
-        raise ValueError("a BigInt is a whole number of at most 53 bits")
+        # GraphQL's own kind of error: in a variable it is the client's mistake, and told; any other looks like ours.
+        raise GraphQLError("a BigInt is a whole number of at most 53 bits")
     return value
 
 

@@ -4,7 +4,7 @@ Made from settings and services, so that a test has one of its own in the same w
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -23,9 +23,10 @@ from agentos.logs import Journal
 from agentos.metrics import Metrics
 from agentos.settings import Settings
 from agentos.tracing import Tracing
+from agentos.transports import files
 from agentos.transports.access import Access
 from agentos.transports.addresses import Addresses
-from agentos.transports.answers import JSON, Failures, on_database_away, on_http_error, on_refusal
+from agentos.transports.answers import Failures, on_database_away, on_http_error, on_refusal
 from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
 from agentos.transports.graphql import GraphQLOverHTTP
@@ -37,17 +38,28 @@ from db.database import DatabaseUnavailable
 from guards import networks
 from guards.errors import Forbidden, Refusal
 from resolvers.context import Services
+from schema import root
+from schema.rest import endpoints
+from schema.rest.endpoints import Identify
+from schema.rest.envelope import JSON
+
+Rest = Callable[[Identify], Sequence[BaseRoute]]
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 TAKEN: Final = ("authorization", "content-type", "idempotency-key", "x-idempotency-key", "x-trace-id", "traceparent")
 SHOWN: Final = ("x-trace-id", "traceparent", "ratelimit", "ratelimit-policy", "retry-after", "idempotent-replayed")
 
 
-def create_app(settings: Settings, services: Services, schema: BaseSchema) -> Starlette:
+def create_app(settings: Settings, services: Services) -> Starlette:
     """The application over services that are open for as long as it runs.
 
     `app.state.health` is what a server drains through.
     """
+    return assembled(settings, services, root.schema, lambda identify: endpoints.routes(root.schema, identify))
+
+
+def assembled(settings: Settings, services: Services, schema: BaseSchema, rest: Rest) -> Starlette:
+    """The same for any schema, with the routes that `rest` makes of it."""
     metrics, roots, journal = Metrics(), Roots(), Journal(source="api")
     health = Health(services.database, services.redis)
     callers = Callers(services.tokens, services.database)
@@ -73,6 +85,8 @@ def create_app(settings: Settings, services: Services, schema: BaseSchema) -> St
             Route("/graphql", GraphQLOverHTTP(schema, contexts, metrics, roots)),
             WebSocketRoute("/graphql", sockets),
             Route("/graphql/schema.graphql", _Sdl(schema.as_str()).show),
+            *rest(contexts.identify),
+            *files.routes(services.links, services.files),
             *_Own(settings, services, health, metrics).routes(),
         ],
         middleware=[

@@ -1,53 +1,22 @@
-"""Refusals and failures as answers: a status, a code, a sentence, a trace id, and nothing of the inside."""
+"""Refusals and failures outside of GraphQL: a status, a code, a sentence, and nothing of the inside."""
 
 import logging
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from guards.errors import Refusal, Unavailable
+from guards.errors import BadInput, Refusal, Unavailable
+from schema.rest import envelope
 
 INTERNAL: Final = "INTERNAL_ERROR"
-
-STATUSES: Final[Mapping[str, int]] = {
-    "UNAUTHENTICATED": 401,
-    "FORBIDDEN": 403,
-    "NOT_FOUND": 404,
-    "CONFLICT": 409,
-    "QUOTA_EXCEEDED": 409,
-    "TOO_LARGE": 413,
-    "UNSUPPORTED_MEDIA": 415,
-    "CHECKSUM_MISMATCH": 422,
-    "RATE_LIMITED": 429,
-    INTERNAL: 500,
-    "UNAVAILABLE": 503,
-}
-"""The status of a code; any other is a 400."""
 
 _CODES: Final = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
 log = logging.getLogger(__name__)
-
-
-class JSON(Response):
-    """A JSON answer."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        return msgspec.json.encode(content)
-
-
-def status_of(code: str) -> int:
-    """The HTTP status that a refusal's code stands for."""
-    return STATUSES.get(code, HTTPStatus.BAD_REQUEST)
 
 
 def headers_of(status: int, retry_after: int | None) -> dict[str, str]:
@@ -56,30 +25,25 @@ def headers_of(status: int, retry_after: int | None) -> dict[str, str]:
     return headers | {"www-authenticate": 'Bearer realm="agentos"'} if status == HTTPStatus.UNAUTHORIZED else headers
 
 
-def refused(refusal: Refusal, trace: str, *, status: int | None = None) -> Response:
-    """A refusal as an answer outside of GraphQL."""
-    status = status_of(refusal.code) if status is None else status
-    return _envelope(refusal.code, str(refusal), trace, status, headers_of(status, refusal.retry_after))
-
-
 async def on_refusal(request: Request, error: Exception) -> Response:
     """Starlette's handler for refusals that a route lets through."""
     assert isinstance(error, Refusal)
-    return refused(error, request.state.trace_id)
+    return envelope.refused(error, legacy=False)
 
 
 async def on_database_away(request: Request, error: Exception) -> Response:
     """Starlette's handler for a database that does not answer."""
     log.warning("refused for want of the database: %s", error)
-    return refused(Unavailable("the database does not answer: try again", retry_after=1), request.state.trace_id)
+    return envelope.refused(Unavailable("the database does not answer: try again", retry_after=1), legacy=False)
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
     """Starlette's handler for what its routing says no to: no such path, no such method."""
     assert isinstance(error, HTTPException)
-    code = _CODES.get(error.status_code, "REQUEST_ERROR")
-    headers = dict(error.headers or {})
-    return _envelope(code, str(error.detail).lower(), request.state.trace_id, error.status_code, headers)
+    answer = envelope.failed(_CODES.get(error.status_code, BadInput.code), str(error.detail).lower(), legacy=False)
+    answer.status_code = error.status_code
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 class Failures:
@@ -106,16 +70,5 @@ class Failures:
             if begun:
                 # Half of an answer is out already: only a broken connection tells the client that it is not whole.
                 raise
-            answer = _envelope(INTERNAL, "something went wrong here; it is on record", scope["state"]["trace_id"], 500)
+            answer = envelope.failed(INTERNAL, "something went wrong here; it is on record", legacy=False)
             await answer(scope, receive, send)
-
-
-def _envelope(code: str, message: str, trace: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    body = {
-        "success": False,
-        "error": message,
-        "error_code": code,
-        "trace_id": trace,
-        "timestamp": datetime.now(UTC),
-    }
-    return JSON(body, status_code=status, headers=headers)

@@ -22,12 +22,14 @@ from strawberry.types.graphql import OperationType
 
 from agentos.metrics import Metrics
 from agentos.transports import bodies, graphiql
-from agentos.transports.answers import JSON, headers_of, status_of
+from agentos.transports.answers import headers_of
 from agentos.transports.bodies import Operation
 from agentos.transports.contexts import Contexts
 from agentos.transports.roots import Roots
 from db.database import DatabaseUnavailable
 from guards.errors import BadInput, Refusal, Unavailable
+from schema.rest.envelope import JSON
+from schema.rest.statuses import status_of
 
 MODERN: Final = "application/graphql-response+json"
 LEGACY: Final = "application/json"

@@ -2,8 +2,9 @@
 
 A socket says who it is within five seconds (`connection_init` with an `authorization`, or the header of its handshake),
 holds at most twenty operations, and ends when its token does, or within five seconds of its user being signed out. A
-`ping` with a fresh `authorization` keeps it open longer. Every operation has a context of its own, and every event of a
-subscription loaders of its own. A client that takes nothing for ten seconds is let go; nobody else waits for it.
+`ping` with a fresh `authorization` keeps it open longer. Every operation has a context of its own, and the schema gives
+every event of a subscription loaders of its own. A client that takes nothing for ten seconds is let go; nobody else
+waits for it.
 
 PostgreSQL away: no new operation is admitted; open ones stay, as nobody can be signed out meanwhile either.
 """
@@ -286,8 +287,6 @@ class _Socket:
                         self._count(operation, result)
                         counted = True
                     await self._send({"id": key, "type": "next", "payload": _payload(result)})
-                    # The next event is resolved from what is true then, not from what this one has read.
-                    context.loaders = context.loaders.fresh()
         self._forget(key)
         await self._send({"id": key, "type": "complete"})
 

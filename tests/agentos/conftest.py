@@ -7,7 +7,6 @@ import pytest
 import pytest_asyncio
 
 from agentos import services as opening
-from agentos.app import create_app
 from agentos.settings import Settings
 from db.users import User
 from resolvers.context import Services
@@ -33,7 +32,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
 @pytest_asyncio.fixture
 async def server(settings: Settings, services: Services) -> AsyncIterator[Served]:
     """The application on the network."""
-    async with served(create_app(settings, services, stage.schema)) as running:
+    async with served(stage.staged(settings, services)) as running:
         yield running
 
 

@@ -6,18 +6,18 @@ from collections.abc import AsyncGenerator
 from uuid import UUID
 
 import strawberry
-from graphql import GraphQLError
-from strawberry.types import ExecutionContext
+from starlette.applications import Starlette
 
-from agentos import logs, services
-from agentos.app import create_app
+from agentos import logs
+from agentos import services as opening
+from agentos.app import assembled
 from agentos.serving import bound, serve
 from agentos.settings import Settings
 from db.events import Kind
 from guards.callers import require
 from guards.permissions import Permission
-from resolvers.context import Context
-from schema import errors
+from resolvers.context import Context, Services
+from schema.build import Executor, Schema
 
 Info = strawberry.Info[Context, None]
 
@@ -116,25 +116,21 @@ class Subscription:
                 yield change.entity_id
 
 
-class StageSchema(strawberry.Schema):
-    """Errors are told as the real schema tells them."""
-
-    def process_errors(self, errors_: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Leave no inside in them."""
-        context = execution_context.context if execution_context else None
-        errors.tell(errors_, context.trace_id if context else None)
+schema = Schema(Query, Mutation, Subscription, execution_context_class=Executor)
 
 
-schema = StageSchema(Query, Mutation, Subscription)
+def staged(settings: Settings, services: Services) -> Starlette:
+    """The application with this schema in the place of ours, and without REST."""
+    return assembled(settings, services, schema, lambda _: ())
 
 
 async def main() -> int:
     """Serve it with the settings of the environment, and print where."""
     settings = Settings()  # type: ignore[call-arg]  # every one has a default, which mypy does not see
     logs.configure(settings.log_level, settings.log_format)
-    async with services.opened(settings) as opened:
+    async with opening.opened(settings) as opened:
         listening = bound(settings.host, settings.port)
-        app = create_app(settings, opened, schema)
+        app = staged(settings, opened)
         return await serve(app, listening, ready=lambda host, port: print(f"http://{host}:{port}", flush=True))
 
 

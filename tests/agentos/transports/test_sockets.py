@@ -12,7 +12,6 @@ from starlette.routing import WebSocketRoute
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from agentos.app import create_app
 from agentos.settings import Settings
 from agentos.transports.sockets import GraphQLOverWebSocket
 from db import jobs, leases, users
@@ -209,7 +208,7 @@ async def test_a_page_of_another_origin_may_not_open_a_socket(server: Served) ->
 async def test_a_page_of_an_allowed_origin_may(settings: Settings, services: Services) -> None:
     allowing = settings.model_copy(update={"cors_origins": ("https://console.test",)})
     async with (
-        served(create_app(allowing, services, stage.schema)) as server,
+        served(stage.staged(allowing, services)) as server,
         server.socket(greet=False, origin="https://console.test"),
     ):
         pass
@@ -218,7 +217,7 @@ async def test_a_page_of_an_allowed_origin_may(settings: Settings, services: Ser
 @asynccontextmanager
 async def impatient(settings: Settings, services: Services) -> AsyncIterator[Served]:
     """A server that waits for a greeting a twentieth of a second."""
-    app = create_app(settings, services, stage.schema)
+    app = stage.staged(settings, services)
     for route in app.routes:
         if isinstance(route, WebSocketRoute) and isinstance(route.endpoint, GraphQLOverWebSocket):
             route.endpoint.init_s = 0.05
@@ -356,7 +355,7 @@ async def test_sockets_are_closed_as_a_restart_when_the_server_goes(
     settings: Settings, services: Services, people: People, token_of: TokenOf
 ) -> None:
     async with (
-        served(create_app(settings, services, stage.schema)) as server,
+        served(stage.staged(settings, services)) as server,
         server.socket(token_of(people[Role.USER])) as socket,
     ):
         await socket.subscribe("1", "subscription { jobs }")

@@ -5,10 +5,9 @@ end of a table. A cursor made for one order is refused for another.
 """
 
 import base64
-import binascii
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, Generic, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -19,6 +18,9 @@ from db.rows import R, Shape
 
 T = TypeVar("T")
 MOST = 100
+
+_WHOLE: Final = {sa.SmallInteger: 15, sa.BigInteger: 63, sa.Integer: 31}
+"""Whole numbers by the bits that a column has for them beside the sign; a type before the one it derives from."""
 
 
 class BadCursor(ValueError):
@@ -60,8 +62,8 @@ def cursor_of(order: Order, value: Any, key: UUID | str | int) -> str:
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
-def place_of(order: Order, cursor: str, *, value: type, key: type) -> tuple[Any, Any]:
-    """The ordering value and id that a cursor stands for.
+def place_of(order: Order, cursor: str, *, value: sa.ColumnElement[Any], key: sa.ColumnElement[Any]) -> tuple[Any, Any]:
+    """The ordering value and id that a cursor stands for, such as the two columns can hold.
 
     Raises:
         BadCursor: it is damaged, or was made for another order.
@@ -69,11 +71,8 @@ def place_of(order: Order, cursor: str, *, value: type, key: type) -> tuple[Any,
     try:
         packed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         column, descending, found, row = msgspec.msgpack.decode(packed, type=tuple[str, bool, Any, Any])
-        place: tuple[Any, Any] = (
-            msgspec.convert(found, value, strict=False),
-            msgspec.convert(row, key, strict=False),
-        )
-    except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
+        place = _fitting(found, value), _fitting(row, key)
+    except (ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise BadCursor("the cursor is damaged; start again without it") from error
     if (column, descending) != (order.column, order.descending):
         raise BadCursor("the cursor belongs to another order; start again without it")
@@ -98,7 +97,7 @@ async def page(
     ascending = order.descending == window.backward
     wanted = list(where)
     if window.cursor is not None:
-        place = place_of(order, window.cursor, value=_python(column), key=_python(row_id))
+        place = place_of(order, window.cursor, value=column, key=row_id)
         here, there = (
             sa.tuple_(column, row_id),
             sa.tuple_(*(sa.literal(v, c.type) for v, c in zip(place, (column, row_id), strict=True))),
@@ -129,6 +128,14 @@ async def total(tx: Transaction, shape: Shape[R], where: Sequence[sa.ColumnEleme
     return counted
 
 
-def _python(column: sa.ColumnElement[Any]) -> type:
-    found = column.type.python_type
-    return found if found in (datetime, UUID, int, float, str) else str
+# Whatever PostgreSQL could not even take as a parameter must be refused here: it would fail the whole call there.
+def _fitting(found: Any, column: sa.ColumnElement[Any]) -> Any:
+    kind = column.type.python_type
+    if kind is datetime:
+        return msgspec.convert(found, Annotated[datetime, msgspec.Meta(tz=True)]).astimezone(UTC)
+    if kind is int:
+        bits = next(bits for whole, bits in _WHOLE.items() if isinstance(column.type, whole))
+        return msgspec.convert(found, Annotated[int, msgspec.Meta(ge=-(2**bits), le=2**bits - 1)])
+    if kind is str and "\0" in str(found):
+        raise ValueError("no text in PostgreSQL has a zero character")
+    return msgspec.convert(found, kind)

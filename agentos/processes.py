@@ -11,7 +11,6 @@ from agentos.app import create_app
 from agentos.lifeline import parent_gone
 from agentos.services import opened
 from agentos.settings import Settings
-from schema.root import schema
 from workers.running import Shift, work
 
 
@@ -28,7 +27,7 @@ async def api(settings: Settings, *, supervised: bool) -> int:
     logs.configure(settings.log_level, settings.log_format)
     listening = serving.bound(settings.host, settings.port)
     async with opened(settings, application="agentos api") as services:
-        return await serving.serve(create_app(settings, services, schema), listening, lifeline=supervised)
+        return await serving.serve(create_app(settings, services), listening, lifeline=supervised)
 
 
 async def worker(settings: Settings, *, supervised: bool) -> None:

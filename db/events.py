@@ -4,6 +4,7 @@ An event's cursor is `(xid, id)`. Readers take only events of transactions older
 (`pg_snapshot_xmin`), so an event that commits late is never skipped; a plain `id > last` would lose it.
 """
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -28,6 +29,12 @@ class Kind(StrEnum):
     SECURITY_ALERTED = "security_alerted"
 
 
+LAST: Final = 2**63 - 1
+"""The largest number either half of a cursor can be."""
+
+_CURSOR: Final = re.compile("[0-9]{1,19}-[0-9]{1,19}")
+
+
 class Cursor(Row, frozen=True):
     """A place in the stream of events; everything after it is new to who holds it."""
 
@@ -44,8 +51,13 @@ class Cursor(Row, frozen=True):
         Raises:
             ValueError: it was not.
         """
+        if not _CURSOR.fullmatch(text):
+            raise ValueError("that is no cursor of an event")
         xid, _, row = text.partition("-")
-        return cls(int(xid), int(row))
+        cursor = cls(int(xid), int(row))
+        if max(cursor.xid, cursor.id) > LAST:
+            raise ValueError("that is no cursor of an event: no number is so large")
+        return cursor
 
 
 class Event(Row, frozen=True):
@@ -101,4 +113,4 @@ async def after(tx: Transaction, cursor: Cursor, *, most: int = 500) -> list[Eve
 
 async def edge(tx: Transaction) -> Cursor:
     """The cursor after which only events of transactions not yet ended will come."""
-    return Cursor(int(await tx.scalar(_EDGE)), 2**63 - 1)
+    return Cursor(int(await tx.scalar(_EDGE)), LAST)

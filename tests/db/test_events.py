@@ -1,0 +1,241 @@
+"""Events: each is read once, in the order in which they became visible, by those it is for."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from db import events
+from db.database import Database, Transaction
+from db.events import LAST, START, Cursor, Event, Kind
+from db.models.identity import Role
+from tests.conftest import People
+from tests.waiting import eventually
+
+
+async def told(database: Database, *names: str, tenant: str = "default") -> None:
+    async with database.transaction(tenant) as tx:
+        for name in names:
+            await events.record(tx, Kind.JOB_CHANGED, name, {})
+
+
+async def names_after(database: Database, cursor: Cursor = START) -> list[str]:
+    async with database.system() as tx:
+        return [event.entity_id for event in await events.after(tx, cursor)]
+
+
+async def read_to_the_end(database: Database, *, most: int) -> list[Event]:
+    found: list[Event] = []
+    async with database.system() as tx:
+        while more := await events.after(tx, found[-1].cursor if found else START, most=most):
+            found += more
+    return found
+
+
+@asynccontextmanager
+async def open_transaction(database: Database, name: str) -> AsyncIterator[Transaction]:
+    """A transaction that has said something and is not over yet."""
+    async with database.transaction("default") as tx:
+        await events.record(tx, Kind.JOB_CHANGED, name, {})
+        yield tx
+
+
+async def test_an_event_is_read_as_it_was_told(database: Database, people: People) -> None:
+    owner = people[Role.USER].id
+    async with database.transaction("default") as tx:
+        await events.record(tx, Kind.UPLOAD_CHANGED, "u1", {"status": "uploading", "n": [1, None]}, owner=owner)
+    async with database.system() as tx:
+        [event] = await events.after(tx, START)
+
+    assert ("default", Kind.UPLOAD_CHANGED, "u1", owner, {"status": "uploading", "n": [1, None]}) == (
+        event.tenant_id,
+        event.kind,
+        event.entity_id,
+        event.owner_id,
+        event.payload,
+    )
+
+
+async def test_what_was_rolled_back_was_never_told(database: Database) -> None:
+    with pytest.raises(sa.exc.ProgrammingError):
+        async with open_transaction(database, "never") as tx:
+            await tx.execute(sa.text("SELECT no_such_column"))
+    await told(database, "after")
+
+    assert ["after"] == await names_after(database)
+
+
+async def test_an_event_that_commits_late_is_not_skipped(database: Database) -> None:
+    """Control: a reader of `id > last` takes the second event first, moves on, and never sees the first."""
+    naive: list[str] = []
+    last = 0
+
+    async def read_by_id() -> None:
+        nonlocal last
+        async with database.system() as tx:
+            for key, name in await tx.rows(
+                sa.text("SELECT id, entity_id FROM events WHERE id > :last ORDER BY id"), {"last": last}
+            ):
+                naive.append(name)
+                last = key
+
+    found: list[str] = []
+    cursor = START
+
+    async def read() -> None:
+        nonlocal cursor
+        async with database.system() as tx:
+            for event in await events.after(tx, cursor):
+                found.append(event.entity_id)
+                cursor = event.cursor
+
+    async with open_transaction(database, "early, commits late"):
+        await told(database, "late, commits early")
+        await read_by_id()
+        await read()
+        held_back = list(found)
+    await read_by_id()
+    await read()
+
+    assert ["late, commits early"] == naive
+    assert [] == held_back
+    assert ["early, commits late", "late, commits early"] == found
+
+
+async def test_nothing_is_lost_or_repeated_while_many_write_at_once(database: Database) -> None:
+    writers, each = 6, 12
+    found: list[str] = []
+    cursor = START
+
+    async def write(writer: int) -> None:
+        for number in range(each):
+            async with database.transaction("default") as tx:
+                await events.record(tx, Kind.JOB_CHANGED, f"{writer}-{number}a", {})
+                # A turn of the loop between two rows of one transaction lets the others in between.
+                await asyncio.sleep(0)
+                await events.record(tx, Kind.JOB_CHANGED, f"{writer}-{number}b", {})
+
+    async def read() -> int:
+        nonlocal cursor
+        async with database.system() as tx:
+            for event in await events.after(tx, cursor, most=7):
+                assert (event.cursor.xid, event.cursor.id) > (cursor.xid, cursor.id)
+                found.append(event.entity_id)
+                cursor = event.cursor
+        return len(found)
+
+    async with asyncio.TaskGroup() as group:
+        for writer in range(writers):
+            group.create_task(write(writer))
+        await eventually(read, lambda count: count >= 2 * writers * each, within_s=30, every_s=0)
+
+    assert 2 * writers * each == len(set(found)) == len(found)
+    for writer in range(writers):
+        mine = [name for name in found if name.startswith(f"{writer}-")]
+        assert [f"{writer}-{number}{half}" for number in range(each) for half in "ab"] == mine
+
+
+async def test_reading_in_parts_gives_the_same_as_reading_at_once(database: Database) -> None:
+    for number in range(4):
+        await told(database, f"{number}a", f"{number}b", f"{number}c")
+
+    assert await read_to_the_end(database, most=500) == await read_to_the_end(database, most=2)
+
+
+async def test_a_reader_that_begins_at_the_edge_gets_what_comes_then_and_what_is_still_open(
+    database: Database,
+) -> None:
+    await told(database, "past")
+    async with open_transaction(database, "open"):
+        await told(database, "committed behind an open one")
+        async with database.system() as tx:
+            edge = await events.edge(tx)
+    await told(database, "future")
+
+    assert ["open", "committed behind an open one", "future"] == await names_after(database, edge)
+
+
+async def test_at_the_edge_of_a_quiet_stream_there_is_nothing(database: Database) -> None:
+    await told(database, "past")
+    async with database.system() as tx:
+        edge = await events.edge(tx)
+
+    assert [] == await names_after(database, edge)
+
+
+async def test_a_tenant_hears_of_itself_alone_and_the_relay_of_all(database: Database) -> None:
+    await told(database, "ours")
+    await told(database, "theirs", tenant="other")
+    async with database.transaction("default") as tx:
+        heard = [event.entity_id for event in await events.after(tx, START)]
+
+    assert ["ours"] == heard
+    assert ["ours", "theirs"] == await names_after(database)
+
+
+async def test_nobody_tells_in_another_tenant_s_name_but_the_system(database: Database) -> None:
+    async with database.system() as tx:
+        await events.record(tx, Kind.SECURITY_ALERTED, "by the system", {}, tenant="other")
+    with pytest.raises(sa.exc.ProgrammingError, match="row-level security"):
+        async with database.transaction("default") as tx:
+            await events.record(tx, Kind.SECURITY_ALERTED, "forged", {}, tenant="other")
+
+    async with database.transaction("other") as tx:
+        assert ["by the system"] == [event.entity_id for event in await events.after(tx, START)]
+
+
+async def test_any_cursor_can_be_read_from(database: Database) -> None:
+    await told(database, "past")
+    for cursor, expected in ((START, ["past"]), (Cursor(0, LAST), ["past"]), (Cursor(LAST, LAST), [])):
+        assert expected == await names_after(database, Cursor.parsed(str(cursor)))
+
+
+@given(st.integers(0, LAST), st.integers(0, LAST))
+def test_a_cursor_reads_back_as_it_was_written(xid: int, key: int) -> None:
+    assert Cursor(xid, key) == Cursor.parsed(str(Cursor(xid, key)))
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        "",
+        "-",
+        "1",
+        "1-",
+        "-1",
+        "1-2-3",
+        "-1-2",
+        "1--2",
+        " 1-2",
+        "1-2\n",
+        "1_0-2",
+        "+1-2",
+        "0x1-2",
+        "1.0-2",
+        "\u0661-2",
+        f"{LAST + 1}-0",
+        f"0-{LAST + 1}",
+        "9" * 5000 + "-1",
+        "1-2; DROP TABLE events",
+        "\0-\0",
+    ],
+)
+def test_what_is_no_cursor_is_a_value_error(garbage: str) -> None:
+    with pytest.raises(ValueError, match="no cursor of an event"):
+        Cursor.parsed(garbage)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=50))
+def test_no_text_makes_anything_but_a_cursor_or_a_value_error(text: str) -> None:
+    try:
+        found: Any = Cursor.parsed(text)
+    except ValueError:
+        return
+
+    assert (found.xid, found.id) == tuple(int(half) for half in text.split("-"))

@@ -18,40 +18,51 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AGENTOS_", env_file=".env", extra="ignore", frozen=True)
 
     database_url: str | None = Field(
-        None, description="PostgreSQL (15 or newer) as a URL; absent: an embedded one under the data directory."
+        default=None, description="PostgreSQL (15 or newer) as a URL; absent: an embedded one under the data directory."
     )
     redis_url: str | None = Field(
-        None, description="Redis or Valkey as a URL; absent: an embedded one under the data directory."
+        default=None, description="Redis or Valkey as a URL; absent: an embedded one under the data directory."
     )
-    data_dir: Path = Field(Path(".agentos"), description="Where embedded stores, files, keys and logs are kept.")
-    host: str = Field("127.0.0.1", description="Address the API listens on.")
-    port: int = Field(8001, ge=0, le=65535, description="Port the API listens on.")
-    ws_port: int = Field(8765, ge=0, le=65535, description="Port of the legacy WebSocket.")
-    workers: int = Field(1, ge=0, le=64, description="Worker processes that `up` starts.")
-    worker_concurrency: int = Field(1, ge=1, le=16, description="Jobs one worker process runs at once.")
+    data_dir: Path = Field(
+        default=Path(".agentos"), description="Where embedded stores, files, keys and logs are kept."
+    )
+    host: str = Field(default="127.0.0.1", description="Address the API listens on.")
+    port: int = Field(default=8001, ge=0, le=65535, description="Port the API listens on.")
+    ws_port: int = Field(default=8765, ge=0, le=65535, description="Port of the legacy WebSocket.")
+    workers: int = Field(default=1, ge=0, le=64, description="Worker processes that `up` starts.")
+    worker_concurrency: int = Field(default=1, ge=1, le=16, description="Jobs one worker process runs at once.")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Origins a browser may call from, comma-separated."
+        default=(), description="Origins a browser may call from, comma-separated."
     )
     admin_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
-        (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")),
+        default=(IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")),
         description="Networks (CIDR, comma-separated) from which admin reads are served.",
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
-        (), description="Networks of proxies whose X-Forwarded-For is believed, comma-separated."
+        default=(), description="Networks of proxies whose X-Forwarded-For is believed, comma-separated."
     )
     jwt_keys: SecretStr | None = Field(
-        None, description="Signing keys as `agentos` writes them to keys.json; absent: that file in the data directory."
+        default=None,
+        description="Signing keys as `agentos` writes them to keys.json; absent: that file in the data directory.",
     )
-    jwt_issuer: str = Field("agentos", description="The `iss` of our tokens.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level written.")
-    log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty on a terminal, else JSON.")
+    jwt_issuer: str = Field(default="agentos", description="The `iss` of our tokens.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe level written."
+    )
+    log_format: Literal["auto", "json", "pretty"] = Field(
+        default="auto", description="auto: pretty on a terminal, else JSON."
+    )
     speech_model: Path | None = Field(
-        None, description="Folder of a faster-whisper model; absent: voice activity only."
+        default=None, description="Folder of a faster-whisper model; absent: voice activity only."
     )
-    media_root: Path | None = Field(None, description="Folder from which a job may take files of this server.")
-    fetch_private: bool = Field(False, description="Whether a job's URL may lead to a private or loopback address.")
-    upload_quota_mb: int = Field(2_000, ge=1, description="MB of uploads one user may hold at once.")
-    public_url: str | None = Field(None, description="How clients reach the API, for links; absent: http://HOST:PORT.")
+    media_root: Path | None = Field(default=None, description="Folder from which a job may take files of this server.")
+    fetch_private: bool = Field(
+        default=False, description="Whether a job's URL may lead to a private or loopback address."
+    )
+    upload_quota_mb: int = Field(default=2_000, ge=1, description="MB of uploads one user may hold at once.")
+    public_url: str | None = Field(
+        default=None, description="How clients reach the API, for links; absent: http://HOST:PORT."
+    )
 
     @field_validator("cors_origins", "admin_allow", "trusted_proxies", mode="before")
     @classmethod

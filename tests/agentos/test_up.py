@@ -1,0 +1,111 @@
+"""`up` as an operator meets it: ready, asked, stopped; and the ways it refuses to start."""
+
+import asyncio
+import json
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from agentos.up import PortTaken, announced_url, free_port
+from tests.agentos.commands import environment, run, started
+
+READY_S = 120
+
+
+@dataclass(slots=True)
+class Up:
+    """A running `up`."""
+
+    process: asyncio.subprocess.Process
+    url: str
+    lines: list[str] = field(default_factory=list)
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
+        """Stop it; its exit code and the seconds it took."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        async with asyncio.timeout(15):
+            await self.process.communicate()
+        assert self.process.returncode is not None
+        return self.process.returncode, time.monotonic() - began
+
+
+@asynccontextmanager
+async def up(env: Mapping[str, str], *options: str) -> AsyncIterator[Up]:
+    """An `up` that is ready, stopped at the end if the test did not."""
+    process = await started("up", "--port", "0", *options, env=env)
+    assert process.stdout is not None
+    lines: list[str] = []
+    try:
+        async with asyncio.timeout(READY_S):
+            while not (lines and lines[-1].startswith("ready ")):
+                line = (await process.stdout.readline()).decode()
+                assert line, f"it ended before it was ready: {lines}"
+                lines.append(line.rstrip("\n"))
+        yield Up(process, lines[-1].removeprefix("ready "), lines)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(15):
+                await process.communicate()
+
+
+@pytest.mark.slow
+async def test_up_is_ready_refuses_company_and_stops_within_five_seconds(tmp_path: Path) -> None:
+    env = environment(tmp_path / "data", ws_port="0", log_level="error")
+    async with up(env) as first:
+        healthy = await run("health", env=env)
+        listed = await run("job", "list", "--json", env=env)
+        second = await run("up", "--port", "0", env=env)
+        code, took = await first.stop()
+
+    assert (0, f"ready {first.url}\n") == (healthy.code, healthy.out)
+    assert (0, []) == (listed.code, json.loads(listed.out))
+    assert 1 == second.code
+    assert first.url in second.err
+    assert 0 == code
+    assert took < 5
+    assert announced_url(tmp_path / "data") is None
+
+    [told] = [line for line in first.lines if "password" in line]
+    assert told.startswith("sign in as admin@localhost with the password ")
+    async with up(env) as again:
+        assert [] == [line for line in again.lines if "password" in line]
+        code, took = await again.stop(signal.SIGINT)
+    assert 0 == code
+    assert took < 5
+
+
+async def test_a_taken_port_is_named_with_the_way_to_another(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        outcome = await run("up", "--port", str(port), env=environment(tmp_path, ws_port="0"))
+
+    assert (1, "") == (outcome.code, outcome.out)
+    assert str(port) in outcome.err
+    assert "--port" in outcome.err
+    assert not (tmp_path / "postgres").exists()
+
+
+def test_port_0_finds_a_free_one() -> None:
+    assert free_port("127.0.0.1", 0, "--port") > 0
+
+
+def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
+    with pytest.raises(PortTaken) as refused:
+        free_port("192.0.2.1", 0, "--port")
+
+    assert "192.0.2.1" in str(refused.value)
+
+
+def test_nobody_is_announced_where_nobody_is_up(tmp_path: Path) -> None:
+    """An address left behind by one that was killed is not believed."""
+    (tmp_path / "address.json").write_text(json.dumps({"url": "http://127.0.0.1:1", "pid": 1}))
+
+    assert announced_url(tmp_path) is None

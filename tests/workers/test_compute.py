@@ -5,13 +5,11 @@ import contextlib
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from workers import compute
@@ -72,8 +70,8 @@ async def until(happened: Callable[[], bool], *, within_s: float = 10.0) -> None
 
 def gone(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        return "Z" == Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 
@@ -175,7 +173,7 @@ async def test_a_killed_worker_leaves_nothing_running(tmp_path: Path) -> None:
         "import asyncio, sys; from tests.workers.test_compute import spin; from workers import compute; "
         "asyncio.run(compute.run(spin, sys.argv[1]))"
     )
-    worker = subprocess.Popen([sys.executable, "-c", program, str(note)])
+    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(note))
     try:
         await until(note.exists)
         spinning = int(note.read_text())
@@ -186,8 +184,9 @@ async def test_a_killed_worker_leaves_nothing_running(tmp_path: Path) -> None:
         assert select.select([watch], [], [], 5.0)[0], "the child outlived its worker"
         os.close(watch)
     finally:
-        worker.kill()
-        worker.wait()
+        with contextlib.suppress(ProcessLookupError):
+            worker.kill()
+        await worker.wait()
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):
             if not gone(int(note.read_text())):
                 os.kill(int(note.read_text()), signal.SIGKILL)

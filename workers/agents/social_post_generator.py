@@ -28,11 +28,14 @@ class Platform:
     own_tag: str | None = None
     """A hashtag without which the platform does not see what it is."""
 
+    one_line: bool = False
+    """Whether it is a title rather than a text."""
+
 
 PLATFORMS: Final = (
     Platform(id="tiktok", most=2200, hashtags=5),
     Platform(id="instagram", most=2200, hashtags=10),
-    Platform(id="youtube-shorts", most=100, hashtags=3, own_tag="Shorts"),
+    Platform(id="youtube-shorts", most=100, hashtags=3, own_tag="Shorts", one_line=True),
     Platform(id="x", most=280, hashtags=2),
     Platform(id="linkedin", most=3000, hashtags=3),
 )
@@ -114,7 +117,9 @@ def _post(asked: Input, platform: Platform) -> Post:
         tags.pop()
         ending = " ".join(f"#{tag}" for tag in tags)
     room = platform.most - counted(ending) - 2
-    text = "\n\n".join(part for part in (_body(asked, room), ending) if part)
+    bodies = [asked.hook] if platform.one_line else [_whole(asked), asked.hook]
+    between = " " if platform.one_line else "\n\n"
+    text = between.join(part for part in (_fitting(bodies, room), ending) if part)
     return Post(
         platform=platform.id,
         text=text,
@@ -125,15 +130,18 @@ def _post(asked: Input, platform: Platform) -> Post:
     )
 
 
-def _body(asked: Input, room: int) -> str:
-    """As much as there is room for: hook, title and points, else the hook, else its beginning."""
-    fuller = "\n\n".join([asked.hook, asked.title, "\n".join(f"• {point}" for point in asked.points)])
-    for body in (fuller, asked.hook):
+def _whole(asked: Input) -> str:
+    return "\n\n".join([asked.hook, asked.title, "\n".join(f"• {point}" for point in asked.points)])
+
+
+def _fitting(bodies: list[str], room: int) -> str:
+    """The first body there is room for, else the beginning of the last."""
+    for body in bodies:
         if counted(body) <= room:
             return body
-    shorter = words.shortened(asked.hook, room)
+    shorter = words.shortened(bodies[-1], room)
     while counted(shorter) > room:
-        shorter = words.shortened(asked.hook, len(shorter) - 1)
+        shorter = words.shortened(bodies[-1], len(shorter) - 1)
     return shorter
 
 

@@ -130,7 +130,7 @@ class _Seen:
         if self._graph is None:
             self._height = max(16, round(frame.height * WIDTH / frame.width / 2) * 2)
             self._graph = _cut_detector(self._height)
-        small = frame.reformat(width=WIDTH, height=self._height, format="yuv420p", interpolation="AREA")
+        small = frame.reformat(width=WIDTH, height=self._height, format="yuv420p", interpolation="AREA", threads=1)
         small.pts = round(picture.at_s * 1000)
         small.time_base = Fraction(1, 1000)
         self._graph.push(small)

@@ -16,6 +16,7 @@ from workers.media.analysis import Motion, Stretch
 from workers.media.faces import Track
 
 STEP_S: Final = 0.25
+SHORTEST_SHOT_S: Final = 0.05
 CALM_S: Final = 0.9
 """How long a turn towards something new takes, about."""
 
@@ -114,8 +115,11 @@ def corner(way: CropPath, at_s: float) -> tuple[int, int]:
 
 def _shots(part: Stretch, cuts_s: list[float]) -> list[tuple[float, float]]:
     """A part from cut to cut; each shot ends a millisecond early, so that the frame jumps with the picture."""
-    inside = [cut for cut in sorted(cuts_s) if part.start_s + 0.05 < cut < part.end_s - 0.05]
-    edges = [part.start_s, *inside, part.end_s]
+    edges = [part.start_s]
+    for cut in sorted(cuts_s):
+        if edges[-1] + SHORTEST_SHOT_S < cut < part.end_s - SHORTEST_SHOT_S:
+            edges.append(cut)
+    edges.append(part.end_s)
     return [(start, end - 0.001 if end != part.end_s else end) for start, end in pairwise(edges)]
 
 

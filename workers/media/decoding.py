@@ -174,7 +174,7 @@ def clockwise(frame: VideoFrame) -> int:
 def grey(frame: VideoFrame, *, width: int) -> Grey:
     """The upright brightness of a picture, made at most `width` wide before it is turned."""
     height = max(2, round(frame.height * width / frame.width))
-    small = frame.reformat(width=width, height=height, format="gray", interpolation="AREA")
+    small = frame.reformat(width=width, height=height, format="gray", interpolation="AREA", threads=1)
     turned = np.rot90(np.asarray(small.to_ndarray(), dtype=np.uint8), k=-clockwise(frame) // 90)
     return np.ascontiguousarray(turned)
 

@@ -56,7 +56,7 @@ class Film:
     def _sound_until(self, end: int) -> None:
         if self._sound is None:
             return
-        while self._written < end:
+        while self._written < min(end, self._samples.shape[1]):
             block = np.ascontiguousarray(self._samples[:, self._written : self._written + _SOUND_BLOCK])
             frame = AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
             frame.sample_rate = SOUND_RATE

@@ -87,9 +87,7 @@ def _detector() -> Any:
 
 def _found(detector: Any, picture: Grey, at_s: float) -> list[Box]:
     down, across = picture.shape
-    hits = detector.detectMultiScale(
-        picture, scaleFactor=1.15, minNeighbors=5, minSize=(SMALLEST, SMALLEST)
-    )
+    hits = detector.detectMultiScale(picture, scaleFactor=1.15, minNeighbors=5, minSize=(SMALLEST, SMALLEST))
     return [
         Box(
             at_s=round(at_s, 3),

@@ -23,8 +23,6 @@ from db.jobs import Job
 from db.steps import Step
 from db.uploads import Upload
 from db.users import User
-from guards.callers import Caller
-from guards.errors import Unauthenticated
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -33,10 +31,16 @@ V = TypeVar("V")
 class Loaders:
     """The loaders of one operation, each named for the map it is."""
 
-    def __init__(self, database: Database, snapshots: Snapshots, caller: Caller | None) -> None:
+    def __init__(self, database: Database, snapshots: Snapshots, *, tenant: str, owner: UUID | None) -> None:
+        """
+        Args:
+            tenant: whose rows are read; empty for nobody's.
+            owner: the user whose own rows alone are read, or None for all of the tenant's.
+        """
         self._database = database
         self._snapshots = snapshots
-        self._viewer = caller
+        self._tenant = tenant
+        self._owner = owner
         self.job: DataLoader[UUID, Job | None] = DataLoader(self._jobs)
         self.clips_by_job: DataLoader[UUID, list[Clip]] = DataLoader(self._clips_by_job)
         self.steps_by_job: DataLoader[UUID, list[Step]] = DataLoader(self._steps_by_job)
@@ -48,50 +52,43 @@ class Loaders:
 
     def fresh(self) -> "Loaders":
         """A set for the same caller that has read nothing yet."""
-        return Loaders(self._database, self._snapshots, self._viewer)
-
-    @property
-    def _caller(self) -> Caller:
-        if self._viewer is None:
-            raise Unauthenticated("sign in first: send an access token as `Authorization: Bearer …`")
-        return self._viewer
+        return Loaders(self._database, self._snapshots, tenant=self._tenant, owner=self._owner)
 
     async def _jobs(self, ids: list[UUID]) -> list[Job | None]:
-        async with self._database.transaction(self._caller.tenant) as tx:
-            found = await jobs.by_ids(tx, ids, owner=self._caller.owner_filter)
+        async with self._database.transaction(self._tenant) as tx:
+            found = await jobs.by_ids(tx, ids, owner=self._owner)
         return _one_each(ids, found, lambda job: job.id)
 
     async def _clips_by_job(self, ids: list[UUID]) -> list[list[Clip]]:
-        async with self._database.transaction(self._caller.tenant) as tx:
-            found = await clips.of_jobs(tx, ids, owner=self._caller.owner_filter)
+        async with self._database.transaction(self._tenant) as tx:
+            found = await clips.of_jobs(tx, ids, owner=self._owner)
         return _many_each(ids, found, lambda clip: clip.job_id)
 
     async def _steps_by_job(self, ids: list[UUID]) -> list[list[Step]]:
-        async with self._database.transaction(self._caller.tenant) as tx:
-            found = await steps.of_jobs(tx, ids, owner=self._caller.owner_filter)
+        async with self._database.transaction(self._tenant) as tx:
+            found = await steps.of_jobs(tx, ids, owner=self._owner)
         return _many_each(ids, found, lambda step: step.job_id)
 
     async def _artifacts_by_job(self, ids: list[UUID]) -> list[list[Artifact]]:
-        async with self._database.transaction(self._caller.tenant) as tx:
-            found = await artifacts.of_jobs(tx, ids, owner=self._caller.owner_filter)
+        async with self._database.transaction(self._tenant) as tx:
+            found = await artifacts.of_jobs(tx, ids, owner=self._owner)
         by_job: dict[UUID | None, list[Artifact]] = defaultdict(list)
         for artifact in found:
             by_job[artifact.job_id].append(artifact)
         return [by_job[job_id] for job_id in ids]
 
     async def _uploads(self, ids: list[UUID]) -> list[Upload | None]:
-        async with self._database.transaction(self._caller.tenant) as tx:
-            found = await uploads.by_ids(tx, ids, owner=self._caller.owner_filter)
+        async with self._database.transaction(self._tenant) as tx:
+            found = await uploads.by_ids(tx, ids, owner=self._owner)
         return _one_each(ids, found, lambda upload: upload.id)
 
     async def _users(self, ids: list[UUID]) -> list[User | None]:
-        own = self._caller.owner_filter
-        async with self._database.transaction(self._caller.tenant) as tx:
-            found = await users.by_ids(tx, [user_id for user_id in ids if own in (None, user_id)])
+        async with self._database.transaction(self._tenant) as tx:
+            found = await users.by_ids(tx, [user_id for user_id in ids if self._owner in (None, user_id)])
         return _one_each(ids, found, lambda user: user.id)
 
     async def _agents(self, ids: list[str]) -> list[Agent | None]:
-        async with self._database.transaction(self._caller.tenant) as tx:
+        async with self._database.transaction(self._tenant) as tx:
             found = await agents.by_ids(tx, ids)
         return _one_each(ids, found, lambda agent: agent.id)
 

@@ -53,6 +53,17 @@ class Context:
     address: str
     """The client's IP address, behind trusted proxies."""
 
+    @classmethod
+    def made(cls, services: Services, viewer: Caller | None, *, trace_id: str, address: str) -> "Context":
+        """The context of one operation, with loaders that have read nothing yet and see what its caller may."""
+        loaders = Loaders(
+            services.database,
+            services.snapshots,
+            tenant=viewer.tenant if viewer else "",
+            owner=viewer.owner_filter if viewer else None,
+        )
+        return cls(services=services, loaders=loaders, viewer=viewer, trace_id=trace_id, address=address)
+
     def may(self, permission: Permission) -> bool:
         """Whether the caller holds a permission and calls from where it may be used."""
         return self.viewer is not None and self.viewer.may(permission) and self.from_inside(permission)

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from dataloaders.batches import Loaders
 from dataloaders.snapshot import About, Snapshots
 from db.database import Database
 from db.files import Files
@@ -70,8 +69,7 @@ def context_of(services: Services, user: User | None) -> Context:
             token_version=user.token_version,
             expires_at=int(datetime.now(UTC).timestamp()) + 600,
         )
-    loaders = Loaders(services.database, services.snapshots, caller)
-    return Context(services=services, loaders=loaders, viewer=caller, trace_id=uuid4().hex, address="127.0.0.1")
+    return Context.made(services, caller, trace_id=uuid4().hex, address="127.0.0.1")
 
 
 async def begun(context: Context, content: bytes, chunk_bytes: int, *, digest: str | None = None) -> Upload:

@@ -3,7 +3,6 @@
 from starlette.requests import HTTPConnection, Request
 
 from agentos.transports.callers import Callers
-from dataloaders.batches import Loaders
 from guards.callers import Caller
 from resolvers.context import Context, Services
 
@@ -26,10 +25,9 @@ class Contexts:
 
     def of(self, connection: HTTPConnection, viewer: Caller | None) -> Context:
         """The context of one operation, with loaders that have read nothing yet."""
-        return Context(
-            services=self._services,
-            loaders=Loaders(self._services.database, self._services.snapshots, viewer),
-            viewer=viewer,
+        return Context.made(
+            self._services,
+            viewer,
             trace_id=connection.state.trace_id,
             address=connection.client.host if connection.client else "",
         )

@@ -15,7 +15,6 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from strawberry.schema.base import BaseSchema
 
 from agentos import VERSION
 from agentos.health import Health, Report
@@ -29,7 +28,7 @@ from agentos.transports.addresses import Addresses
 from agentos.transports.answers import Failures, on_database_away, on_http_error, on_refusal
 from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
-from agentos.transports.graphql import GraphQLOverHTTP
+from agentos.transports.graphql import AnySchema, GraphQLOverHTTP
 from agentos.transports.headers import SecurityHeaders
 from agentos.transports.roots import Roots
 from agentos.transports.sockets import GraphQLOverWebSocket
@@ -58,7 +57,7 @@ def create_app(settings: Settings, services: Services) -> Starlette:
     return assembled(settings, services, root.schema, lambda identify: endpoints.routes(root.schema, identify))
 
 
-def assembled(settings: Settings, services: Services, schema: BaseSchema, rest: Rest) -> Starlette:
+def assembled(settings: Settings, services: Services, schema: AnySchema, rest: Rest) -> Starlette:
     """The same for any schema, with the routes that `rest` makes of it."""
     metrics, roots, journal = Metrics(), Roots(), Journal(source="api")
     health = Health(services.database, services.redis)
@@ -69,6 +68,8 @@ def assembled(settings: Settings, services: Services, schema: BaseSchema, rest: 
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        # Asked about its health, it must not say what nobody has looked at yet.
+        await health.probe()
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(services.hub.run(), name="hub"),

@@ -39,6 +39,10 @@ SPOKEN: Final = frozenset({401, 403, 429, 503})
 """Statuses that a refusal before execution has even for clients of `application/json`."""
 
 
+AnySchema = BaseSchema
+"""Whatever can be served: the one schema of the house, or a small one of a test."""
+
+
 class GraphQLOverHTTP:
     """The route of the schema."""
 

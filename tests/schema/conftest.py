@@ -1,0 +1,33 @@
+"""A schema, services over the test's stores, and asking it as somebody."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from strawberry.types.execution import ExecutionResult
+
+from db.database import Database
+from db.redis import Redis
+from db.users import User
+from resolvers.context import Services
+from schema.root import schema
+from tests.uploading import context_of, services_over
+
+Ask = Callable[..., Awaitable[ExecutionResult]]
+
+
+@pytest.fixture
+def services(database: Database, redis: Redis, tmp_path: Path) -> Services:
+    """The services of one process over the test's stores."""
+    return services_over(database, redis, tmp_path)
+
+
+@pytest.fixture
+def ask(services: Services) -> Ask:
+    """`await ask(user, document, **variables)`: what an operation answers to a user, or to nobody."""
+
+    async def asked(user: User | None, document: str, **variables: Any) -> ExecutionResult:
+        return await schema.execute(document, variable_values=variables, context_value=context_of(services, user))
+
+    return asked

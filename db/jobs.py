@@ -176,7 +176,8 @@ async def add(tx: Transaction, new: NewJob) -> Job:
 async def mark_cancelled(tx: Transaction, job_id: UUID, *, owner: UUID | None = None) -> Job | None:
     """Cancel a queued job at once, or ask the worker of a running one to stop.
 
-    None when it has finished or is not there. The worker sees the request at its next heartbeat or within a second by doorbell, whichever is sooner.
+    None when it has finished or is not there. The worker sees the request at its next heartbeat or within a second by
+    doorbell, whichever is sooner.
     """
     queued = jobs.c.status == JobStatus.QUEUED
     statement = (
@@ -206,6 +207,7 @@ async def mark_retried(
         "retry_count": jobs.c.retry_count + 1,
         "max_attempts": jobs.c.attempt + 3,
         "run_at": sa.func.now(),
+        "worker_id": None,
         "started_at": None,
         "completed_at": None,
         "cancel_requested_at": None,

@@ -21,10 +21,11 @@ from schema.build import Executor, Schema
 
 Info = strawberry.Info[Context, None]
 
-gate = asyncio.Event()
-"""What `waits` waits for, after it has set `entered`."""
+GO = "stage:go"
+"""The key in Redis that lets go what lingers."""
 
-entered = asyncio.Event()
+begun = asyncio.Event()
+"""Set when a query that waits has begun."""
 
 
 @strawberry.type
@@ -77,9 +78,23 @@ class Query:
 
     @strawberry.field
     async def waits(self) -> int:
-        """Stays until the gate opens."""
-        entered.set()
-        await gate.wait()
+        """Never ends by itself."""
+        begun.set()
+        await asyncio.Event().wait()
+        return 1
+
+    @strawberry.field
+    async def lingers(self, info: Info) -> int:
+        """Ends when somebody outside says so."""
+        begun.set()
+        while not await info.context.services.redis.exists(GO):  # noqa: ASYNC110 - said from another process
+            await asyncio.sleep(0.02)
+        return 1
+
+    @strawberry.field
+    async def begun(self) -> int:
+        """Answers once one of the two above has begun."""
+        await begun.wait()
         return 1
 
 
@@ -126,7 +141,7 @@ def staged(settings: Settings, services: Services) -> Starlette:
 
 async def main() -> int:
     """Serve it with the settings of the environment, and print where."""
-    settings = Settings()  # type: ignore[call-arg]  # every one has a default, which mypy does not see
+    settings = Settings()
     logs.configure(settings.log_level, settings.log_format)
     async with opening.opened(settings) as opened:
         listening = bound(settings.host, settings.port)

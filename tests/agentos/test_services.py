@@ -1,0 +1,23 @@
+"""Services: what they need, and that processes with the same keys understand each other."""
+
+import pytest
+from pydantic import SecretStr
+
+from agentos.services import NoStores, key_ring, link_secret, opened
+from agentos.settings import Settings
+
+
+async def test_without_addresses_of_stores_nothing_is_opened(settings: Settings) -> None:
+    for missing in ("database_url", "redis_url"):
+        with pytest.raises(NoStores, match="AGENTOS_DATABASE_URL"):
+            async with opened(settings.model_copy(update={missing: None})):
+                pass
+
+
+def test_keys_are_made_once_and_then_kept(settings: Settings) -> None:
+    first, second = key_ring(settings), key_ring(settings)
+    brought = key_ring(settings.model_copy(update={"jwt_keys": SecretStr(first.stored())}))
+
+    assert first.jwks == second.jwks == brought.jwks
+    assert link_secret(first) == link_secret(brought)
+    assert 0o600 == settings.keys_file.stat().st_mode & 0o777

@@ -1,0 +1,104 @@
+"""Serving: a process that gets signals, from its first word to its exit status."""
+
+import asyncio
+import os
+import signal
+import socket
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from agentos.serving import bound
+from agentos.settings import Settings
+from db.models.identity import Role
+from db.redis import Redis
+from resolvers.context import Services
+from tests.agentos import stage
+from tests.agentos.conftest import TokenOf
+from tests.conftest import People
+from tests.serving import PROTOCOL, Socket, process, served
+
+
+@pytest.fixture
+def environment(settings: Settings) -> dict[str, str]:
+    """What a process that serves the stage needs."""
+    return {
+        "PATH": os.environ["PATH"],
+        "AGENTOS_DATABASE_URL": str(settings.database_url),
+        "AGENTOS_REDIS_URL": str(settings.redis_url),
+        "AGENTOS_DATA_DIR": str(settings.data_dir),
+        "AGENTOS_PORT": "0",
+        "AGENTOS_LOG_FORMAT": "json",
+    }
+
+
+@pytest.mark.slow
+async def test_what_has_begun_is_finished_and_sockets_are_told_to_come_back(
+    environment: dict[str, str], redis: Redis, people: People, token_of: TokenOf
+) -> None:
+    """The request is let go only after the socket was closed, and is answered all the same."""
+    greeting = {"type": "connection_init", "payload": {"authorization": f"Bearer {token_of(people[Role.ADMIN])}"}}
+    async with (
+        process("tests.agentos.stage", environment) as (child, url),
+        httpx.AsyncClient(base_url=url) as client,
+        connect(f"{url.replace('http', 'ws')}/graphql", subprotocols=[PROTOCOL]) as connection,
+    ):
+        watching = Socket(connection)
+        await watching.say(greeting)
+        await watching.hear()
+        async with asyncio.TaskGroup() as group:
+            slow = group.create_task(client.post("/graphql", json={"query": "{ lingers }"}))
+            await watching.subscribe("1", "{ begun }")
+            await watching.hear()
+            child.send_signal(signal.SIGTERM)
+            code = await watching.ended()
+            await redis.set(stage.GO, "1")
+        async with asyncio.timeout(10):
+            status = await child.wait()
+
+    assert (1012, 0, {"data": {"lingers": 1}}) == (code, status, slow.result().json())
+
+
+@pytest.mark.slow
+async def test_a_second_signal_ends_it_at_once(environment: dict[str, str]) -> None:
+    async with process("tests.agentos.stage", environment) as (child, url), httpx.AsyncClient(base_url=url) as client:
+        hanging = asyncio.ensure_future(client.post("/graphql", json={"query": "{ waits }"}))
+        answer = await client.post("/graphql", json={"query": "{ begun }"})
+        child.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    await client.get("/livez", headers={"connection": "close"})
+                except httpx.TransportError:
+                    break
+        child.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            status = await child.wait()
+        with pytest.raises(httpx.TransportError):
+            await hanging
+
+    assert (1, 128 + signal.SIGTERM) == (answer.json()["data"]["begun"], status)
+
+
+async def test_a_taken_port_is_said_so() -> None:
+    with bound("127.0.0.1", 0) as taken, pytest.raises(OSError, match="in use"):
+        bound("127.0.0.1", taken.getsockname()[1])
+
+
+async def test_a_message_longer_than_64_kb_never_reaches_us(settings: Settings, services: Services) -> None:
+    async with served(stage.staged(settings, services)) as server, server.socket(greet=False) as client:
+        await client.say("x" * 65_537)
+
+        assert 1009 == await client.ended()
+
+
+async def test_without_compression(settings: Settings, services: Services) -> None:
+    async with served(stage.staged(settings, services)) as server, server.socket(greet=False) as client:
+        assert [] == list(client.connection.protocol.extensions)
+
+
+def test_a_free_port_is_taken_when_none_is_named() -> None:
+    with bound("127.0.0.1", 0) as listening:
+        assert socket.AF_INET == listening.family
+        assert 0 != listening.getsockname()[1]

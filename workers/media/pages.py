@@ -1,6 +1,7 @@
 """Finding the video on a web page, with yt-dlp where it is installed."""
 
 import importlib
+import logging
 import socket
 import sys
 from ipaddress import ip_address
@@ -23,7 +24,9 @@ def video_address(url: str, private_allowed: bool) -> str:
         raise StepFailed("the address leads to a web page, not to a video; yt-dlp is not installed here") from None
     if not private_allowed:
         sys.addaudithook(_only_public)
-    options = {"quiet": True, "no_warnings": True, "noplaylist": True, "format": "b[ext=mp4]/b", "proxy": ""}
+    log = logging.getLogger("yt_dlp")
+    log.addHandler(logging.NullHandler())
+    options = {"quiet": True, "logger": log, "noplaylist": True, "format": "b[ext=mp4]/b", "proxy": ""}
     try:
         with tool.YoutubeDL(options) as reader:
             found: dict[str, Any] = reader.extract_info(url, download=False) or {}

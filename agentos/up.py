@@ -29,7 +29,7 @@ from db.database import Database
 from db.migrations import runner
 
 ADDRESS: Final = "address.json"
-GRACE_S: Final = 2.5
+GRACE_S: Final = 2.0
 """What services get to put back what they hold; the rest of the five seconds is for the stores."""
 
 READY_WITHIN_S: Final = 60.0

@@ -47,11 +47,13 @@ def show_json(value: object) -> None:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Rows under headings; as wide as they need when nobody looks at a terminal."""
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     terminal = Console(highlight=False)
-    wide = terminal if terminal.is_terminal else Console(highlight=False, width=200)
+    wide = terminal if terminal.is_terminal else Console(highlight=False, width=2000)
     wide.print(table)
 
 

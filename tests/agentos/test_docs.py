@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from graphql import build_schema, parse, validate
+
 from agentos import docs
 from agentos.cli.app import app
 from agentos.docs import Page
@@ -10,6 +12,7 @@ from agentos.settings import Settings
 from db.models import metadata
 from guards.errors import Refusal, family
 from guards.permissions import Permission
+from schema import root
 from tests.agentos.commands import ROOT
 
 
@@ -71,6 +74,15 @@ def test_every_setting_table_command_and_permission_is_on_its_page() -> None:
     assert [] == [word for word in Permission if f"`{word}`" not in read["docs/permissions.md"]]
     for command in ("up", "token", "user add", "job submit", "demo", "docs"):
         assert f"\n## python -m agentos {command}\n" in read["docs/commands.md"].replace("\n### ", "\n## ")
+
+
+def test_every_operation_of_the_guide_fits_the_schema() -> None:
+    schema = build_schema(root.schema.as_str())
+    operations = re.findall(r"^```graphql\n(.*?)^```", (ROOT / "docs/guide.md").read_text(), re.MULTILINE | re.DOTALL)
+    operations += re.findall(r"`(mutation \{.*?\})` \|", (ROOT / "docs/guide.md").read_text())
+
+    assert len(operations) >= 9
+    assert {} == {text: found for text in operations if (found := validate(schema, parse(text)))}
 
 
 def test_links_between_the_pages_lead_somewhere() -> None:

@@ -1,0 +1,94 @@
+"""Killed anywhere, an upload is complete and verified, or goes on; never half."""
+
+import asyncio
+import hashlib
+import random
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+
+import pytest
+
+from db import sweeps
+from db import uploads as rows
+from db.database import Database
+from db.models.identity import Role
+from db.models.work import UploadStatus
+from db.redis import Redis
+from db.uploads import Upload
+from db.users import User
+from resolvers.context import Context
+from tests.uploading import begun, context_of, services_over, sha256, video
+
+ROOT = Path(__file__).parents[2]
+ROUNDS = 8
+SIZE, CHUNK = 3_000_000, 250_000
+
+
+async def require_order(context: Context, upload: Upload) -> Upload:
+    """What must hold however a process ended: each chunk on record is on disk, whole and right."""
+    async with context.services.database.system() as tx:
+        row, chunks = await rows.by_id(tx, upload.id), await rows.chunks_of(tx, upload.id)
+    assert row is not None
+    files, content = context.services.files, video(SIZE)
+    if row.status is UploadStatus.COMPLETED:
+        assert row.path is not None
+        assert content == files.resolve(row.path).read_bytes()
+        assert sha256(content) == row.sha256
+        return row
+    assert row.received_bytes == sum(chunk.bytes for chunk in chunks)
+    for chunk in chunks:
+        piece = files.root / ".partial" / str(upload.id) / f"{chunk.index:06}-{chunk.sha256}"
+        expected = hashlib.sha256(content[chunk.start : chunk.start + chunk.bytes]).hexdigest()
+        assert expected == chunk.sha256 == sha256(piece.read_bytes())
+    return row
+
+
+async def killed_at(process: Process, line: int, pause_s: float) -> bool:
+    """Whether a process was killed shortly after its n-th line, and not done before."""
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        for _ in range(line):
+            if await process.stdout.readline() in (b"done\n", b""):
+                return await process.wait() != 0
+        try:
+            # The pause is only where in the work the blow falls, nothing waits for it to be long enough.
+            async with asyncio.timeout(pause_s):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+        return await process.wait() != 0
+
+
+@pytest.mark.slow
+async def test_killed_again_and_again_it_still_arrives(
+    database: Database,
+    database_url: str,
+    redis: Redis,
+    redis_url: str,
+    people: dict[Role, User],
+    tmp_path: Path,
+) -> None:
+    context = context_of(services_over(database, redis, tmp_path), people[Role.USER])
+    upload = await begun(context, video(SIZE), CHUNK, digest=sha256(video(SIZE)))
+    chance, now = random.Random(7), 4e9
+    arguments = (database_url, redis_url, str(tmp_path), str(upload.user_id), str(upload.id), str(SIZE))
+
+    kills, progress = 0, [0]
+    for round_ in range(ROUNDS + 1):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.resolvers.sending", *arguments, str(round_), stdout=PIPE, cwd=ROOT
+        )
+        # The last one is left alone; before, every other blow falls on the finish.
+        line = 1_000 if round_ == ROUNDS else chance.choice((chance.randint(1, 12), 13))
+        kills += await killed_at(process, line, chance.uniform(0.0, 0.03))
+        row = await require_order(context, upload)
+        progress.append(row.received_bytes)
+        await sweeps.expire_stale(database, context.services.files, now=now)
+        assert row == await require_order(context, upload), "the janitor took something that was in use"
+
+    assert UploadStatus.COMPLETED is row.status
+    assert sorted(progress) == progress
+    assert kills >= 1, "nobody was ever killed"
+    files = [path for path in context.services.files.root.rglob("*") if path.is_file()]
+    assert [context.services.files.resolve(row.path or "")] == files

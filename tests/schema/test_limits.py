@@ -1,0 +1,128 @@
+"""What is refused before anything is run, and how little that costs."""
+
+import time
+from typing import Any
+
+import pytest
+from graphql import get_introspection_query, parse
+from graphql.language import OperationDefinitionNode
+
+from db.models.identity import Role
+from db.users import User
+from schema.limits import Measure, storable
+from schema.root import schema
+from tests.schema.conftest import Ask
+from tests.uploading import context_of
+
+People = dict[Role, User]
+
+
+def size_of(document: str) -> tuple[int, int]:
+    node = parse(document)
+    [operation] = [each for each in node.definitions if isinstance(each, OperationDefinitionNode)]
+    return Measure(schema._schema, node).of(operation)
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ("{ me { id name } }", (3, 2)),
+        ("{ jobs { totalCount } }", (2, 2)),
+        ("{ jobs(first: 5) { edges { node { id } } } }", (1 + 1 + 5 * 2, 4)),
+        ("{ jobs { edges { node { id } } } }", (1 + 1 + 20 * 2, 4)),
+        ("query($n: Int) { jobs(last: $n) { edges { node { id } } } }", (1 + 1 + 100 * 2, 4)),
+        ("{ jobs(first: 2) { ...page } } fragment page on JobConnection { edges { node { id } } }", (1 + 1 + 2 * 2, 4)),
+        ("{ me { ... on User { id } ... { name } } }", (3, 2)),
+        ("{ a: me { id } b: me { id } }", (4, 2)),
+        ("{ no { such } }", (1, 1)),
+        ("{ me { ...missing } }", (1, 1)),
+        ("{ me { ...round } } fragment round on User { id ...round }", (2, 2)),
+    ],
+)
+def test_a_document_is_measured_by_what_it_may_answer(document: str, expected: tuple[int, int]) -> None:
+    assert expected == size_of(document)
+
+
+def test_fragments_that_double_are_measured_at_once() -> None:
+    """Two hundred of them would be 2**200 fields, and a walk through each would never end."""
+    doubling = " ".join(f"fragment f{n} on Job {{ ...f{n + 1} ...f{n + 1} }}" for n in range(200))
+    begun = time.perf_counter()
+
+    fields, depth = size_of(f'{{ job(id: "1") {{ ...f0 }} }} {doubling} fragment f200 on Job {{ id }}')
+
+    assert (1 + 2**200, 2) == (fields, depth)
+    assert time.perf_counter() - begun < 0.5
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (
+            "{ jobs(first: 1) { edges { node { clips { job { clips { job { clips { job { clips { job "
+            "{ owner { id } } } } } } } } } } } } } }",
+            "the operation is more than 12 fields deep",
+        ),
+        (
+            "{ jobs(first: 100) { edges { node { clips { job { clips { job { id } } } } } } } }",
+            None,
+        ),
+        (
+            "{ jobs(first: 100) { edges { node { clips { job { clips { job { steps { id } } } } } } } } }",
+            "the operation may answer",
+        ),
+        (
+            "query a { me { id } } query b { me { id } }",
+            "the document has 2 operations: say which one by operationName",
+        ),
+        ('{ job(id: "a\\u0000") { id } }', "text may hold neither NUL nor half of a surrogate pair"),
+        ("{ " + " ".join(f"a{n}: me {{ id }}" for n in range(500)) + " }", "Syntax Error: Document contains more than"),
+    ],
+)
+async def test_what_is_too_much_or_unclear_is_refused(
+    document: str, message: str | None, ask: Ask, people: People
+) -> None:
+    answer = await ask(people[Role.ADMIN], document)
+
+    if message is None:
+        assert answer.errors is None
+    else:
+        assert answer.data is None
+        assert (answer.errors or [])[0].message.startswith(message)
+
+
+async def test_one_of_several_operations_runs_when_it_is_named(services: Any) -> None:
+
+    document = "query a { health { status } } query b { other: health { status } }"
+    answer = await schema.execute(document, operation_name="b", context_value=context_of(services, None))
+
+    assert {"other": {"status": "OK"}} == answer.data
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "a\udfff"])
+async def test_text_that_cannot_be_stored_is_refused_wherever_it_is(text: str, ask: Ask, people: People) -> None:
+    document = "query($f: LogFilter) { logs(filter: $f) { totalCount } }"
+
+    answer = await ask(people[Role.ADMIN], document, f={"messageContains": text})
+
+    assert ["BAD_USER_INPUT"] == [(error.extensions or {})["code"] for error in answer.errors or []]
+    assert not storable(text)
+
+
+def test_any_other_text_can_be_stored() -> None:
+    assert storable("\x01 \n é 字 🎬 \ufffd \uffff")
+
+
+async def test_graphiql_may_ask_for_the_whole_schema(ask: Ask) -> None:
+    answer = await ask(None, get_introspection_query(specified_by_url=True, input_value_deprecation=True))
+
+    assert answer.errors is None
+
+
+async def test_introspection_does_not_go_round_for_ever(ask: Ask) -> None:
+    inner = "name"
+    for _ in range(10):
+        inner = f"fields {{ type {{ {inner} }} }}"
+
+    answer = await ask(None, f"{{ __schema {{ types {{ {inner} }} }} }}")
+
+    assert {"GRAPHQL_VALIDATION_FAILED"} == {(error.extensions or {})["code"] for error in answer.errors or []}

@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 
 from db import probes
-from db.database import Database, DatabaseUnavailable
+from db.database import Database
+from db.health import DATABASE_FAILED
 from db.migrations import runner
 from db.redis import REDIS_AWAY, Redis
 
@@ -121,7 +122,7 @@ class Health:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 revision = await probes.revision(self._database)
-        except (DatabaseUnavailable, TimeoutError):
+        except DATABASE_FAILED:
             return Check(ok=False, required=True, ms=_since(began), detail="does not answer")
         if revision != self._head:
             return Check(ok=False, required=True, ms=_since(began), detail=f"at {revision}, needs {self._head}")

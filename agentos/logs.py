@@ -17,7 +17,8 @@ import structlog
 from structlog.typing import Processor
 
 from agentos.tracing import trace_id
-from db.database import Database, DatabaseUnavailable
+from db.database import Database
+from db.health import DATABASE_FAILED
 from db.logs import NewLine, write
 from db.models.identity import DEFAULT_TENANT
 from db.models.records import Severity
@@ -144,7 +145,7 @@ class Journal(logging.Handler):
         try:
             async with database.transaction(DEFAULT_TENANT) as tx:
                 await write(tx, lines)
-        except DatabaseUnavailable:
+        except DATABASE_FAILED:
             return
         for _ in lines:
             self._waiting.popleft()

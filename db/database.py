@@ -162,7 +162,8 @@ class Database:
             return await self._enter(settings)
         except DBAPIError as error:
             if not error.connection_invalidated:
-                raise
+                # It is starting, going down, or full: it answered, but lets nobody in.
+                raise DatabaseUnavailable("the database takes no connection") from error
         except (PoolTimeout, OSError, TimeoutError) as error:
             raise DatabaseUnavailable("the database did not answer in time") from error
         # A pooled connection had died since its last use. Nothing ran on it yet, so a fresh one is safe to try.

@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_network
 
+import asyncpg
 import pytest_asyncio
 
 from agentos import VERSION
 from agentos.app import create_app
+from agentos.embedded import Addresses
 from agentos.services import opened
 from agentos.settings import Settings
 from db.database import Database
@@ -19,6 +21,7 @@ from tests.agentos import stage
 from tests.agentos.conftest import TokenOf
 from tests.conftest import People
 from tests.serving import Served, served
+from tests.urls import driver_url
 
 
 @pytest_asyncio.fixture
@@ -88,6 +91,26 @@ async def test_without_the_database_it_lives_is_not_ready_and_refuses_politely(
         query.json()["errors"][0]["extensions"]["code"],
         query.headers["retry-after"],
     )
+
+
+async def test_a_database_that_lets_nobody_in_is_away_for_a_while_and_not_a_fault(
+    server: Served, services: Services, settings: Settings, pair: Addresses, people: People, token_of: TokenOf
+) -> None:
+    """As a server does that is starting or stopping: it answers, and refuses."""
+    name = str(settings.database_url).rpartition("/")[2].partition("?")[0]
+    administrator = await asyncpg.connect(driver_url(pair.database_url))
+    try:
+        await administrator.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        await administrator.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        refused = {(await server.graphql("{ me }", token_of(people[Role.USER]))).status_code for _ in range(5)}
+        ready = await server.client.get("/readyz")
+        await administrator.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        again = await server.client.get("/readyz")
+        served_again = await server.graphql("{ me }", token_of(people[Role.USER]))
+    finally:
+        await administrator.close()
+
+    assert ({503}, 503, 200, 200) == (refused, ready.status_code, again.status_code, served_again.status_code)
 
 
 async def test_without_redis_it_is_ready_and_says_that_it_is_degraded(settings: Settings, services: Services) -> None:

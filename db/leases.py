@@ -190,19 +190,19 @@ async def begin_step(tx: Transaction, claim: Claim, ordinal: int, agent_id: str)
 
 
 async def report(tx: Transaction, claim: Claim, ordinal: int, *, share: float, percent: int) -> None:
-    """Note how far a step and its job have come.
+    """Note how far a step and its job have come; a share the step has reached already changes neither.
 
     Raises:
         Lost: the job is somebody else's.
     """
     job = await _guarded(tx, claim)
     steps = processing_steps.c
-    await tx.execute(
+    risen = await tx.changed(
         sa.update(processing_steps)
-        .where(steps.job_id == job.id, steps.ordinal == ordinal)
-        .values(progress=sa.func.greatest(steps.progress, share))
+        .where(steps.job_id == job.id, steps.ordinal == ordinal, steps.progress < share)
+        .values(progress=share)
     )
-    if percent != job.progress:
+    if risen and percent != job.progress:
         await _changed(tx, job.id, {"progress": percent})
 
 
@@ -268,7 +268,7 @@ async def stop(tx: Transaction, claim: Claim) -> Job:
 async def put_back(
     tx: Transaction, claim: Claim, *, delay: timedelta, message: str | None = None, count_attempt: bool
 ) -> Job:
-    """Give a held job back to the queue.
+    """Give a held job back to the queue, or cancel it if somebody asked for that meanwhile.
 
     Args:
         delay: how long nobody shall take it again.
@@ -278,6 +278,10 @@ async def put_back(
     Raises:
         Lost: the job is somebody else's.
     """
+    job = await _guarded(tx, claim)
+    if job.cancel_requested_at is not None:
+        # In the queue it would wait out its delay and be begun once more, only to be stopped.
+        return await stop(tx, claim)
     return await _end(
         tx,
         claim,

@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, Final, NoReturn, TypeVar
 
-from workers.failures import SourceUnavailable, StepFailed, StepSkipped
+from workers.failures import Interrupted, SourceUnavailable, StepFailed, StepSkipped
 
 T = TypeVar("T")
 
@@ -108,7 +108,8 @@ async def run(
         memory_mb: data the process may hold beside the loaded libraries, in megabytes.
 
     Raises:
-        StepFailed: the function raised it or anything unforeseen, ran out of time or memory, or its process died.
+        StepFailed: the function raised it or anything unforeseen, ran out of time or memory, or its process crashed.
+        Interrupted: its process was ended from outside.
         StepSkipped: the function raised it.
         SourceUnavailable: the function raised it.
     """
@@ -162,7 +163,7 @@ async def _outcome(
                 await on_progress(value)
     except EOFError:
         await _gone(process, within_s=5.0)
-        raise StepFailed(_how_it_died(process)) from None
+        raise _how_it_died(process) from None
     finally:
         writer.close()
 
@@ -185,13 +186,17 @@ def _refuse(value: Exception | tuple[str, str]) -> NoReturn:
     raise StepFailed(f"stopped by an unexpected {name}")
 
 
-def _how_it_died(process: ForkServerProcess) -> str:
+def _how_it_died(process: ForkServerProcess) -> StepFailed | Interrupted:
+    """A crash would only happen again; to be asked to go, or to be killed, says nothing about the video."""
     code = process.exitcode
     if code is None or code >= 0:
-        return f"its process ended without a result (exit code {code})"
+        return StepFailed(f"its process ended without a result (exit code {code})")
     name = signal.Signals(-code).name
-    cause = ", most likely because memory ran out" if -code == signal.SIGKILL else ""
-    return f"its process was ended by {name}{cause}"
+    if -code == signal.SIGKILL:
+        return Interrupted(f"its process was ended by {name}, most likely because memory ran out")
+    if -code in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        return Interrupted(f"its process was ended by {name}")
+    return StepFailed(f"its process was ended by {name}")
 
 
 async def _end(process: ForkServerProcess, starting: asyncio.Future[None]) -> None:

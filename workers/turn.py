@@ -25,7 +25,7 @@ from db.models.work import JobStatus, StepStatus
 from workers import compute
 from workers.agents.contract import Agent, Output, Source, Step
 from workers.engine import Hold, Verdict
-from workers.failures import SourceUnavailable, StepFailed, StepSkipped
+from workers.failures import MayPass, StepFailed, StepSkipped
 from workers.harvest import harvest
 
 REPORT_EVERY_S: Final = 0.5
@@ -99,7 +99,7 @@ class Turns:
         except StepFailed as failed:
             message = str(failed)
             await self._settle(claim, lambda tx: leases.fail(tx, claim, code="STEP_FAILED", message=message))
-        except SourceUnavailable as error:
+        except MayPass as error:
             await self._retry_or_fail(claim, str(error))
         except Exception:
             # A fault of ours in one job must not take the worker's other jobs along.
@@ -164,7 +164,7 @@ class Turns:
             output = await self._attended(hold, agent, step, bench, row.ordinal, done, of, configured.timeout_s)
         except StepSkipped as skipped:
             output, message = None, str(skipped)
-        except (StepFailed, SourceUnavailable) as error:
+        except (StepFailed, MayPass) as error:
             async with self._database.transaction(claim.job.tenant_id) as tx:
                 await leases.finish_step(tx, claim, row.ordinal, StepStatus.FAILED, message=str(error))
             raise type(error)(f"{configured.name}: {error}") from error

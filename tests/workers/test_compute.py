@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from workers import compute
-from workers.failures import SourceUnavailable, StepFailed, StepSkipped
+from workers.failures import Interrupted, SourceUnavailable, StepFailed, StepSkipped
 
 
 def total(*numbers: int) -> int:
@@ -37,6 +37,11 @@ def end_with(error: Exception) -> None:
 
 def crash() -> None:
     os.abort()
+
+
+def leave(number: int) -> None:
+    """End as if somebody outside had asked for it."""
+    os.kill(os.getpid(), number)
 
 
 def spin(note: str) -> None:
@@ -197,3 +202,9 @@ def test_it_runs_on_the_loop_the_worker_uses() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert 3 == runner.run(compute.run(total, 1, 2))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_process_that_was_ended_from_outside_may_be_tried_again(number: signal.Signals) -> None:
+    with pytest.raises(Interrupted, match=number.name):
+        await compute.run(leave, number)

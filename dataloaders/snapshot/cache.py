@@ -273,7 +273,7 @@ class Snapshots:
         """A fresh copy: another process's, if it is building or has just built one, or one collected here.
 
         Args:
-            newer_than: a copy generated before does not count as fresh.
+            newer_than: a copy generated before, or just then, does not count as fresh.
         """
         held = self._held.setdefault(slot, _Held())
         before = held.copy
@@ -294,7 +294,7 @@ class Snapshots:
             # Between looking and locking, somebody else may have finished.
             await self._look(slot, held)
             ready = held.copy
-            if ready and self._fresh(held, ready) and (not newer_than or ready.envelope.generated_at >= newer_than):
+            if ready and self._fresh(held, ready) and (not newer_than or ready.envelope.generated_at > newer_than):
                 return ready
             return await self._collected(slot, held, token)
         finally:

@@ -26,7 +26,7 @@ from tests.waiting import eventually
 
 
 class Gateway:
-    """Stands between a process and Valkey, and can hang like a machine whose cable was pulled, or refuse like one that is off."""
+    """Stands between a process and Valkey; it can hang like a pulled cable, or refuse like a machine that is off."""
 
     def __init__(self, redis: Redis) -> None:
         self._told = redis.connection_pool.connection_kwargs
@@ -413,11 +413,14 @@ async def test_many_who_warm_at_once_cost_one_build(
     assert 1 == len(await announcements(database, tenant))
 
 
-async def test_only_what_is_read_is_kept_warm(snapshots: Snapshots, redis: Redis, tenant: str, lived: Lived) -> None:
+async def test_only_what_is_read_is_kept_warm(
+    snapshots: Snapshots, redis: Redis, tenant: str, lived: Lived, clock: Clock
+) -> None:
     await snapshots.warm_all()
     unread = await redis.exists(keys.snapshot("other"))
     await snapshots.current("other")
     await redis.delete(keys.snapshot("other"))
+    clock.advance(6)
 
     await snapshots.warm_all()
 

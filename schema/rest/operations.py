@@ -12,6 +12,7 @@ from strawberry.schema.base import BaseSchema
 
 from guards.errors import NotFound
 from resolvers.context import Context
+from schema.rest import looks
 
 FOLDER: Final = Path(__file__).parent.parent / "operations"
 REFUSED_INPUT: Final = frozenset({"BAD_USER_INPUT"})
@@ -50,6 +51,7 @@ class Stored:
         self.changes = operation.operation is OperationType.MUTATION
         """Whether it does something, instead of only looking."""
 
+        self._look = looks.of(inner, document, operation)
         self.variables = frozenset(variable.variable.name.value for variable in operation.variable_definitions or ())
 
     async def run(self, context: Context, variables: Mapping[str, Any], shown: tuple[str, ...]) -> Any:
@@ -65,7 +67,7 @@ class Stored:
         errors = answer.errors
         if errors:
             raise Refused(errors[0])
-        found: Any = answer.data
+        found: Any = looks.seen(answer.data, self._look)
         for step in shown:
             found = None if found is None else found[step]
         if found is None:

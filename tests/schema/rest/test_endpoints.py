@@ -83,6 +83,7 @@ async def test_an_upload_goes_through_from_init_to_finalize(client: httpx.AsyncC
     response = await client.post("/api/v1/upload/finalize", json=finalize)
     assert 201 == response.status_code, response.text
     done = response.json()["data"]
+    assert ("completed", "Z") == (done["status"], done["completed_at"][-1])
     assert ("holiday.mp4", "video/mp4", sha256(CONTENT)) == (done["filename"], done["media_type"], done["sha256"])
 
     again = await client.post("/api/v1/upload/finalize", json=finalize)

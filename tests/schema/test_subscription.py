@@ -1,0 +1,150 @@
+"""Subscriptions: each event shows how things stand now, to those who may see it, and can be taken up again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from db import events, jobs, queues
+from db.database import Database
+from db.events import Kind
+from db.jobs import Job, NewJob
+from db.models.identity import Role
+from db.users import User
+from resolvers.context import Services
+from schema.root import schema
+from tests.schema.conftest import Ask
+from tests.uploading import context_of
+from tests.waiting import eventually
+
+People = dict[Role, User]
+JOBS = """
+subscription($id: ID, $after: String) {
+  jobChanged(id: $id, after: $after) { cursor job { id status steps { status } } }
+}
+"""
+
+
+@pytest_asyncio.fixture
+async def live(services: Services) -> AsyncIterator[Services]:
+    """Services whose hub reads events."""
+    reader = asyncio.create_task(services.hub.run())
+    yield services
+    reader.cancel()
+    await asyncio.gather(reader, return_exceptions=True)
+
+
+@asynccontextmanager
+async def watched(services: Services, user: User, document: str, **variables: Any) -> AsyncIterator[Any]:
+    """Answers of a subscription, one for each `await answers()`; it listens once the block is entered."""
+    listening = services.hub.listeners
+    stream: Any = await schema.stream(document, variable_values=variables, context_value=context_of(services, user))
+    async with aclosing(stream):
+        first = asyncio.ensure_future(anext(stream))
+
+        async def attached() -> bool:
+            return services.hub.listeners > listening or first.done()
+
+        await eventually(attached, bool)
+        waiting = [first]
+
+        async def answers() -> Any:
+            async with asyncio.timeout(10):
+                answer = await (waiting.pop() if waiting else anext(stream))
+            return answer.data if answer.errors is None else [error.extensions["code"] for error in answer.errors]
+
+        yield answers
+        for task in waiting:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def queued(database: Database, owner: User) -> Job:
+    async with database.transaction(owner.tenant_id) as tx:
+        return await jobs.add(tx, NewJob(user_id=owner.id, source_url="http://a", chain=["clipper"]))
+
+
+async def test_a_job_is_shown_as_it_is_after_each_change(live: Services, database: Database, people: People) -> None:
+    """What the first event loaded must not be shown again for the second."""
+    owner = people[Role.USER]
+    async with watched(live, owner, JOBS) as answers:
+        job = await queued(database, owner)
+        made = await answers()
+        async with database.transaction("default") as tx:
+            await jobs.mark_cancelled(tx, job.id)
+        cancelled = await answers()
+
+    assert {"id": str(job.id), "status": "QUEUED", "steps": [{"status": "PENDING"}]} == made["jobChanged"]["job"]
+    shown = {"id": str(job.id), "status": "CANCELLED", "steps": [{"status": "CANCELLED"}]}
+    assert shown == cancelled["jobChanged"]["job"]
+
+
+async def test_who_comes_back_misses_nothing(live: Services, database: Database, people: People) -> None:
+    owner = people[Role.USER]
+    async with watched(live, owner, JOBS) as answers:
+        await queued(database, owner)
+        cursor = (await answers())["jobChanged"]["cursor"]
+    missed = [await queued(database, owner), await queued(database, owner)]
+
+    async with watched(live, owner, JOBS, after=cursor) as answers:
+        seen = [(await answers())["jobChanged"]["job"]["id"] for _ in missed]
+
+    assert [str(job.id) for job in missed] == seen
+
+
+async def test_nobody_hears_of_jobs_they_may_not_see(
+    live: Services, database: Database, people: People, other_people: People
+) -> None:
+    async with watched(live, people[Role.USER], JOBS) as mine, watched(live, people[Role.ADMIN], JOBS) as all_:
+        await queued(database, other_people[Role.USER])
+        colleagues = await queued(database, people[Role.OPERATOR])
+        own = await queued(database, people[Role.USER])
+
+        assert str(own.id) == (await mine())["jobChanged"]["job"]["id"]
+        seen = [(await all_())["jobChanged"]["job"]["id"] for _ in range(2)]
+        assert [str(colleagues.id), str(own.id)] == seen
+
+
+async def test_one_job_can_be_watched_alone(live: Services, database: Database, people: People) -> None:
+    owner = people[Role.USER]
+    job = await queued(database, owner)
+    async with watched(live, owner, JOBS, id=str(job.id)) as answers:
+        await queued(database, owner)
+        async with database.transaction("default") as tx:
+            await jobs.mark_cancelled(tx, job.id)
+
+        assert str(job.id) == (await answers())["jobChanged"]["job"]["id"]
+
+
+async def test_decisions_about_the_queue_are_shown(live: Services, database: Database, people: People) -> None:
+    async with watched(live, people[Role.USER], "subscription { queueChanged { queue { paused } } }") as answers:
+        async with database.transaction("default") as tx:
+            await queues.mark_paused(tx)
+
+        assert {"queueChanged": {"queue": {"paused": True}}} == await answers()
+
+
+async def test_the_snapshot_is_shown_when_it_is_built_anew(live: Services, database: Database, people: People) -> None:
+    document = "subscription { snapshotChanged { snapshot { status } } }"
+    async with watched(live, people[Role.ADMIN], document) as answers:
+        async with database.transaction("default") as tx:
+            await events.record(tx, Kind.SNAPSHOT_CHANGED, "default", {})
+
+        assert {"snapshotChanged": {"snapshot": {"status": "success"}}} == await answers()
+
+
+@pytest.mark.parametrize(("variables", "code"), [({"after": "x"}, "VALIDATION_ERROR"), ({"id": "7"}, "NOT_FOUND")])
+async def test_what_cannot_be_watched_is_refused(
+    variables: dict[str, str], code: str, live: Services, people: People
+) -> None:
+    async with watched(live, people[Role.ADMIN], JOBS, **variables) as answers:
+        assert [code] == await answers()
+
+
+async def test_a_subscription_is_not_answered_as_a_read(ask: Ask, people: People) -> None:
+    answer = await ask(people[Role.ADMIN], "{ jobChanged { cursor } }")
+
+    assert answer.data is None

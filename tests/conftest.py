@@ -1,7 +1,7 @@
 """What every test may ask for: real stores, a database of its own, people of every role in two tenants.
 
-One PostgreSQL and one Valkey run for a whole session (one pair for each xdist worker); a test gets a fresh database
-copied from a migrated template, and Valkey emptied. `AGENTOS_TEST_DATABASE_URL` and `AGENTOS_TEST_REDIS_URL` run the
+One PostgreSQL and one Valkey run for a whole session (one pair for each xdist worker); a test gets a database as if
+fresh, and Valkey emptied. `AGENTOS_TEST_DATABASE_URL` and `AGENTOS_TEST_REDIS_URL` run the
 same tests against servers that are there already; the tests make and drop databases of their own on them.
 """
 
@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -27,7 +26,8 @@ from db.models.work import AgentCategory
 from db.redis import Redis, connect
 from db.users import User
 from guards.callers import Caller
-from tests.urls import driver_url, with_database
+from tests.rooms import Rooms, administer
+from tests.urls import with_database
 
 KNOWN = (
     ("video-downloader", "input"),
@@ -70,7 +70,7 @@ def template(pair: Addresses) -> str:
 
     async def make() -> str:
         name = f"{TEMPLATE}_{uuid4().hex[:8]}"
-        await _administer(pair.database_url, f'CREATE DATABASE "{name}"')
+        await administer(pair.database_url, f'CREATE DATABASE "{name}"')
         url = with_database(pair.database_url, name)
         await runner.upgrade(url)
         async with _database(url) as database:
@@ -81,13 +81,16 @@ def template(pair: Addresses) -> str:
     return asyncio.run(make())
 
 
+@pytest.fixture(scope="session")
+def rooms(pair: Addresses, template: str) -> Rooms:
+    """The databases of this worker's tests."""
+    return Rooms(pair.database_url, template)
+
+
 @pytest_asyncio.fixture
-async def database_url(pair: Addresses, template: str) -> AsyncIterator[str]:
+async def database_url(rooms: Rooms) -> str:
     """A database of this test alone, migrated, with the tenants `default` and `other` and their agents."""
-    name = f"t_{uuid4().hex}"
-    await _administer(pair.database_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    yield with_database(pair.database_url, name)
-    await _administer(pair.database_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    return await rooms.swept()
 
 
 @pytest_asyncio.fixture
@@ -169,14 +172,6 @@ async def _settled(database: Database, tenant: str) -> None:
     ]
     async with database.transaction(tenant) as tx:
         await agents.settle(tx, known)
-
-
-async def _administer(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(driver_url(url))
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 class _database:

@@ -61,4 +61,5 @@ refresh_tokens = sa.Table(
     moment("rotated_at"),
     moment("revoked_at"),
     sa.CheckConstraint("length(digest) = 32", name="digest"),
+    sa.Index("refresh_tokens_tenant_id_idx", "tenant_id"),
 )

@@ -11,7 +11,7 @@ config_versions = sa.Table(
     sa.Column("version", sa.Integer(), primary_key=True, autoincrement=False),
     document("settings"),
     text("reason", default=""),
-    sa.Column("changed_by", sa.Uuid(), sa.ForeignKey("users.id", ondelete="SET NULL")),
+    sa.Column("changed_by", sa.Uuid(), sa.ForeignKey("users.id", ondelete="SET NULL"), index=True),
     moment("created_at", now=True),
     sa.CheckConstraint("version >= 1", name="version"),
 )

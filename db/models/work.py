@@ -158,6 +158,7 @@ upload_chunks = sa.Table(
     text("sha256"),
     moment("created_at", now=True),
     sa.CheckConstraint("index >= 0 AND start >= 0 AND bytes > 0", name="range"),
+    sa.Index("upload_chunks_tenant_id_idx", "tenant_id"),
 )
 
 jobs = sa.Table(
@@ -206,6 +207,22 @@ jobs = sa.Table(
     sa.Index("jobs_tenant_id_completed_at_idx", "tenant_id", "completed_at"),
     sa.Index("jobs_failed_idx", "tenant_id", "completed_at", postgresql_where=sa.text("status = 'failed'")),
     sa.Index("jobs_tenant_id_priority_idx", "tenant_id", "priority", "created_at", "id"),
+    sa.Index(
+        "jobs_tenant_id_worker_id_idx",
+        "tenant_id",
+        "worker_id",
+        "created_at",
+        "id",
+        postgresql_where=sa.text("worker_id IS NOT NULL"),
+    ),
+    sa.Index(
+        "jobs_tenant_id_current_step_idx",
+        "tenant_id",
+        "current_step",
+        "created_at",
+        "id",
+        postgresql_where=sa.text("current_step IS NOT NULL"),
+    ),
     sa.Index("jobs_claim_idx", sa.text("priority DESC"), "run_at", "id", postgresql_where=sa.text("status = 'queued'")),
     sa.Index("jobs_lease_idx", "lease_until", postgresql_where=sa.text("status = 'processing'")),
 )
@@ -307,7 +324,7 @@ queue_states = sa.Table(
     flag("refusing", default=False),
     optional("reason"),
     moment("changed_at", now=True),
-    sa.Column("changed_by", sa.Uuid(), sa.ForeignKey("users.id", ondelete="SET NULL")),
+    sa.Column("changed_by", sa.Uuid(), sa.ForeignKey("users.id", ondelete="SET NULL"), index=True),
 )
 
 job_gauges = sa.Table(

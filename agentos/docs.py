@@ -117,7 +117,7 @@ def commands(described: str) -> str:
     """Every command with its options, as the command line describes itself."""
     # What stands before the first command is a table of contents; and cyclopts shows how it was started in each usage.
     _, begin, rest = described.partition("\n## python")
-    rest = re.sub(r"^(python -m agentos.*?) -m agentos\b", r"\1", rest, flags=re.MULTILINE)
+    rest = re.sub(r"^(python -m agentos.*?) -m \w+", r"\1", rest, flags=re.MULTILINE)
     return (
         f"# Commands\n\n{WRITTEN_BY}\nExit codes: 0 done, 1 failed, 2 wrong usage. What went wrong is said in two "
         f"lines on the error stream; `--json` prints the answer for machines.\n{begin}{rest}"

@@ -122,8 +122,7 @@ def redis_address(redis: Redis) -> Address:
 
 
 _ANYTHING = sa.text("SELECT 1")
-_CONNECTED = (
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
-)
+# pg_stat_activity tells the application role too little of what others run to know what is a client.
+_CONNECTED = "SELECT numbackends FROM pg_stat_database WHERE datname = current_database()"
 _CONNECTIONS = sa.text(_CONNECTED)
 _EXTENT = sa.text(f"SELECT pg_database_size(current_database()), ({_CONNECTED})")

@@ -111,11 +111,6 @@ async def look(redis: Redis, slot: Slot) -> Look:
     return Look(envelope_of(head), _moment(expired))
 
 
-async def peek(redis: Redis, slot: Slot) -> Envelope | None:
-    """The envelope of what is there, without counting as a reader."""
-    return envelope_of(await redis.getrange(slot.key, 0, _HEAD - 1))
-
-
 async def body(redis: Redis, slot: Slot) -> bytes | None:
     """The snapshot's JSON, or None when it is gone or of another schema."""
     found: bytes | None = await redis.get(slot.key)

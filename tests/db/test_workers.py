@@ -1,0 +1,104 @@
+"""Workers are what they last said, and gone when they say nothing."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from db import workers
+from db.database import Database
+from db.models.work import WorkerState
+from db.models.work import workers as table
+from db.pages import Order, Window
+from db.workers import Beat, Presence, Worker
+
+ORDER = Order("heartbeat_at")
+
+
+def said(name: str, state: WorkerState = WorkerState.IDLE, *, completed: int = 0) -> Beat:
+    return Beat(
+        id=name,
+        hostname="studio",
+        pid=7,
+        version="5",
+        state=state,
+        concurrency=2,
+        current_jobs=[],
+        jobs_completed=completed,
+        jobs_failed=0,
+        cpu_percent=None,
+        memory_mb=None,
+    )
+
+
+async def heard(database: Database, name: str, state: WorkerState, *, ago: timedelta) -> Worker:
+    """A worker that said so, that long ago."""
+    async with database.system() as tx:
+        await workers.beat(tx, said(name, state))
+        await tx.execute(sa.update(table).where(table.c.id == name).values(heartbeat_at=sa.func.now() - ago))
+    async with database.system() as tx:
+        worker = await workers.by_id(tx, name)
+    assert worker is not None
+    return worker
+
+
+async def test_a_beat_overwrites_the_one_before(database: Database) -> None:
+    async with database.system() as tx:
+        await workers.beat(tx, said("a", completed=1))
+        await workers.beat(tx, said("a", WorkerState.ACTIVE, completed=2))
+        [worker] = await workers.by_ids(tx, ["a", "b"])
+
+    assert (WorkerState.ACTIVE, 2, True) == (worker.state, worker.jobs_completed, worker.alive)
+
+
+async def test_a_beat_is_answered_with_what_is_asked_of_it(database: Database) -> None:
+    async with database.system() as tx:
+        first = await workers.beat(tx, said("a"))
+        await tx.execute(sa.update(table).values(desired_state=WorkerState.PAUSED))
+        second = await workers.beat(tx, said("a"))
+
+    assert (WorkerState.ACTIVE, WorkerState.PAUSED) == (first, second)
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds", "presence"),
+    [
+        (WorkerState.ACTIVE, 1, Presence.ACTIVE),
+        (WorkerState.IDLE, 14, Presence.IDLE),
+        (WorkerState.PAUSED, 1, Presence.PAUSED),
+        (WorkerState.DRAINING, 1, Presence.ACTIVE),
+        (WorkerState.IDLE, 16, Presence.STALE),
+        (WorkerState.ACTIVE, 299, Presence.STALE),
+        (WorkerState.ACTIVE, 301, Presence.OFFLINE),
+        (WorkerState.STOPPED, 1, Presence.OFFLINE),
+    ],
+)
+async def test_presence_is_judged_by_the_age_of_the_heartbeat(
+    database: Database, state: WorkerState, seconds: int, presence: Presence
+) -> None:
+    worker = await heard(database, "a", state, ago=timedelta(seconds=seconds))
+
+    assert presence is worker.presence(datetime.now(UTC))
+
+
+async def test_lists_tell_the_living_from_the_others(database: Database) -> None:
+    await heard(database, "here", WorkerState.IDLE, ago=timedelta())
+    await heard(database, "silent", WorkerState.IDLE, ago=timedelta(minutes=1))
+    async with database.system() as tx:
+        alive = await workers.listed(tx, ORDER, Window(), alive=True)
+        others = await workers.listed(tx, ORDER, Window(), alive=False)
+        last = await workers.heard_last(tx, most=1)
+        count = await workers.how_many(tx)
+
+    assert (["here"], ["silent"]) == ([w.id for w in alive.items], [w.id for w in others.items])
+    assert (["here"], 2) == ([worker.id for worker in last], count)
+
+
+async def test_only_who_was_silent_for_long_is_forgotten(database: Database) -> None:
+    await heard(database, "here", WorkerState.IDLE, ago=timedelta(minutes=1))
+    await heard(database, "gone", WorkerState.IDLE, ago=timedelta(hours=25))
+    async with database.system() as tx:
+        forgotten = await workers.forget(tx, silent_for=timedelta(days=1))
+        left = await workers.heard_last(tx, most=9)
+
+    assert (1, ["here"]) == (forgotten, [worker.id for worker in left])

@@ -103,7 +103,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 @pytest_asyncio.fixture
 async def redis_url(pair: Addresses) -> AsyncIterator[str]:
     """Valkey, emptied before the test."""
-    async with connect(pair.redis_url) as client:
+    async with connect(pair.redis_url, answer_timeout_s=5) as client:
         await client.flushall()
     yield pair.redis_url
 
@@ -111,7 +111,7 @@ async def redis_url(pair: Addresses) -> AsyncIterator[str]:
 @pytest_asyncio.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
     """A client over the emptied Valkey."""
-    async with connect(redis_url) as client:
+    async with connect(redis_url, answer_timeout_s=5) as client:
         yield client
 
 

@@ -21,7 +21,7 @@ from resolvers.context import Context
 from tests.uploading import begun, context_of, services_over, sha256, video
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 8
+ROUNDS = 5
 SIZE, CHUNK = 3_000_000, 250_000
 
 

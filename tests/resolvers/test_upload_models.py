@@ -107,6 +107,7 @@ def sender(database: Database, redis: Redis, people: dict[Role, User], tmp_path:
     return context_of(services_over(database, redis, tmp_path), people[Role.USER])
 
 
+@pytest.mark.slow
 async def test_an_upload_is_a_bytearray(sender: Context) -> None:
     """Each sequence of moves is one upload, compared with the model after every move, and finished in the end."""
     completed = 0

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -148,8 +148,8 @@ class Database:
         try:
             yield Transaction(connection, tenant)
             await connection.commit()
-        except (OperationalError, InterfaceError) as error:
-            if error.connection_invalidated:
+        except DBAPIError as error:
+            if error.connection_invalidated or await _hung_up(connection):
                 raise DatabaseUnavailable("the database closed the connection") from error
             raise
         finally:
@@ -184,6 +184,12 @@ class Database:
     async def close(self) -> None:
         """Give all connections back to the server."""
         await self.engine.dispose()
+
+
+async def _hung_up(connection: AsyncConnection) -> bool:
+    """Whether the server has ended a connection in a way that SQLAlchemy does not know as a disconnect."""
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    return driver is None or bool(driver.is_closed())
 
 
 def driver_url(url: str) -> URL:

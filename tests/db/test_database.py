@@ -1,12 +1,13 @@
 """The walls: whose rows a transaction sees, and what it leaves behind on its connection."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from db import users
-from db.database import Database, DatabaseUnavailable, driver_url
+from db.database import Database, DatabaseUnavailable, Transaction, driver_url
 from db.migrations import runner
 from db.models import metadata
 from db.models.identity import Role
@@ -180,3 +181,29 @@ async def test_an_address_of_something_else_is_refused_without_telling_the_passw
         await runner.current(address)
 
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_connection_that_is_cut_inside_a_transaction_is_named_as_such(database: Database, busy: bool) -> None:
+    """Whatever the driver calls it: the caller must learn that trying again may help."""
+    cut = sa.text("SELECT pg_terminate_backend(:pid)")
+
+    with pytest.raises(DatabaseUnavailable):  # noqa: PT012 - what fails is a statement inside the block
+        async with database.transaction("default") as tx:
+            pid = await tx.scalar(sa.text("SELECT pg_backend_pid()"))
+            async with asyncio.TaskGroup() as group:
+                waiting = group.create_task(_expected(tx, "SELECT pg_sleep(5)")) if busy else None
+                async with database.engine.connect() as other:
+                    await other.execute(cut, {"pid": pid})
+            error = waiting.result() if waiting else None
+            if error is not None:
+                raise error
+            await tx.scalar(sa.text("SELECT 1"))
+
+
+async def _expected(tx: Transaction, statement: str) -> Exception | None:
+    try:
+        await tx.scalar(sa.text(statement))
+    except sa.exc.DBAPIError as error:
+        return error
+    return None

@@ -58,8 +58,11 @@ def test_fragments_that_double_are_measured_at_once() -> None:
     ("document", "message"),
     [
         (
-            "{ jobs(first: 1) { edges { node { clips { job { clips { job { clips { job { clips { job "
-            "{ owner { id } } } } } } } } } } } } } }",
+            "{ jobs(first: 1) { edges { node { clips "
+            + "{ job { clips " * 4
+            + "{ job { id } }"
+            + " } }" * 4
+            + " } } } }",
             "the operation is more than 12 fields deep",
         ),
         (

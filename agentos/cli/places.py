@@ -23,17 +23,24 @@ def settings_with(**given: Any) -> "Settings":
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
-@asynccontextmanager
-async def reachable(settings: "Settings") -> AsyncIterator["Addresses"]:
-    """Addresses of both stores; embedded ones that nobody runs are started for as long as the block lasts."""
-    from agentos.embedded import Addresses, running, stores
+def known(settings: "Settings") -> "Addresses":
+    """Addresses of the stores as far as they are given or an AgentOS runs them here; empty where neither is so."""
+    from agentos.embedded import Addresses, running
 
     _require_readable(settings)
     found = running(settings.data_dir)
-    given = Addresses(
+    return Addresses(
         database_url=settings.database_url or (found.database_url if found else ""),
         redis_url=settings.redis_url or (found.redis_url if found else ""),
     )
+
+
+@asynccontextmanager
+async def reachable(settings: "Settings") -> AsyncIterator["Addresses"]:
+    """Addresses of both stores; embedded ones that nobody runs are started for as long as the block lasts."""
+    from agentos.embedded import Addresses, stores
+
+    given = known(settings)
     if given.database_url and given.redis_url:
         yield given
         return
@@ -57,11 +64,15 @@ def _require_readable(settings: "Settings") -> None:
             raise Failed(f"{name}: {error}", wrong_usage=True) from None
 
 
-@asynccontextmanager
-async def located(settings: "Settings") -> AsyncIterator["Settings"]:
-    """The settings with the addresses of both stores in them."""
-    async with reachable(settings) as addresses:
-        yield settings.model_copy(update={"database_url": addresses.database_url, "redis_url": addresses.redis_url})
+def located(settings: "Settings") -> "Settings":
+    """The settings with the addresses of both stores in them, which must be given or running."""
+    found = known(settings)
+    if not (found.database_url and found.redis_url):
+        raise Failed(
+            "no stores are given and none are running here",
+            "Set AGENTOS_DATABASE_URL and AGENTOS_REDIS_URL; `python -m agentos up` brings stores of its own.",
+        )
+    return settings.model_copy(update={"database_url": found.database_url, "redis_url": found.redis_url})
 
 
 @asynccontextmanager

@@ -51,11 +51,8 @@ def serve(*, host: str | None = None, port: int | None = None, supervised: Super
 
     from agentos import processes
 
-    async def run() -> int:
-        async with located(settings_with(host=host, port=port)) as settings:
-            return await processes.api(settings, supervised=supervised)
-
-    return uvloop.run(run())
+    settings = located(settings_with(host=host, port=port))
+    return uvloop.run(processes.api(settings, supervised=supervised))
 
 
 async def worker(*, concurrency: int | None = None, supervised: Supervised = False) -> None:
@@ -67,8 +64,8 @@ async def worker(*, concurrency: int | None = None, supervised: Supervised = Fal
     """
     from agentos import processes
 
-    async with located(settings_with(worker_concurrency=concurrency)) as settings:
-        await processes.worker(settings, supervised=supervised)
+    settings = located(settings_with(worker_concurrency=concurrency))
+    await processes.worker(settings, supervised=supervised)
 
 
 async def migrate(*, check: Annotated[bool, Parameter(negative="")] = False) -> None:

@@ -106,6 +106,15 @@ async def test_stores_that_are_away_are_told_in_a_few_lines(arguments: list[str]
     assert len(outcome.err.strip().splitlines()) <= 3
 
 
+@pytest.mark.parametrize("process", ["serve", "worker"])
+async def test_a_single_process_starts_no_stores_of_its_own(process: str, tmp_path: Path) -> None:
+    outcome = await run(process, env=environment(tmp_path / "data"))
+
+    assert 1 == outcome.code
+    assert "AGENTOS_DATABASE_URL" in outcome.err
+    assert not (tmp_path / "data").exists()
+
+
 async def test_migrate_prints_the_revision_and_nothing_else(env: Env) -> None:
     assert (0, runner.head() + "\n") == _said(await run("migrate", env=env))
     assert (0, runner.head() + "\n") == _said(await run("migrate", "--check", env=env))

@@ -15,6 +15,7 @@ from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
 from dataloaders.snapshot import Snapshots
+from db.database import DatabaseUnavailable
 from db.redis import REDIS_AWAY, connect
 from workers.doorbell import QUEUE
 from workers.engine import Engine
@@ -35,7 +36,10 @@ async def ring(context: dict[str, Any], job_id: str) -> None:
 async def warm_admin_cache(context: dict[str, Any]) -> None:
     """Have the admin snapshot rebuilt before its readers find it old."""
     snapshots: Snapshots = context["snapshots"]
-    await snapshots.warm_all()
+    try:
+        await snapshots.warm_all()
+    except DatabaseUnavailable as error:
+        log.warning("the snapshot is not warmed this time: %s", error)
 
 
 async def listen(redis_url: str, engine: Engine, snapshots: Snapshots) -> None:

@@ -1,0 +1,88 @@
+"""The arq side of a worker: rings are passed on, the snapshot is warmed, and lost connections are got over."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from dataloaders.snapshot import About, Snapshots
+from db import keys
+from db.database import Database
+from db.files import Files
+from db.redis import Redis
+from tests.waiting import eventually
+from tests.workers.conftest import Bench
+from workers.bell import listen
+from workers.doorbell import Doorbell
+from workers.engine import Engine
+
+
+class Listening(Engine):
+    """An engine that counts how often it was rung."""
+
+    rings = 0
+
+    def ring(self) -> None:
+        self.rings += 1
+        super().ring()
+
+
+@asynccontextmanager
+async def heard(bench: Bench, redis_url: str, redis: Redis, folder: Path) -> AsyncIterator[Listening]:
+    """The bell of an engine that is not at work."""
+    about = About(version="0", started_at=datetime.now(UTC), data_dir=folder, host="127.0.0.1", port=0, ws_port=0)
+    snapshots = Snapshots(bench.database, redis, about)
+    engine = Listening(bench.database, bench.turns().take, worker_id="w", concurrency=1)
+    async with asyncio.TaskGroup() as group:
+        listening = group.create_task(listen(redis_url, engine, snapshots))
+        try:
+            yield engine
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening])
+            await snapshots.close()
+
+
+async def _rings(engine: Listening) -> int:
+    return engine.rings
+
+
+async def test_a_ring_reaches_the_engine(bench: Bench, redis_url: str, redis: Redis, tmp_path: Path) -> None:
+    async with heard(bench, redis_url, redis, tmp_path) as engine:
+        await Doorbell(redis).ring(uuid4())
+        rings = await eventually(lambda: _rings(engine), lambda seen: seen > 0)
+
+    assert 1 == rings
+
+
+async def test_the_snapshot_is_warmed(bench: Bench, redis_url: str, redis: Redis, tmp_path: Path) -> None:
+    async with heard(bench, redis_url, redis, tmp_path):
+        found = await eventually(
+            lambda: redis.exists(keys.snapshot("default")), lambda seen: bool(seen), within_s=20, every_s=0.1
+        )
+
+    assert 1 == found
+
+
+async def test_a_bell_that_was_cut_off_rings_again(bench: Bench, redis_url: str, redis: Redis, tmp_path: Path) -> None:
+    """arq ends with its connection; whoever owns it must start it anew."""
+    async with heard(bench, redis_url, redis, tmp_path) as engine:
+        await Doorbell(redis).ring(uuid4())
+        await eventually(lambda: _rings(engine), lambda seen: seen == 1)
+        await redis.client_kill_filter(_type="normal", skipme=True)
+        await Doorbell(redis).ring(uuid4())
+        rings = await eventually(lambda: _rings(engine), lambda seen: seen == 2)
+
+    assert 2 == rings
+
+
+async def test_warming_is_left_out_while_the_database_is_away(redis_url: str, redis: Redis, tmp_path: Path) -> None:
+    away = Database.connect("postgresql://nobody:x@127.0.0.1:1/none")
+    async with heard(Bench(away, Files(tmp_path)), redis_url, redis, tmp_path) as engine:
+        await Doorbell(redis).ring(uuid4())
+        rings = await eventually(lambda: _rings(engine), lambda seen: seen == 1)
+    await away.close()
+
+    assert 1 == rings

@@ -3,17 +3,14 @@
 Everything here can be repeated and run by two servers at once; only what is missing is made.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from db import agents, users
-from db.agents import Known
 from db.database import Database
 from db.models.identity import DEFAULT_TENANT, Role
-from db.models.work import AgentCategory
 from guards import passwords
-from workers.agents.contract import Agent
-from workers.agents.registry import discovered
+from workers.agents.offers import offered
+from workers.agents.roster import ROSTER
 
 FIRST_ADMIN = "admin@localhost"
 
@@ -47,22 +44,7 @@ async def add_tenant(database: Database, tenant: str) -> bool:
 async def settle(database: Database, tenant: str) -> None:
     """Bring a tenant's agents up to what the code and its plug-ins offer."""
     async with database.transaction(tenant) as tx:
-        await agents.settle(tx, known(discovered()))
-
-
-def known(offered: Mapping[str, Agent]) -> list[Known]:
-    """What the database is to know of the agents."""
-    return [
-        Known(
-            id=agent.id,
-            name=agent.name,
-            category=AgentCategory(agent.category),
-            description=agent.description,
-            version=agent.version,
-            timeout_s=agent.timeout_s,
-        )
-        for agent in offered.values()
-    ]
+        await agents.settle(tx, [*ROSTER, *(agent.known for agent in offered().values())])
 
 
 async def first_admin(database: Database) -> Account | None:

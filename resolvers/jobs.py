@@ -17,7 +17,7 @@ from db.models.work import UploadStatus
 from db.rows import Row
 from guards.errors import BadInput, Conflict, NotFound, RateLimited
 from resolvers.context import Context
-from workers.agents.registry import DEFAULT_CHAIN
+from workers.agents.roster import DEFAULT_CHAIN
 from workers.turn import MEDIA_SCHEME, SourceMissing, inside
 
 MOST_QUEUED: Final = 1_000

@@ -22,26 +22,13 @@ from db import agents, users
 from db.database import Database
 from db.migrations import runner
 from db.models.identity import DEFAULT_TENANT, Role
-from db.models.work import AgentCategory
 from db.redis import Redis, connect
 from db.users import User
 from guards.callers import Caller
 from tests.rooms import Rooms, administer
 from tests.urls import with_database
+from workers.agents.roster import ROSTER
 
-KNOWN = (
-    ("video-downloader", "input"),
-    ("video-analyzer", "analysis"),
-    ("audio-transcriber", "audio"),
-    ("moment-detector", "analysis"),
-    ("face-detector", "analysis"),
-    ("intelligent-cropper", "editing"),
-    ("video-cutter", "editing"),
-    ("clipper", "editing"),
-    ("script-generator", "content"),
-    ("social-post-generator", "content"),
-    ("voiceover-creator", "audio"),
-)
 TEMPLATE = "agentos_tests_template"
 OTHER_TENANT = "other"
 People = dict[Role, User]
@@ -167,11 +154,8 @@ async def _people(database: Database, tenant: str) -> People:
 async def _settled(database: Database, tenant: str) -> None:
     async with database.system() as tx:
         await users.ensure_tenant(tx, tenant)
-    known = [
-        agents.Known(agent_id, agent_id, AgentCategory(category), agent_id, "1", 900) for agent_id, category in KNOWN
-    ]
     async with database.transaction(tenant) as tx:
-        await agents.settle(tx, known)
+        await agents.settle(tx, ROSTER)
 
 
 class _database:

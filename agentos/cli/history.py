@@ -43,7 +43,7 @@ async def seed(
 
     from db import keys, redis, users
     from db import seed as history
-    from workers.agents.registry import DEFAULT_CHAIN
+    from workers.agents.roster import DEFAULT_CHAIN
 
     moment = datetime.now(UTC) if now is None else now.astimezone(UTC)
     async with reachable(settings_with()) as addresses, opened(addresses) as database:

@@ -49,10 +49,10 @@ def serve(*, host: str | None = None, port: int | None = None, supervised: Super
     """
     import uvloop
 
-    from agentos import processes
+    from agentos import api
 
     settings = located(settings_with(host=host, port=port))
-    return uvloop.run(processes.api(settings, supervised=supervised))
+    return uvloop.run(api.serve(settings, supervised=supervised))
 
 
 async def worker(*, concurrency: int | None = None, supervised: Supervised = False) -> None:
@@ -62,10 +62,10 @@ async def worker(*, concurrency: int | None = None, supervised: Supervised = Fal
         concurrency: Jobs at once; default AGENTOS_WORKER_CONCURRENCY, else 1.
         supervised: The standard input is a lifeline to a supervisor.
     """
-    from agentos import processes
+    from agentos import worker as process
 
     settings = located(settings_with(worker_concurrency=concurrency))
-    await processes.worker(settings, supervised=supervised)
+    await process.work(settings, supervised=supervised)
 
 
 async def migrate(*, check: Annotated[bool, Parameter(negative="")] = False) -> None:

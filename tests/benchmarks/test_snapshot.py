@@ -13,12 +13,10 @@ from dataloaders.snapshot import About, Snapshots
 from db import seed, tallies
 from db.database import Database
 from db.redis import Redis
-from tests.conftest import KNOWN
+from workers.agents.roster import DEFAULT_CHAIN
 
 HIT_MS, MISS_MS = 5.0, 400.0
 """The budget of the specification."""
-
-CHAIN = [agent_id for agent_id, _ in KNOWN[:10]]
 
 
 def process_of(database: Database, redis: Redis, data_dir: Path) -> Snapshots:
@@ -29,7 +27,7 @@ def process_of(database: Database, redis: Redis, data_dir: Path) -> Snapshots:
 
 async def settle(database: Database, tenant: str, jobs: int) -> None:
     """A history of so many jobs, folded and analysed as a running system has it."""
-    await seed.fill(database, tenant, jobs=jobs, events=1_000, chain=CHAIN, seed=1, now=datetime.now(UTC))
+    await seed.fill(database, tenant, jobs=jobs, events=1_000, chain=DEFAULT_CHAIN, seed=1, now=datetime.now(UTC))
     async with database.system() as tx:
         await tallies.fold(tx)
     async with database.engine.connect() as connection:

@@ -11,7 +11,7 @@ from db.database import Database
 from db.jobs import NewJob
 from db.models.work import AgentCategory, AgentPriority
 from db.pages import Order, Window
-from tests.conftest import KNOWN
+from workers.agents.roster import ROSTER
 
 CLIPPER = Known("clipper", "Clipper II", AgentCategory.CONTENT, "better", "2", 60)
 
@@ -23,7 +23,7 @@ async def test_agents_are_found_by_id_and_all_together(database: Database) -> No
         some = await agents.by_ids(tx, ["clipper", "nobody"])
         assert await agents.by_id(tx, "nobody") is None
 
-    assert {agent_id for agent_id, _ in KNOWN} == {agent.id for agent in everyone}
+    assert {known.id for known in ROSTER} == {agent.id for agent in everyone}
     order = {str(category): place for place, category in enumerate(AgentCategory)}
     assert everyone == sorted(everyone, key=lambda agent: (order[agent.category], agent.id))
     assert [one] == some
@@ -109,9 +109,9 @@ async def test_a_filter_narrows_the_list_and_its_count(database: Database) -> No
     async with database.transaction("default") as tx:
         await agents.mark_enabled(tx, "clipper", enabled=False)
         for wanted, expected in (
-            (Filter(), len(KNOWN)),
+            (Filter(), len(ROSTER)),
             (Filter(enabled=False), 1),
-            (Filter(enabled=True), len(KNOWN) - 1),
+            (Filter(enabled=True), len(ROSTER) - 1),
             (Filter(categories=[AgentCategory.EDITING]), 3),
             (Filter(categories=[AgentCategory.EDITING], enabled=True), 2),
             (Filter(categories=[AgentCategory.INPUT, AgentCategory.AUDIO]), 3),

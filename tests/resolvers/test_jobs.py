@@ -21,7 +21,7 @@ from guards.errors import BadInput, Conflict, NotFound, RateLimited, Refusal
 from resolvers.context import Context
 from resolvers.jobs import MOST_QUEUED, Order, Source, Wishes, cancel, create, retry
 from tests.uploading import context_of, services_over
-from workers.agents.registry import DEFAULT_CHAIN
+from workers.agents.roster import DEFAULT_CHAIN
 
 People = dict[Role, User]
 URL = Source(url="https://example.com/a.mp4")

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from db import jobs, leases
+from db.agents import Known
 from db.database import Database
 from db.files import Files
 from db.jobs import Job, NewJob
@@ -93,11 +94,7 @@ class Bench:
             return _clips(tools.folder) if agent_id == "clipper" else Noted(note=f"{agent_id} was here")
 
         return Agent(
-            id=agent_id,
-            name=agent_id.title(),
-            category=AgentCategory.EDITING,
-            description="plays a part in a test",
-            version="1",
+            known=Known(agent_id, agent_id.title(), AgentCategory.EDITING, "plays a part in a test", "1", 60),
             output=Noted,
             run=run,
         )

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from agentos.lifeline import follow_parent
 from dataloaders.snapshot import About, Snapshots
 from db import leases
+from db.agents import Known
 from db.database import Database, Transaction
 from db.files import Files
 from db.jobs import JOB, Job
@@ -64,11 +65,7 @@ def agents() -> dict[str, Agent]:
     """The two agents of the chain."""
     return {
         agent_id: Agent(
-            id=agent_id,
-            name=agent_id,
-            category=AgentCategory.EDITING,
-            description="",
-            version="1",
+            known=Known(agent_id, agent_id, AgentCategory.EDITING, "", "1", 60),
             output=Made,
             run=_clip if agent_id == "clipper" else _moment,
         )

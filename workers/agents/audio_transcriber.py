@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from workers.agents.contract import Agent, Category, Output, Step, Tools
+from workers.agents import roster
+from workers.agents.contract import Agent, Output, Step, Tools
 from workers.agents.video_downloader import Download
 from workers.failures import StepSkipped
 from workers.media import speech
@@ -31,7 +32,7 @@ class Input:
 class Transcript(Output, frozen=True, kw_only=True):
     """What is said in a video."""
 
-    agent: ClassVar[str] = "audio-transcriber"
+    agent: ClassVar[str] = roster.AUDIO_TRANSCRIBER.id
 
     speech: Speech
 
@@ -44,13 +45,4 @@ async def run(step: Step, tools: Tools) -> Transcript:
     return Transcript(speech=await tools.compute(speech.transcript, asked.path, asked.duration_s, asked.model))
 
 
-AGENT = Agent(
-    id="audio-transcriber",
-    name="Audio transcriber",
-    category=Category.AUDIO,
-    description="Writes down what is said with its times, or finds where somebody speaks",
-    version="1.0.0",
-    output=Transcript,
-    run=run,
-    timeout_s=3600,
-)
+AGENT = Agent(known=roster.AUDIO_TRANSCRIBER, output=Transcript, run=run)

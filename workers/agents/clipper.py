@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from workers.agents import wishes, words
+from workers.agents import roster, wishes, words
 from workers.agents.audio_transcriber import Transcript
-from workers.agents.contract import Agent, Category, MadeClip, Output, Reason, Step, Tools
+from workers.agents.contract import Agent, MadeClip, Output, Reason, Step, Tools
 from workers.agents.intelligent_cropper import CropPaths
 from workers.agents.moment_detector import Moments
 from workers.agents.video_cutter import Cuts
@@ -55,7 +55,7 @@ class Input:
 class Clips(Output, frozen=True, kw_only=True):
     """The finished clips; `clips` and `finished` are in the order of the moments, best first."""
 
-    agent: ClassVar[str] = "clipper"
+    agent: ClassVar[str] = roster.CLIPPER.id
 
     finished: list[Finished]
     """What was measured on each clip: size, digest, loudness."""
@@ -99,13 +99,4 @@ def _title(asked: Input, moment: Moment, number: int | None) -> str:
     return words.shortened(asked.title, LONGEST_TITLE - len(ending)) + ending
 
 
-AGENT = Agent(
-    id="clipper",
-    name="Clipper",
-    category=Category.EDITING,
-    description="Finishes the clips: crop, loudness, thumbnail",
-    version="1.0.0",
-    output=Clips,
-    run=run,
-    timeout_s=3600,
-)
+AGENT = Agent(known=roster.CLIPPER, output=Clips, run=run)

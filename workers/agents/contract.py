@@ -13,12 +13,12 @@ from uuid import UUID
 
 import msgspec
 
-from db.models.work import AgentCategory, ArtifactKind
+from db.agents import Known
+from db.models.work import ArtifactKind
 from workers.failures import SourceUnavailable, StepFailed, StepSkipped
 
 __all__ = [
     "Agent",
-    "Category",
     "MadeClip",
     "MadeFile",
     "Output",
@@ -34,10 +34,6 @@ __all__ = [
 
 T = TypeVar("T")
 O = TypeVar("O", bound="Output")  # noqa: E741 - the one letter every reader expects here
-
-
-Category = AgentCategory
-"""The five families an agent belongs to."""
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -175,14 +171,13 @@ Run = Callable[[Step, Tools], Awaitable[Output]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """One row of the registry: what an agent is called, what it makes and how it is run."""
+    """An agent as a worker has it: what is known of it, what it makes and how it is run."""
 
-    id: str
-    name: str
-    category: Category
-    description: str
-    version: str
+    known: Known
     output: type[Output]
     run: Run
-    timeout_s: int = 900
-    """How long one step may take before it is stopped and counted as failed."""
+
+    @property
+    def id(self) -> str:
+        """What chains and steps call it."""
+        return self.known.id

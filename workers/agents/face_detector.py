@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from workers.agents.contract import Agent, Category, Output, Step, Tools
+from workers.agents import roster
+from workers.agents.contract import Agent, Output, Step, Tools
 from workers.agents.moment_detector import Moments
 from workers.agents.video_downloader import Download
 from workers.media import faces
@@ -30,7 +31,7 @@ class Input:
 class Faces(Output, frozen=True, kw_only=True):
     """The faces of a video."""
 
-    agent: ClassVar[str] = "face-detector"
+    agent: ClassVar[str] = roster.FACE_DETECTOR.id
 
     tracks: list[Track]
     """Each face over time, most prominent first; empty when there is none."""
@@ -42,13 +43,4 @@ async def run(step: Step, tools: Tools) -> Faces:
     return Faces(tracks=await tools.compute(faces.tracks, asked.path, asked.parts))
 
 
-AGENT = Agent(
-    id="face-detector",
-    name="Face detector",
-    category=Category.ANALYSIS,
-    description="Finds faces and follows them over time",
-    version="1.0.0",
-    output=Faces,
-    run=run,
-    timeout_s=1800,
-)
+AGENT = Agent(known=roster.FACE_DETECTOR, output=Faces, run=run)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from workers.agents import wishes
-from workers.agents.contract import Agent, Category, Output, Step, Tools
+from workers.agents import roster, wishes
+from workers.agents.contract import Agent, Output, Step, Tools
 from workers.agents.face_detector import Faces
 from workers.agents.moment_detector import Moments
 from workers.agents.video_analyzer import Analysis
@@ -50,7 +50,7 @@ class Input:
 class CropPaths(Output, frozen=True, kw_only=True):
     """How the frame moves."""
 
-    agent: ClassVar[str] = "intelligent-cropper"
+    agent: ClassVar[str] = roster.INTELLIGENT_CROPPER.id
 
     paths: list[CropPath]
     """One for each moment, in their order."""
@@ -62,12 +62,4 @@ async def run(step: Step, tools: Tools) -> CropPaths:
     return CropPaths(paths=await tools.compute(cropping.paths, asked.scene, asked.parts, asked.aspect))
 
 
-AGENT = Agent(
-    id="intelligent-cropper",
-    name="Intelligent cropper",
-    category=Category.EDITING,
-    description="Plans a calm crop that keeps faces, else motion, in the frame",
-    version="1.0.0",
-    output=CropPaths,
-    run=run,
-)
+AGENT = Agent(known=roster.INTELLIGENT_CROPPER, output=CropPaths, run=run)

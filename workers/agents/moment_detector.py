@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from workers.agents import wishes
+from workers.agents import roster, wishes
 from workers.agents.audio_transcriber import Transcript
-from workers.agents.contract import Agent, Category, Output, Step, Tools
+from workers.agents.contract import Agent, Output, Step, Tools
 from workers.agents.video_analyzer import Analysis
 from workers.agents.video_downloader import Download
 from workers.failures import StepFailed
@@ -44,7 +44,7 @@ class Input:
 class Moments(Output, frozen=True, kw_only=True):
     """The moments worth a clip."""
 
-    agent: ClassVar[str] = "moment-detector"
+    agent: ClassVar[str] = roster.MOMENT_DETECTOR.id
 
     moments: list[Moment]
     """Best first; they do not overlap."""
@@ -57,12 +57,4 @@ async def run(step: Step, tools: Tools) -> Moments:
     return Moments(moments=found)
 
 
-AGENT = Agent(
-    id="moment-detector",
-    name="Moment detector",
-    category=Category.ANALYSIS,
-    description="Ranks the stretches worth a clip and explains each score",
-    version="1.0.0",
-    output=Moments,
-    run=run,
-)
+AGENT = Agent(known=roster.MOMENT_DETECTOR, output=Moments, run=run)

@@ -10,10 +10,10 @@ from typing import ClassVar
 import msgspec
 
 from db.models.work import ArtifactKind
-from workers.agents import words
+from workers.agents import roster, words
 from workers.agents.audio_transcriber import Transcript
 from workers.agents.clipper import Clips
-from workers.agents.contract import Agent, Category, MadeClip, MadeFile, Output, Step, Tools
+from workers.agents.contract import Agent, MadeClip, MadeFile, Output, Step, Tools
 from workers.agents.video_analyzer import Analysis
 from workers.agents.video_downloader import Download
 from workers.media import captions
@@ -76,7 +76,7 @@ class Captions(msgspec.Struct, frozen=True, kw_only=True):
 class Script(Output, frozen=True, kw_only=True):
     """The words that go with the clips."""
 
-    agent: ClassVar[str] = "script-generator"
+    agent: ClassVar[str] = roster.SCRIPT_GENERATOR.id
 
     title: str
     hook: str
@@ -156,12 +156,4 @@ def _page(title: str, hook: str, outline: list[Beat]) -> str:
     return "\n".join([f"# {title}", "", hook, "", *(f"- {beat.text}" for beat in outline), ""])
 
 
-AGENT = Agent(
-    id="script-generator",
-    name="Script generator",
-    category=Category.CONTENT,
-    description="Writes a hook, an outline and captions from what was found",
-    version="1.0.0",
-    output=Script,
-    run=run,
-)
+AGENT = Agent(known=roster.SCRIPT_GENERATOR, output=Script, run=run)

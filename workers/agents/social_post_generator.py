@@ -8,9 +8,9 @@ from typing import ClassVar, Final
 import msgspec
 
 from db.models.work import ArtifactKind
-from workers.agents import words
+from workers.agents import roster, words
 from workers.agents.clipper import Clips
-from workers.agents.contract import Agent, Category, MadeFile, Output, Step, Tools
+from workers.agents.contract import Agent, MadeFile, Output, Step, Tools
 from workers.agents.script_generator import Script
 
 
@@ -87,7 +87,7 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
 class Posts(Output, frozen=True, kw_only=True):
     """One post per platform."""
 
-    agent: ClassVar[str] = "social-post-generator"
+    agent: ClassVar[str] = roster.SOCIAL_POST_GENERATOR.id
 
     posts: list[Post]
 
@@ -149,12 +149,4 @@ def _tag(word: str) -> str:
     return "".join(sign for sign in word if sign.isalnum() or sign == "_")
 
 
-AGENT = Agent(
-    id="social-post-generator",
-    name="Social post generator",
-    category=Category.CONTENT,
-    description="Writes a post per platform within its limits, with hashtags",
-    version="1.0.0",
-    output=Posts,
-    run=run,
-)
+AGENT = Agent(known=roster.SOCIAL_POST_GENERATOR, output=Posts, run=run)

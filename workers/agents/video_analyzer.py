@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from workers.agents.contract import Agent, Category, Output, Step, Tools
+from workers.agents import roster
+from workers.agents.contract import Agent, Output, Step, Tools
 from workers.agents.video_downloader import Download
 from workers.media import analysis
 from workers.media.analysis import Findings
@@ -25,7 +26,7 @@ class Input:
 class Analysis(Output, frozen=True, kw_only=True):
     """What is in a video, and when."""
 
-    agent: ClassVar[str] = "video-analyzer"
+    agent: ClassVar[str] = roster.VIDEO_ANALYZER.id
 
     findings: Findings
 
@@ -36,13 +37,4 @@ async def run(step: Step, tools: Tools) -> Analysis:
     return Analysis(findings=await tools.compute(analysis.look_through, asked.path, asked.duration_s))
 
 
-AGENT = Agent(
-    id="video-analyzer",
-    name="Video analyzer",
-    category=Category.ANALYSIS,
-    description="Finds scenes, black and silent stretches, loudness and motion",
-    version="1.0.0",
-    output=Analysis,
-    run=run,
-    timeout_s=3600,
-)
+AGENT = Agent(known=roster.VIDEO_ANALYZER, output=Analysis, run=run)

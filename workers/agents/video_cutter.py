@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from workers.agents.contract import Agent, Category, Output, Step, Tools
+from workers.agents import roster
+from workers.agents.contract import Agent, Output, Step, Tools
 from workers.agents.moment_detector import Moments
 from workers.agents.video_downloader import Download
 from workers.media import cutting
@@ -34,7 +35,7 @@ class Input:
 class Cuts(Output, frozen=True, kw_only=True):
     """The moments, each in a file of its own."""
 
-    agent: ClassVar[str] = "video-cutter"
+    agent: ClassVar[str] = roster.VIDEO_CUTTER.id
 
     cuts: list[Cut]
     """One for each moment, in their order."""
@@ -47,13 +48,4 @@ async def run(step: Step, tools: Tools) -> Cuts:
     return Cuts(cuts=await tools.compute(cutting.cut_out, asked.path, asked.parts, asked.size, asked.fps, folder))
 
 
-AGENT = Agent(
-    id="video-cutter",
-    name="Video cutter",
-    category=Category.EDITING,
-    description="Cuts the moments out, exact to the picture, as H.264 and AAC",
-    version="1.0.0",
-    output=Cuts,
-    run=run,
-    timeout_s=3600,
-)
+AGENT = Agent(known=roster.VIDEO_CUTTER, output=Cuts, run=run)

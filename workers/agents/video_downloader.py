@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
-from workers.agents import fetching, wishes, words
-from workers.agents.contract import Agent, Category, Output, Step, Tools
+from workers.agents import fetching, roster, wishes, words
+from workers.agents.contract import Agent, Output, Step, Tools
 from workers.failures import StepFailed
 from workers.media import probe
 from workers.media.probe import Facts
@@ -50,7 +50,7 @@ class Input:
 class Download(Output, frozen=True, kw_only=True):
     """The video, ready to be worked on."""
 
-    agent: ClassVar[str] = "video-downloader"
+    agent: ClassVar[str] = roster.VIDEO_DOWNLOADER.id
 
     path: str
     """Absolute; read by later steps of the same job."""
@@ -80,12 +80,4 @@ async def _fetched(asked: Input, tools: Tools) -> tuple[Path, str]:
     return target, unquote(urlsplit(asked.url).path.rsplit("/", 1)[-1])
 
 
-AGENT = Agent(
-    id="video-downloader",
-    name="Video downloader",
-    category=Category.INPUT,
-    description="Brings the video in from an upload or an address and measures what it holds",
-    version="1.0.0",
-    output=Download,
-    run=run,
-)
+AGENT = Agent(known=roster.VIDEO_DOWNLOADER, output=Download, run=run)

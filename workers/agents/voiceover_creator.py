@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from db.models.work import ArtifactKind
-from workers.agents import wishes
-from workers.agents.contract import Agent, Category, MadeFile, Output, Step, Tools
+from workers.agents import roster, wishes
+from workers.agents.contract import Agent, MadeFile, Output, Step, Tools
 from workers.agents.script_generator import Script
 from workers.failures import StepFailed, StepSkipped
 
@@ -41,7 +41,7 @@ class Input:
 class Voiceover(Output, frozen=True, kw_only=True):
     """The script, read aloud."""
 
-    agent: ClassVar[str] = "voiceover-creator"
+    agent: ClassVar[str] = roster.VOICEOVER_CREATOR.id
 
     path: str
     """File name of a WAV file within the step's folder."""
@@ -94,12 +94,4 @@ def _lasting_s(path: Path) -> float:
         raise StepFailed("the voice engine wrote no sound") from None
 
 
-AGENT = Agent(
-    id="voiceover-creator",
-    name="Voiceover creator",
-    category=Category.AUDIO,
-    description="Reads the script aloud with a voice engine of this machine",
-    version="1.0.0",
-    output=Voiceover,
-    run=run,
-)
+AGENT = Agent(known=roster.VOICEOVER_CREATOR, output=Voiceover, run=run)

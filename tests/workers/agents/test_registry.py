@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import cv2
@@ -10,37 +9,18 @@ import pytest
 
 from tests.videos import Videos, decoded
 from tests.workers.agents.bench import Job
-from workers.agents import registry
+from workers.agents import registry, roster
 from workers.agents.clipper import Clips
-from workers.agents.contract import Category, Source
+from workers.agents.contract import Source
 from workers.agents.script_generator import Script
 from workers.agents.social_post_generator import Posts
 from workers.agents.video_analyzer import Analysis
-from workers.agents.voiceover_creator import Voiceover
 from workers.media import sample
 
 
-def test_there_are_eleven_agents_in_five_categories() -> None:
-    assert 11 == len(registry.AGENTS)
-    assert set(Category) == {agent.category for agent in registry.AGENTS.values()}
+def test_the_house_has_just_the_agents_of_its_roster() -> None:
+    assert [known.id for known in roster.ROSTER] == list(registry.AGENTS)
     assert all(agent_id == agent.id == agent.output.agent for agent_id, agent in registry.AGENTS.items())
-
-
-def test_the_default_chain_is_all_but_the_voiceover() -> None:
-    assert (*registry.DEFAULT_CHAIN, Voiceover.agent) == tuple(registry.AGENTS)
-
-
-def test_agents_of_other_projects_are_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    _offer(monkeypatch, "workers.agents.clipper:AGENT")
-    with pytest.raises(registry.BadAgent, match="calls itself clipper, which is taken"):
-        registry.discovered()
-
-    _offer(monkeypatch, "workers.agents.clipper:run")
-    with pytest.raises(registry.BadAgent, match="is offered as an agent but is none"):
-        registry.discovered()
-
-    _offer(monkeypatch)
-    assert registry.AGENTS == registry.discovered()
 
 
 @pytest.mark.slow
@@ -50,7 +30,7 @@ async def test_the_demo_video_becomes_clips(tmp_path: Path) -> None:
     job = Job(tmp_path, Source(file=source, title="A day with the presenter"))
     begun = time.monotonic()
 
-    await job.go_through(registry.DEFAULT_CHAIN)
+    await job.go_through(roster.DEFAULT_CHAIN)
 
     print(f"\nthe whole chain took {time.monotonic() - begun:.1f} s")
     assert {} == job.skipped
@@ -82,7 +62,7 @@ async def test_odd_videos_go_all_the_way(made: object, videos: Videos, tmp_path:
     assert callable(made)
     job = Job(tmp_path, Source(file=made(videos)), options={"aspect": "1:1"})
 
-    await job.go_through(registry.DEFAULT_CHAIN)
+    await job.go_through(roster.DEFAULT_CHAIN)
 
     clips = job.found(Clips).clips
     assert clips
@@ -91,9 +71,3 @@ async def test_odd_videos_go_all_the_way(made: object, videos: Videos, tmp_path:
         assert frames > 5
         assert width == height
         assert (0, 0) == (width % 2, height % 2)
-
-
-def _offer(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
-    """Stand in for what is installed beside us."""
-    offers = EntryPoints(EntryPoint(name="other", value=value, group=registry.GROUP) for value in values)
-    monkeypatch.setattr(registry, "entry_points", lambda group: offers.select(group=group))

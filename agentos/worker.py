@@ -1,36 +1,20 @@
-"""One process of each kind, from its settings to its last word: the API and a worker.
+"""A worker's process, from its settings to its last word.
 
-Both end when they are told to by a signal, or when the supervisor that started them is gone.
+It ends when it is told to by a signal, or when the supervisor that started it is gone.
 """
 
 import asyncio
 import signal
 
-from agentos import VERSION, logs, serving
-from agentos.app import create_app
+from agentos import VERSION, logs
 from agentos.lifeline import parent_gone
 from agentos.services import opened
 from agentos.settings import Settings
-from workers.running import Shift, work
+from workers.running import Shift
+from workers.running import work as take_jobs
 
 
-async def api(settings: Settings, *, supervised: bool) -> int:
-    """Serve until told to stop; returns the status to exit with.
-
-    Args:
-        settings: with the addresses of both stores.
-        supervised: the standard input is a lifeline to the supervisor.
-
-    Raises:
-        OSError: the port is taken, or the address is none of this machine.
-    """
-    logs.configure(settings.log_level, settings.log_format)
-    listening = serving.bound(settings.host, settings.port)
-    async with opened(settings, application="agentos api") as services:
-        return await serving.serve(create_app(settings, services), listening, lifeline=supervised)
-
-
-async def worker(settings: Settings, *, supervised: bool) -> None:
+async def work(settings: Settings, *, supervised: bool) -> None:
     """Work until told to stop, then put back what is held.
 
     Args:
@@ -56,7 +40,7 @@ async def worker(settings: Settings, *, supervised: bool) -> None:
             media_root=settings.media_root,
             fetch_private=settings.fetch_private,
         )
-        await work(shift, stop)
+        await take_jobs(shift, stop)
     if follow is not None:
         follow.cancel()
 

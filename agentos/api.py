@@ -1,0 +1,22 @@
+"""The API's process, from its settings to its last word; it loads no codec."""
+
+from agentos import logs, serving
+from agentos.app import create_app
+from agentos.services import opened
+from agentos.settings import Settings
+
+
+async def serve(settings: Settings, *, supervised: bool) -> int:
+    """Serve until told to stop; returns the status to exit with.
+
+    Args:
+        settings: with the addresses of both stores.
+        supervised: the standard input is a lifeline to the supervisor.
+
+    Raises:
+        OSError: the port is taken, or the address is none of this machine.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    listening = serving.bound(settings.host, settings.port)
+    async with opened(settings, application="agentos api") as services:
+        return await serving.serve(create_app(settings, services), listening, lifeline=supervised)

@@ -84,7 +84,7 @@ def about(settings: Settings) -> About:
     """What the snapshot shows of this installation."""
     return About(
         version=VERSION,
-        started_at=datetime.now(UTC),
+        started_at=settings.started_at or datetime.now(UTC),
         data_dir=settings.data_dir.resolve(),
         host=settings.host,
         port=settings.port,

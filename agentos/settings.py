@@ -1,6 +1,7 @@
 """Every setting, read from the environment once and passed down; nothing else in the house looks at the environment."""
 
 import os
+from datetime import datetime
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -60,6 +61,10 @@ class Settings(BaseSettings):
         default=False, description="Whether a job's URL may lead to a private or loopback address."
     )
     upload_quota_mb: int = Field(default=2_000, ge=1, description="MB of uploads one user may hold at once.")
+    started_at: datetime | None = Field(
+        default=None,
+        description="When this AgentOS was started; `up` sets it for its processes, so that all show one uptime.",
+    )
     public_url: str | None = Field(
         default=None, description="How clients reach the API, for links; absent: http://HOST:PORT."
     )

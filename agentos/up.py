@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +58,7 @@ class Running:
         self.addresses = addresses
         self.port = port
         self.ws_port = ws_port
+        self.started_at = datetime.now(UTC)
 
     @property
     def url(self) -> str:
@@ -75,6 +77,7 @@ class Running:
             port=self.port,
             ws_port=self.ws_port,
             workers=self.settings.workers,
+            started_at=self.started_at.isoformat(),
         )
 
     def services(self) -> list[Service]:

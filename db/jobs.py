@@ -124,6 +124,11 @@ async def by_ids(tx: Transaction, ids: Collection[UUID], *, owner: UUID | None =
     return await JOB.all(tx, JOB.select().where(jobs.c.id.in_(ids), *_owned(owner)))
 
 
+async def visible(tx: Transaction, ids: Collection[UUID]) -> set[UUID]:
+    """Which of these ids are those of jobs that the transaction may see."""
+    return {job_id for (job_id,) in await tx.rows(sa.select(jobs.c.id).where(jobs.c.id.in_(ids)))}
+
+
 async def listed(tx: Transaction, wanted: Filter, order: Order, window: Window, *, owner: UUID | None) -> Page[Job]:
     """One page of jobs.
 

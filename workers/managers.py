@@ -1,7 +1,8 @@
 """Managers: the small loops that keep the house in order while jobs are done.
 
 Each has a name and an interval and does one thing that several workers may do at once without harm. A tick that fails
-is logged and the next one comes; PostgreSQL away costs ticks, nothing else. Redis plays no part in any of them.
+is logged and the next one comes; PostgreSQL away or too slow, or a disk in trouble, costs ticks, nothing else. Redis
+plays no part in any of them.
 """
 
 import asyncio
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from db import leases, retention, sweeps, tallies, workers
-from db.database import Database, DatabaseUnavailable
+from db.database import Database
 from db.files import Files
+from db.health import DATABASE_FAILED
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ class Manager:
         while True:
             try:
                 await self.tick()
-            except DatabaseUnavailable as error:
+            except DATABASE_FAILED as error:
                 log.warning("the %s manager skips a round: %s", self.name, error)
             await asyncio.sleep(self.every.total_seconds())
 

@@ -1,15 +1,16 @@
 """Agents and workers: which there are, how they are set, and how busy they are."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
 from dataloaders.snapshot.sources import Frame, Sources
 from dataloaders.snapshot.wording import span
 from dataloaders.snapshot.work import Work, WorkerEntry, counted, happened
-from db import agents, tallies
+from db import agents, jobs, tallies
 from db.agents import Agent
 from db.models.work import AgentCategory, AgentPriority, JobStatus
 from db.tallies import Speed
@@ -213,6 +214,8 @@ async def collect(sources: Sources, frame: Frame) -> AgentsWorkers:
         running = await agents.running_steps(tx)
         last = await tallies.last_active(tx)
         speeds = await tallies.speeds(tx, frame.yesterday)
+        # Workers do the jobs of all tenants; whoever looks at one is told only of their own tenant's.
+        own_jobs = await jobs.visible(tx, [job_id for worker in work.workers for job_id in worker.current_jobs])
     waiting = work.waiting_for(JobStatus.QUEUED)
     return AgentsWorkers(
         timestamp=frame.now,
@@ -253,7 +256,7 @@ async def collect(sources: Sources, frame: Frame) -> AgentsWorkers:
         workers=Workers(
             status=[WorkerEntry.of(worker, frame.now) for worker in work.workers],
             performance=_performance(work, speeds),
-            workers=[_tile(worker, frame.now) for worker in work.workers],
+            workers=[_tile(worker, own_jobs, frame.now) for worker in work.workers],
         ),
     )
 
@@ -303,12 +306,12 @@ def _performance(work: Work, speeds: list[Speed]) -> Performance:
     )
 
 
-def _tile(worker: Worker, now: datetime) -> WorkerTile:
+def _tile(worker: Worker, own_jobs: Collection[UUID], now: datetime) -> WorkerTile:
     return WorkerTile(
         id=worker.id,
         name=worker.hostname,
         status=worker.presence(now),
-        current_task=str(worker.current_jobs[0]) if worker.current_jobs else None,
+        current_task=next((str(job_id) for job_id in worker.current_jobs if job_id in own_jobs), None),
         tasks_completed=worker.jobs_completed,
         tasks_failed=worker.jobs_failed,
         uptime=span(timedelta(seconds=WorkerEntry.of(worker, now).uptime_seconds)),

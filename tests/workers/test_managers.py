@@ -1,7 +1,10 @@
-"""Managers do their one thing round after round, and skip a round when the database is away."""
+"""Managers do their one thing round after round, and skip a round that the stores do not let them do."""
 
 import asyncio
 from datetime import timedelta
+
+import pytest
+from sqlalchemy.exc import OperationalError
 
 from db import leases, tallies
 from db.database import DatabaseUnavailable
@@ -27,13 +30,21 @@ async def test_each_manager_s_round_does_its_work(bench: Bench) -> None:
     assert JobStatus.QUEUED is (await bench.found(job.id)).status
 
 
-async def test_a_round_without_a_database_is_skipped_and_the_next_one_comes() -> None:
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        DatabaseUnavailable("away"),
+        OperationalError("DELETE", {}, TimeoutError("the statement took too long")),
+        OSError("no space left on device"),
+    ],
+)
+async def test_a_round_that_the_stores_refuse_is_skipped_and_the_next_one_comes(trouble: Exception) -> None:
     rounds: list[str] = []
 
     async def tick() -> None:
         rounds.append("tried")
         if len(rounds) == 1:
-            raise DatabaseUnavailable("away")
+            raise trouble
 
     async def so_far() -> int:
         return len(rounds)

@@ -3,9 +3,10 @@
 from dataloaders.snapshot import agents_workers
 from dataloaders.snapshot.agents_workers import HIDDEN, AgentEntry, shown
 from dataloaders.snapshot.sources import Sources
-from db import agents
+from db import agents, jobs
 from db.database import Database
-from tests.dataloaders.snapshot.conftest import WORKER, Lived, frame_of
+from db.jobs import NewJob
+from tests.dataloaders.snapshot.conftest import WORKER, Lived, frame_of, say_alive
 
 
 async def entries(sources: Sources, tenant: str) -> dict[str, AgentEntry]:
@@ -63,6 +64,20 @@ async def test_workers_are_told_by_what_they_did(sources: Sources, tenant: str, 
     assert workers.performance.fastest_worker is not None
     assert WORKER == workers.performance.fastest_worker.id
     assert (1, None) == (workers.performance.active_workers, workers.performance.worker_efficiency)
+
+
+async def test_a_worker_s_jobs_of_other_tenants_are_not_named(
+    sources: Sources, database: Database, tenant: str, lived: Lived
+) -> None:
+    async with database.transaction("other") as tx:
+        new = NewJob(user_id=None, source_url="https://videos.test/b", chain=("clipper",))
+        foreign = (await jobs.add(tx, new)).id
+    await say_alive(database, [foreign])
+    [alone] = (await agents_workers.collect(sources, frame_of(tenant))).workers.workers
+    await say_alive(database, [foreign, lived.processing])
+    [both] = (await agents_workers.collect(sources, frame_of(tenant))).workers.workers
+
+    assert (None, str(lived.processing)) == (alone.current_task, both.current_task)
 
 
 def test_what_is_named_like_a_secret_is_hidden_at_any_depth() -> None:

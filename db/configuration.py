@@ -54,9 +54,7 @@ async def change(
 ) -> Configuration:
     """Put some settings in force over the present ones, as the next version; a None takes its setting away."""
     # Two changes at once would both build on the same version, and one of them would be lost.
-    await tx.execute(
-        sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"{tx.tenant}/configuration"}
-    )
+    await tx.hold(f"{tx.tenant}/configuration")
     present = await in_force(tx)
     merged = {**(present.settings if present else {}), **settings}
     statement = sa.insert(config_versions).values(

@@ -30,8 +30,10 @@ _ENTER = sa.text(
     "set_config('statement_timeout', :timeout, true)"
 )
 
-Hook = Callable[[], Awaitable[None]]
+_HOLD = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+_TRY_HOLD = sa.text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
 
+Hook = Callable[[], Awaitable[None]]
 
 SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
 
@@ -68,6 +70,14 @@ class Transaction:
     async def scalar(self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None) -> Any:
         """The first column of the first row, or None."""
         return (await self._connection.execute(statement, parameters)).scalar()
+
+    async def hold(self, name: str) -> None:
+        """Wait until nobody else holds `name`, and hold it until this ends; for what one statement cannot decide."""
+        await self._connection.execute(_HOLD, {"name": name})
+
+    async def try_hold(self, name: str) -> bool:
+        """Hold `name` until this ends; False, at once, when somebody else does."""
+        return bool(await self.scalar(_TRY_HOLD, {"name": name}))
 
     async def driver(self) -> Any:
         """The asyncpg connection under this transaction, for COPY."""

@@ -14,14 +14,9 @@ import sqlalchemy as sa
 from db import jobs
 from db.database import Transaction
 from db.jobs import JOB, Job
-from db.models.work import (
-    JobStatus,
-    StepStatus,
-    agents,
-    processing_steps,
-    queue_states,
-)
+from db.models.work import JobStatus, StepStatus, agents, processing_steps, queue_states
 from db.models.work import jobs as table
+from db.queues import PAUSED
 from db.rows import Row
 
 LEASE: Final = timedelta(seconds=30)
@@ -53,12 +48,7 @@ class Held(Row, frozen=True):
 
 
 def _paused() -> sa.ColumnElement[bool]:
-    state = queue_states.c
-    return sa.exists().where(
-        state.tenant_id == table.c.tenant_id,
-        state.paused,
-        sa.or_(state.paused_until.is_(None), state.paused_until > sa.func.now()),
-    )
+    return sa.exists().where(queue_states.c.tenant_id == table.c.tenant_id, PAUSED)
 
 
 def _agent_off() -> sa.ColumnElement[bool]:
@@ -161,9 +151,7 @@ async def begin_step(tx: Transaction, claim: Claim, ordinal: int, agent_id: str)
         Lost: the job is somebody else's.
     """
     # Counting and starting must not interleave, or two workers would both take the agent's last place.
-    await tx.execute(
-        sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:agent, 0))"), {"agent": f"{tx.tenant}/{agent_id}"}
-    )
+    await tx.hold(f"{tx.tenant}/agent/{agent_id}")
     await _guarded(tx, claim)
     steps, other = processing_steps.c, processing_steps.alias()
     running = (

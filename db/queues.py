@@ -1,7 +1,7 @@
 """The queue of a tenant: whether jobs are taken on, whether they are begun, and how many wait."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -31,11 +31,13 @@ class QueueState(Row, frozen=True):
     changed_by: UUID | None
 
 
-_NOW_PAUSED = sa.and_(
+PAUSED: Final = sa.and_(
     queue_states.c.paused,
     sa.or_(queue_states.c.paused_until.is_(None), queue_states.c.paused_until > sa.func.now()),
 )
-STATE = Shape(QueueState, queue_states, paused=_NOW_PAUSED)
+"""Whether a tenant's queue is paused just now: a pause that has run out is none."""
+
+STATE = Shape(QueueState, queue_states, paused=PAUSED)
 
 
 async def state(tx: Transaction) -> QueueState | None:
@@ -59,9 +61,7 @@ async def mark_resumed(tx: Transaction, *, by: UUID | None = None) -> QueueState
 async def waiting(tx: Transaction, *, most: int) -> int:
     """How many jobs are queued, counted no further than `most`; holds others who ask so until this transaction ends."""
     # Counting and adding must not interleave, or two callers would both take the last place.
-    await tx.execute(
-        sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:queue, 0))"), {"queue": f"{tx.tenant}/queue"}
-    )
+    await tx.hold(f"{tx.tenant}/queue")
     some = sa.select(jobs.c.id).where(jobs.c.status == JobStatus.QUEUED).limit(most).subquery()
     counted: int = await tx.scalar(sa.select(sa.func.count()).select_from(some))
     return counted

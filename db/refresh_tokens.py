@@ -44,9 +44,7 @@ async def locked(tx: Transaction, digest: bytes) -> RefreshToken | None:
         return None
     # The family and not the row alone: while its newest token is being exchanged, revoking it would not see the
     # successor that is not committed yet, and a thief would keep that one.
-    await tx.execute(
-        sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:family, 0))"), {"family": f"refresh/{family}"}
-    )
+    await tx.hold(f"refresh/{family}")
     return await SHAPE.first(tx, SHAPE.select().where(table.c.digest == digest))
 
 

@@ -11,7 +11,6 @@ from typing import Final
 from uuid import uuid4
 
 import msgspec
-import sqlalchemy as sa
 
 from db import keys
 from db.database import Transaction
@@ -169,10 +168,7 @@ async def mark_announced(redis: Redis, tenant: str, digests: Mapping[str, str]) 
 
 async def lead(tx: Transaction, tenant: str) -> bool:
     """Become the one who keeps a tenant's snapshot warm until this transaction ends; False when somebody else is."""
-    return bool(await tx.scalar(_LEAD, {"name": f"{tenant}/snapshot"}))
-
-
-_LEAD = sa.text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
+    return await tx.try_hold(f"{tenant}/snapshot")
 
 
 def _moment(stamp: bytes | None) -> datetime | None:

@@ -167,7 +167,6 @@ _FOLD_HOURS = sa.text(
     "SELECT tenant_id, hour, status, sum(jobs), sum(wait_s), sum(run_s) FROM gone GROUP BY 1, 2, 3) "
     "SELECT count(*) FROM gone"
 )
-_FOLDING = sa.text("SELECT pg_try_advisory_xact_lock(hashtextextended('tallies/fold', 0))")
 
 
 async def counts(tx: Transaction) -> dict[JobStatus, int]:
@@ -231,7 +230,7 @@ async def fold(tx: Transaction) -> int:
         How many rows were folded; 0 also when somebody else is folding just now.
     """
     # Two at once would lose nothing, but wait for each other's rows and may do so crosswise.
-    if not await tx.scalar(_FOLDING):
+    if not await tx.try_hold("tallies/fold"):
         return 0
     gauges_folded: int = await tx.scalar(_FOLD_GAUGES)
     hours_folded: int = await tx.scalar(_FOLD_HOURS)

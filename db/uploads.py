@@ -168,7 +168,7 @@ async def add(tx: Transaction, new: NewUpload, *, quota_bytes: int) -> Upload | 
     Reservations of one user wait for each other: two that fit one by one must not both be let in when they do not fit
     together.
     """
-    await tx.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"uploads {new.user_id}", 0))))
+    await tx.hold(f"{tx.tenant}/uploads/{new.user_id}")
     values = {
         uploads.c.id: new.id,
         uploads.c.tenant_id: tx.tenant,

@@ -111,6 +111,17 @@ async def test_what_waits_for_the_commit_runs_after_it_and_never_after_a_rollbac
     assert ["committed"] == seen
 
 
+async def test_a_name_is_held_by_one_transaction_until_it_ends(database: Database) -> None:
+    async with database.transaction("default") as first:
+        await first.hold("the last place")
+        async with database.transaction("other") as second:
+            meanwhile = await second.try_hold("the last place"), await second.try_hold("another place")
+    async with database.system() as third:
+        afterwards = await third.try_hold("the last place")
+
+    assert ((False, True), True) == (meanwhile, afterwards)
+
+
 async def test_a_statement_ends_at_its_timeout(database: Database) -> None:
     with pytest.raises(sa.exc.DBAPIError, match="statement timeout"):
         async with database.transaction("default", timeout=timedelta(milliseconds=50)) as tx:

@@ -68,9 +68,10 @@ async def test_without_the_lock_the_same_ten_get_past_it(
     ready = asyncio.Barrier(10)
     execute = Transaction.execute
 
-    async def unlocked(tx: Transaction, statement: sa.Executable, *rest: object) -> sa.CursorResult[tuple[object, ...]]:
-        if "pg_advisory" in str(statement):
-            return await execute(tx, sa.text("SELECT 1"))
+    async def unheld(tx: Transaction, name: str) -> None:
+        pass
+
+    async def together(tx: Transaction, statement: sa.Executable, *rest: object) -> sa.CursorResult[tuple[object, ...]]:
         answer = await execute(tx, statement)
         if str(statement).startswith("INSERT INTO uploads"):
             async with asyncio.timeout(10):
@@ -81,7 +82,8 @@ async def test_without_the_lock_the_same_ten_get_past_it(
         async with database.transaction(user.tenant_id) as tx:
             return await uploads.add(tx, new(user, size=1_000), quota_bytes=4_500)
 
-    monkeypatch.setattr(Transaction, "execute", unlocked)
+    monkeypatch.setattr(Transaction, "hold", unheld)
+    monkeypatch.setattr(Transaction, "execute", together)
     admitted = [upload for upload in await asyncio.gather(*(reserve() for _ in range(10))) if upload]
 
     assert 10 == len(admitted)

@@ -111,12 +111,6 @@ class Files:
         """Remove what a job's agents left behind, if anything."""
         await asyncio.to_thread(shutil.rmtree, self._work / _checked(tenant) / str(job_id), True)
 
-    async def work_folders(self) -> list[tuple[str, UUID]]:
-        """The jobs that have a folder, each with its tenant."""
-        return await asyncio.to_thread(
-            lambda: [(place.parent.name, UUID(place.name)) for place in self._work.glob("*/*")]
-        )
-
     async def work_on_disk(self) -> list[tuple[str, UUID]]:
         """The tenants and jobs that have a work folder."""
         return await asyncio.to_thread(

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql as pg
 from db import uploads
 from db.database import Database, Transaction
 from db.files import Files
-from db.models.work import artifacts, clips, jobs, upload_chunks
+from db.models.work import artifacts, clips, upload_chunks
 from db.models.work import uploads as uploads_table
 from db.rows import Row
 from db.uploads import CHUNK, OPEN
@@ -46,11 +46,11 @@ class Swept(Row, frozen=True, kw_only=True):
     """Files that no row refers to."""
 
     leftovers: int
-    """Half-written files of writers that crashed, and work folders of jobs that are gone."""
+    """Half-written files of writers that crashed."""
 
 
-async def expire_stale(database: Database, files: Files, *, now: float) -> Swept:
-    """End stale uploads and reconcile files with rows, in both directions.
+async def reconcile(database: Database, files: Files, *, now: float) -> Swept:
+    """End stale uploads, and bring files and rows into agreement in both directions.
 
     Args:
         now: seconds since the epoch, from the caller's clock; must be that of the disk.
@@ -62,7 +62,7 @@ async def expire_stale(database: Database, files: Files, *, now: float) -> Swept
         struck=await _struck(database, files),
         lost=await _lost(database, files),
         orphans=await _orphans(database, files, before),
-        leftovers=await files.clear_spool(before=before) + await _work(database, files),
+        leftovers=await files.clear_spool(before=before),
     )
 
 
@@ -151,14 +151,3 @@ async def _orphans(database: Database, files: Files, before: float) -> int:
             if path not in named and await files.remove_stored(path, before=before):
                 count += 1
     return count
-
-
-async def _work(database: Database, files: Files) -> int:
-    folders = await files.work_folders()
-    async with database.system() as tx:
-        ids = [job_id for _, job_id in folders]
-        known = {row for (row,) in await tx.rows(sa.select(jobs.c.id).where(jobs.c.id.in_(ids)))}
-    gone = [(tenant, job_id) for tenant, job_id in folders if job_id not in known]
-    for tenant, job_id in gone:
-        await files.drop_work(tenant, job_id)
-    return len(gone)

@@ -57,7 +57,7 @@ def managers(database: Database, files: Files) -> list[Manager]:
             await workers.forget(tx, silent_for=WORKERS_KEPT)
 
     async def clean() -> None:
-        await sweeps.expire_stale(database, files, now=time.time())
+        await sweeps.reconcile(database, files, now=time.time())
         await retention.drop_old_rows(database)
         await retention.drop_old_work(database, files)
 

@@ -161,7 +161,7 @@ async def test_a_work_folder_belongs_to_its_job(files: Files) -> None:
     await files.drop_work("default", mine)
     await files.drop_work("default", mine)
 
-    assert [("default", other)] == await files.work_folders()
+    assert [("default", other)] == await files.work_on_disk()
 
 
 async def test_pieces_are_joined_in_their_order(files: Files) -> None:

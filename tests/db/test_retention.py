@@ -1,6 +1,7 @@
 """What is too old goes, what is still needed stays."""
 
 from pathlib import Path
+from uuid import uuid4
 
 import sqlalchemy as sa
 
@@ -41,7 +42,10 @@ async def test_work_folders_stay_while_a_retry_may_need_them(database: Database,
         )
         await tx.execute(sa.text("UPDATE jobs SET completed_at = now() - interval '2 days' WHERE title = 'long_ago'"))
 
+    folders["gone"] = files.work("default", uuid4())
+
     dropped = await retention.drop_old_work(database, files)
 
-    assert 1 == dropped
-    assert {"queued": True, "failed": True, "long_ago": False} == {name: at.exists() for name, at in folders.items()}
+    assert 2 == dropped
+    left = {"queued": True, "failed": True, "long_ago": False, "gone": False}
+    assert left == {name: at.exists() for name, at in folders.items()}

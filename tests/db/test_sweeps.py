@@ -32,7 +32,7 @@ def sender(database: Database, redis: Redis, people: People, tmp_path: Path) -> 
 
 
 async def swept(context: Context, *, later_s: float = 0) -> Swept:
-    return await sweeps.expire_stale(context.services.database, context.services.files, now=time.time() + later_s)
+    return await sweeps.reconcile(context.services.database, context.services.files, now=time.time() + later_s)
 
 
 async def row_of(context: Context, upload_id: UUID) -> uploads.Upload:
@@ -155,14 +155,10 @@ async def test_a_file_that_any_row_names_stays(sender: Context) -> None:
     assert all(files.resolve(path).exists() for path in (clip, thumbnail))
 
 
-async def test_work_of_jobs_that_are_gone_goes(sender: Context) -> None:
-    files = sender.services.files
-    async with sender.services.database.transaction("default") as tx:
-        job = await jobs.add(tx, NewJob(user_id=None, source_url="http://x.test/a.mp4", chain=["clipper"]))
-    (files.work("default", job.id) / "a").write_bytes(b"a")
-    (files.work("default", uuid4()) / "b").write_bytes(b"b")
-    (files.root / ".spool/half").write_bytes(b"c")
+async def test_what_a_crashed_writer_left_goes_after_an_hour(sender: Context) -> None:
+    half = sender.services.files.root / ".spool/half"
+    half.write_bytes(b"c")
 
-    assert 1 == (await swept(sender)).leftovers
+    assert 0 == (await swept(sender)).leftovers
     assert 1 == (await swept(sender, later_s=7_200)).leftovers
-    assert [("default", job.id)] == await files.work_folders()
+    assert not half.exists()

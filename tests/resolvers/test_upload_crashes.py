@@ -84,7 +84,7 @@ async def test_killed_again_and_again_it_still_arrives(
         kills += await killed_at(process, line, chance.uniform(0.0, 0.03))
         row = await require_order(context, upload)
         progress.append(row.received_bytes)
-        await sweeps.expire_stale(database, context.services.files, now=now)
+        await sweeps.reconcile(database, context.services.files, now=now)
         assert row == await require_order(context, upload), "the janitor took something that was in use"
 
     assert UploadStatus.COMPLETED is row.status

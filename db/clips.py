@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from db.database import Transaction
 from db.models.work import clips, jobs
-from db.pages import Order, Page, Window, page, total
+from db.pages import Order, Page, Window, during, page, total
 from db.rows import Row, Shape
 
 
@@ -74,15 +74,11 @@ class Filter(Row, frozen=True, kw_only=True):
 
     def clauses(self) -> list[sa.ColumnElement[bool]]:
         """The same as SQL."""
-        found: list[sa.ColumnElement[bool]] = []
+        found = during(clips.c.created_at, self.created_after, self.created_before)
         if self.job_id is not None:
             found.append(clips.c.job_id == self.job_id)
         if self.min_score is not None:
             found.append(clips.c.score >= self.min_score)
-        if self.created_after is not None:
-            found.append(clips.c.created_at >= self.created_after)
-        if self.created_before is not None:
-            found.append(clips.c.created_at < self.created_before)
         return found
 
 

@@ -11,7 +11,7 @@ from db import events
 from db.database import Transaction
 from db.events import Kind
 from db.models.work import JobStatus, StepStatus, jobs, processing_steps
-from db.pages import Order, Page, Window, page, total
+from db.pages import Order, Page, Window, during, page, total
 from db.rows import Row, Shape
 
 FINISHED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
@@ -91,7 +91,7 @@ class Filter(Row, frozen=True, kw_only=True):
     def clauses(self) -> list[sa.ColumnElement[bool]]:
         """The same as SQL."""
         c = jobs.c
-        found: list[sa.ColumnElement[bool]] = []
+        found = during(c.created_at, self.created_after, self.created_before)
         if self.statuses:
             found.append(c.status.in_(self.statuses))
         for column, value in (
@@ -104,10 +104,6 @@ class Filter(Row, frozen=True, kw_only=True):
                 found.append(column == value)
         if self.title_contains:
             found.append(c.title.icontains(self.title_contains, autoescape=True))
-        if self.created_after:
-            found.append(c.created_at >= self.created_after)
-        if self.created_before:
-            found.append(c.created_at < self.created_before)
         return found
 
 

@@ -128,6 +128,18 @@ async def total(tx: Transaction, shape: Shape[R], where: Sequence[sa.ColumnEleme
     return counted
 
 
+def during(
+    moment: sa.ColumnElement[Any], after: datetime | None, before: datetime | None
+) -> list[sa.ColumnElement[bool]]:
+    """That a moment lies within a stretch of time: from `after`, inclusive, to `before`, exclusive."""
+    found: list[sa.ColumnElement[bool]] = []
+    if after is not None:
+        found.append(moment >= after)
+    if before is not None:
+        found.append(moment < before)
+    return found
+
+
 # Whatever PostgreSQL could not even take as a parameter must be refused here: it would fail the whole call there.
 def _fitting(found: Any, column: sa.ColumnElement[Any]) -> Any:
     kind = column.type.python_type

@@ -17,7 +17,7 @@ from db import events
 from db.database import Transaction
 from db.events import Kind
 from db.models.work import UploadStatus, upload_chunks, uploads
-from db.pages import Order, Page, Window, page, total
+from db.pages import Order, Page, Window, during, page, total
 from db.rows import Row, Shape
 
 SESSION_LIFE: Final = timedelta(hours=24)
@@ -116,15 +116,11 @@ class Filter(Row, frozen=True, kw_only=True):
     def clauses(self) -> list[sa.ColumnElement[bool]]:
         """The same as SQL."""
         c = uploads.c
-        found: list[sa.ColumnElement[bool]] = []
+        found = during(c.created_at, self.created_after, self.created_before)
         if self.statuses:
             found.append(c.status.in_(self.statuses))
         if self.user_id is not None:
             found.append(c.user_id == self.user_id)
-        if self.created_after is not None:
-            found.append(c.created_at >= self.created_after)
-        if self.created_before is not None:
-            found.append(c.created_at < self.created_before)
         return found
 
 

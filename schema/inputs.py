@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import strawberry
 
-from db import agents, clips, jobs, journal, pages, uploads
+from db import agents, clips, jobs, logs, pages, system_events, uploads
 from db.models.records import Severity
 from db.models.work import AgentCategory, JobStatus, UploadStatus
 from guards.errors import BadInput
@@ -248,9 +248,9 @@ class LogFilter:
     created_before: datetime | None = None
     """Exclusive."""
 
-    def wanted(self) -> journal.LogFilter:
+    def wanted(self) -> logs.Filter:
         """The same for the database."""
-        return journal.LogFilter(
+        return logs.Filter(
             levels=tuple(self.levels or ()),
             source=self.source,
             category=self.category,
@@ -274,9 +274,9 @@ class EventFilter:
     created_before: datetime | None = None
     """Exclusive."""
 
-    def wanted(self) -> journal.EventFilter:
+    def wanted(self) -> system_events.Filter:
         """The same for the database."""
-        return journal.EventFilter(
+        return system_events.Filter(
             severities=tuple(self.severities or ()),
             kind=self.kind,
             source=self.source,

@@ -174,7 +174,7 @@ class Query:
     ) -> Connection[Any]:
         """What the processes wrote, the newest first unless told otherwise."""
         wanted = (filter or LogFilter()).wanted()
-        page = await system.logs(
+        page = await system.logs_listed(
             info.context, wanted, (order_by or LogOrder()).order(), window(first, after, last, before)
         )
         return connection(page, partial(system.how_many_logs, info.context, wanted))
@@ -192,7 +192,7 @@ class Query:
     ) -> Connection[Any]:
         """What happened to the system itself, the newest first unless told otherwise."""
         wanted = (filter or EventFilter()).wanted()
-        page = await system.events(
+        page = await system.events_listed(
             info.context, wanted, (order_by or EventOrder()).order(), window(first, after, last, before)
         )
         return connection(page, partial(system.how_many_events, info.context, wanted))

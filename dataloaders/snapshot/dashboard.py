@@ -21,9 +21,9 @@ from dataloaders.snapshot.work import (
 from db import health, system_events
 from db.health import Pool
 from db.jobs import Job
-from db.journal import SystemEvent
 from db.models.records import Severity
 from db.models.work import JobStatus
+from db.system_events import SystemEvent
 from db.workers import Presence
 
 ARCHITECTURE: Final = "v5_graphql"

@@ -3,7 +3,7 @@
 from typing import Final
 from uuid import UUID
 
-from db import agents, clips, jobs, journal, nodes, uploads, users, workers
+from db import agents, clips, jobs, logs, nodes, system_events, uploads, users, workers
 from db.database import Transaction
 from db.nodes import Kind
 from db.rows import Row
@@ -47,8 +47,8 @@ async def _row(tx: Transaction, kind: Kind, key: UUID, owner: UUID | None) -> Ro
         case Kind.USER:
             return await users.by_id(tx, key) if owner in (None, key) else None
         case Kind.LOG_LINE:
-            return await journal.line(tx, key)
+            return await logs.by_id(tx, key)
         case Kind.SYSTEM_EVENT:
-            return await journal.event(tx, key)
+            return await system_events.by_id(tx, key)
         case _:
             raise LookupError(f"a {kind} has no UUID")

@@ -1,15 +1,16 @@
-"""The system itself: agents, queue, workers, journal, configuration."""
+"""The system itself: agents, queue, workers, logs, events, configuration."""
 
 from datetime import datetime
 
-from db import agents, configuration, journal, queues, tallies, workers
+from db import agents, configuration, logs, queues, system_events, tallies, workers
 from db.agents import Agent
 from db.configuration import Configuration
-from db.journal import EventFilter, LogFilter, LogLine, SystemEvent
+from db.logs import LogLine
 from db.models.work import JobStatus
 from db.pages import Order, Page, Window
 from db.queues import QueueState
 from db.rows import Row
+from db.system_events import SystemEvent
 from db.workers import Worker
 from resolvers.context import Context
 
@@ -79,28 +80,30 @@ async def how_many_workers(context: Context, alive: bool | None) -> int:
         return await workers.how_many(tx, alive=alive)
 
 
-async def logs(context: Context, wanted: LogFilter, order: Order, window: Window) -> Page[LogLine]:
+async def logs_listed(context: Context, wanted: logs.Filter, order: Order, window: Window) -> Page[LogLine]:
     """One page of log lines."""
     async with context.services.database.transaction(context.caller.tenant) as tx:
-        return await journal.lines(tx, wanted, order, window)
+        return await logs.listed(tx, wanted, order, window)
 
 
-async def how_many_logs(context: Context, wanted: LogFilter) -> int:
+async def how_many_logs(context: Context, wanted: logs.Filter) -> int:
     """How many log lines a filter selects."""
     async with context.services.database.transaction(context.caller.tenant) as tx:
-        return await journal.how_many_lines(tx, wanted)
+        return await logs.how_many(tx, wanted)
 
 
-async def events(context: Context, wanted: EventFilter, order: Order, window: Window) -> Page[SystemEvent]:
+async def events_listed(
+    context: Context, wanted: system_events.Filter, order: Order, window: Window
+) -> Page[SystemEvent]:
     """One page of system events."""
     async with context.services.database.transaction(context.caller.tenant) as tx:
-        return await journal.events(tx, wanted, order, window)
+        return await system_events.listed(tx, wanted, order, window)
 
 
-async def how_many_events(context: Context, wanted: EventFilter) -> int:
+async def how_many_events(context: Context, wanted: system_events.Filter) -> int:
     """How many system events a filter selects."""
     async with context.services.database.transaction(context.caller.tenant) as tx:
-        return await journal.how_many_events(tx, wanted)
+        return await system_events.how_many(tx, wanted)
 
 
 async def configuration_in_force(context: Context) -> Configuration | None:

@@ -1,4 +1,4 @@
-"""The system itself: workers, queue, journal, configuration, health."""
+"""The system itself: workers, queue, logs, events, configuration, health."""
 
 from datetime import datetime
 from typing import cast
@@ -6,7 +6,7 @@ from uuid import UUID
 
 from strawberry.scalars import JSON
 
-from db import configuration, jobs, journal, queues, workers
+from db import configuration, jobs, logs, queues, system_events, workers
 from db import users as user_rows
 from db.models.records import Severity
 from db.models.work import WorkerState
@@ -76,7 +76,7 @@ class Queue:
     oldest_queued_at: datetime | None
 
 
-@shows(journal.LogLine)
+@shows(logs.LogLine)
 class LogLine(Node):
     """A line that a process wrote."""
 
@@ -90,7 +90,7 @@ class LogLine(Node):
     created_at: datetime
 
 
-@shows(journal.SystemEvent)
+@shows(system_events.SystemEvent)
 class SystemEvent(Node):
     """Something about the system itself that people should know of."""
 

@@ -1,6 +1,6 @@
 """Log lines of a tenant."""
 
-from db import journal, logs
+from db import logs
 from db.database import Database
 from db.logs import NewLine
 from db.models.records import Severity
@@ -19,7 +19,7 @@ async def test_many_lines_are_written_at_once_and_read_newest_first(database: Da
 
     async with database.transaction(tenant) as tx:
         newest = await logs.newest(tx, most=2)
-        total = await journal.how_many_lines(tx, journal.LogFilter())
+        total = await logs.how_many(tx, logs.Filter())
 
     assert ({"two", "three"}, 3) == ({found.message for found in newest}, total)
     assert {"n": 1} == newest[0].data

@@ -1,7 +1,8 @@
 """How the schema is put together: roots that say who may use them, limits, and errors that give nothing away."""
 
+import contextlib
 from copy import copy
-from typing import Any
+from typing import Any, Final
 
 import strawberry
 from graphql import (
@@ -11,10 +12,13 @@ from graphql import (
     GraphQLInterfaceType,
     GraphQLNamedType,
     GraphQLObjectType,
+    GraphQLResolveInfo,
     Undefined,
     lexicographic_sort_schema,
 )
-from strawberry.extensions import ParserCache, ValidationCache
+from graphql.execution.collect_fields import FieldDetails
+from graphql.pyutils import Path
+from strawberry.extensions import ParserCache
 from strawberry.printer import print_schema
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
@@ -26,6 +30,7 @@ from schema import access, docs
 from schema.errors import tell
 from schema.limits import Limits
 from schema.mutation import Mutation
+from schema.projections import Projections
 from schema.query import Query
 from schema.scalars import SCALARS
 from schema.subscription import Subscription, afresh
@@ -33,10 +38,32 @@ from schema.types.agents import Agent
 from schema.types.jobs import Clip, Job, Upload
 from schema.types.people import User
 from schema.types.system import LogLine, SystemEvent, Worker
+from schema.validations import Validations
+
+PROJECTIONS: Final = "projections"
+"""Where a schema keeps what it worked out, for its executors to find."""
 
 
 class Executor(StrawberryGraphQLCoreExecutionContext):
     """Runs an operation; each event of a subscription with loaders of its own."""
+
+    def complete_object_value(
+        self,
+        return_type: GraphQLObjectType,
+        field_details_list: list[FieldDetails],
+        info: GraphQLResolveInfo[Any],
+        path: Path,
+        result: Any,
+        position_context: Any,
+    ) -> Any:
+        """An object's answer, in one go where it is plain all the way down."""
+        projections: Projections = self.schema.extensions[PROJECTIONS]
+        read = projections.of(self, return_type, field_details_list)
+        if read is not None:
+            with contextlib.suppress(GraphQLError):
+                return read(result)
+            # Some value is not what its type says; field by field, the answer names which.
+        return super().complete_object_value(return_type, field_details_list, info, path, result, position_context)
 
     def build_per_event_executor(self, payload: Any) -> Any:
         """An executor for one event."""
@@ -50,6 +77,7 @@ class Schema(strawberry.Schema):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._schema.extensions[PROJECTIONS] = Projections("Snapshot")
         for kind in self._schema.type_map.values():
             _forget_nulls(kind)
             _explain(kind)
@@ -80,7 +108,7 @@ def build(query: type = Query, mutation: type | None = Mutation, subscription: t
         mutation=mutation,
         subscription=subscription,
         types=(Agent, Clip, Job, LogLine, SystemEvent, Upload, User, Worker),
-        extensions=(ParserCache, ValidationCache, Limits),
+        extensions=(ParserCache, Validations().extension, Limits),
         execution_context_class=Executor,
         config=StrawberryConfig(scalar_map=SCALARS),
     )

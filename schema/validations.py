@@ -1,0 +1,55 @@
+"""What validation found in a document, remembered by its text.
+
+Strawberry's own cache hashes the whole syntax tree each time it is asked, which for a large query costs more than the
+answer. The text is hashed once by the parser's cache; equal texts have equal trees.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from graphql import GraphQLError
+from strawberry.extensions import SchemaExtension
+from strawberry.schema.schema import validate_document
+
+KEPT: Final = 256
+
+
+class Validations:
+    """The findings of one schema; the least recently used are forgotten."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[tuple[object, ...], list[GraphQLError]] = OrderedDict()
+
+    def of(self, key: tuple[object, ...], validate: Callable[[], list[GraphQLError]]) -> list[GraphQLError]:
+        """The findings under a key, which `validate` makes when there are none yet."""
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = validate()
+            if len(self._found) > KEPT:
+                self._found.popitem(last=False)
+        else:
+            self._found.move_to_end(key)
+        return found
+
+    def extension(self) -> SchemaExtension:
+        """The step of one operation that asks here first."""
+        return Remembered(self)
+
+
+class Remembered(SchemaExtension):
+    """Validates a document, or remembers how that went."""
+
+    def __init__(self, validations: Validations) -> None:
+        super().__init__()
+        self._validations = validations
+
+    def on_validate(self) -> Iterator[None]:
+        """Put what is known of the document in the place of validating it."""
+        context = self.execution_context
+        document, rules = context.graphql_document, context.validation_rules
+        assert document is not None
+        context.pre_execution_errors = self._validations.of(
+            (context.query, rules), lambda: validate_document(context.schema._schema, document, rules)
+        )
+        yield

@@ -94,10 +94,8 @@ def free_port() -> int:
 
 def report(what: str, line: Line, beside: Line) -> None:
     spent = line.spent[len(line.spent) // 5 :]
-    share = median(beside.spent) / median(spent)
-    print(
-        f"{what:<40} p50 {median(spent):7.3f}  p95 {quantiles(spent, n=20)[-1]:7.3f} ms   {share:5.2f} of the bare route"
-    )
+    share, p95 = median(beside.spent) / median(spent), quantiles(spent, n=20)[-1]
+    print(f"{what:<40} p50 {median(spent):7.3f}  p95 {p95:7.3f} ms   {share:5.2f} of the bare route")
 
 
 @pytest.mark.benchmark

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +17,6 @@ from agentos.serving import Server, bound
 
 PATIENCE_S = 10.0
 PROTOCOL = Subprotocol("graphql-transport-ws")
-
-
-async def until(true: Callable[[], Awaitable[bool]], *, patience: float = PATIENCE_S) -> None:
-    """Wait until a condition of the outside holds; fails when it does not come about."""
-    async with asyncio.timeout(patience):
-        while not await true():  # noqa: ASYNC110 - it is outside of this process, and nobody there tells us
-            await asyncio.sleep(0.02)
 
 
 class Socket:

@@ -21,3 +21,17 @@ async def eventually(
             raise AssertionError(f"still not after {within_s} s: {seen!r}")
         await asyncio.sleep(every_s)
     return seen
+
+
+async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, within_s: float = 10) -> None:
+    """Wait for a condition that nothing announces, such as the end of a process that is not our child.
+
+    Raises:
+        AssertionError: it did not come about within `within_s`.
+    """
+
+    async def met() -> bool:
+        found = condition()
+        return found if isinstance(found, bool) else await found
+
+    await eventually(met, bool, within_s=within_s, every_s=0.01)

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +13,7 @@ import pytest
 
 from agentos import supervisor
 from agentos.supervisor import Backoff, Identity, Observed, Service, State, Supervisor
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"PATH": os.defpath, "PYTHONPATH": str(ROOT), "GREETING": "from the supervisor"}
@@ -39,13 +40,6 @@ async def supervised(*services: Service, grace_s: float = 5.0) -> AsyncIterator[
             yield made
         finally:
             made.kill()
-
-
-async def until(condition: Callable[[], bool], *, within: float = 10.0) -> None:
-    """Wait for a condition that nothing announces."""
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - processes tell nobody but their parent
-            await asyncio.sleep(0.01)
 
 
 def running(made: Supervisor) -> dict[str, int]:
@@ -99,7 +93,7 @@ async def test_stop_asks_first_and_kills_who_does_not_listen(capfd: pytest.Captu
         await until(lambda: "deaf" in capfd.readouterr().out)
 
         made.stop()
-        await until(lambda: not made.observed(), within=3)
+        await until(lambda: not made.observed(), within_s=3)
 
         assert not any(alive(pid) for pid in pids)
 

@@ -19,6 +19,7 @@ from resolvers import live
 from resolvers.live import MAILBOX, Hub, Listener, SlowConsumer
 from tests.conftest import OTHER_TENANT, People
 from tests.urls import driver_url
+from tests.waiting import eventually, until
 
 PATIENCE_S = 10.0
 KINDS = (Kind.JOB_CHANGED,)
@@ -98,9 +99,7 @@ async def test_a_slow_listener_is_let_go_and_the_others_miss_nothing(
     ):
         await told(database, tenant, *many)
         assert many == [await next_of(quick) for _ in many]
-        async with asyncio.timeout(PATIENCE_S):
-            while hub.listeners > 1:  # noqa: ASYNC110 - nobody is told but the one who does not listen
-                await asyncio.sleep(0.02)
+        await until(lambda: hub.listeners == 1)
 
         with pytest.raises(SlowConsumer) as refusal:
             await next_of(slow)
@@ -204,9 +203,7 @@ async def test_the_hub_catches_up_when_the_database_was_away(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hub away'"
             )
             await told(database, tenant, "meanwhile")
-            async with asyncio.timeout(PATIENCE_S):
-                while hub.behind_s < 1.0:  # noqa: ASYNC110 - the clock is what is waited for
-                    await asyncio.sleep(0.02)
+            await until(lambda: hub.behind_s >= 1.0)
             await administrator.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
             await told(database, tenant, "afterwards")
 
@@ -228,9 +225,7 @@ async def test_a_bell_is_heard_in_every_process(
         here.listen(tenant, KINDS) as heard_here,
         there.listen(tenant, KINDS) as heard_there,
     ):
-        async with asyncio.timeout(PATIENCE_S):
-            while (await redis.pubsub_numsub(keys.EVENTS_BELL))[0][1] < 2:  # noqa: ASYNC110 - Redis does not say
-                await asyncio.sleep(0.02)
+        await eventually(lambda: redis.pubsub_numsub(keys.EVENTS_BELL), lambda told: told[0][1] == 2)
         await told(database, tenant, "rung")
         await here.ring()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from workers import compute
 from workers.failures import Interrupted, SourceUnavailable, StepFailed, StepSkipped
 
@@ -64,13 +65,6 @@ def hoard(megabytes: int) -> int:
 
 def loaded() -> bool:
     return "workers.media.probe" in sys.modules
-
-
-async def until(happened: Callable[[], bool], *, within_s: float = 10.0) -> None:
-    """Wait for something only another process can make true."""
-    async with asyncio.timeout(within_s):
-        while not happened():  # noqa: ASYNC110 - another process sets it, so there is no event to wait on
-            await asyncio.sleep(0.005)
 
 
 def gone(pid: int) -> bool:

@@ -1,6 +1,5 @@
 """Data directories for real servers, and owners of them that can be killed."""
 
-import asyncio
 import contextlib
 import json
 import shutil
@@ -8,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -91,16 +90,6 @@ async def answer(url: str, statement: str) -> object:
             return result.scalar() if result.returns_rows else None
     finally:
         await engine.dispose()
-
-
-async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, within: float = 10.0) -> None:
-    """Wait for a condition that nothing announces, such as the end of a process that is not our child."""
-    async with asyncio.timeout(within):
-        while True:
-            met = condition()
-            if met if isinstance(met, bool) else await met:
-                return
-            await asyncio.sleep(0.01)
 
 
 def alive(pid: int) -> bool:

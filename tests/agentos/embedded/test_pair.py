@@ -11,7 +11,8 @@ from agentos import embedded
 from agentos.embedded import InUse, NotStarted, Stores
 from agentos.embedded.postgres import Postgres
 from agentos.embedded.valkey import Valkey
-from tests.agentos.embedded.conftest import alive, another_owner, answer, server_pids, stranger, until
+from tests.agentos.embedded.conftest import alive, another_owner, answer, server_pids, stranger
+from tests.waiting import until
 
 
 async def test_both_answer_over_their_sockets_and_keep_what_was_written(data_dir: Path) -> None:

@@ -22,7 +22,8 @@ from resolvers.context import Services
 from tests.agentos import stage
 from tests.agentos.conftest import TokenOf
 from tests.conftest import People
-from tests.serving import Served, served, until
+from tests.serving import Served, served
+from tests.waiting import until
 
 WATCH = "subscription ($id: String!) { job(id: $id) { told loaded } }"
 

@@ -153,8 +153,8 @@ class Journal(logging.Handler):
     def _line(self, record: logging.LogRecord) -> NewLine:
         said: Mapping[str, Any] = record.msg if isinstance(record.msg, dict) else {"event": record.getMessage()}
         shown = blanked(None, "", dict(said))
-        message = str(shown.pop("event", "")).replace("\0", "")[:LONGEST_MESSAGE]
-        data = {name: str(value)[:LONGEST_MESSAGE] for name, value in shown.items() if name not in _META}
+        message = _storable(shown.pop("event", ""))
+        data = {_storable(name): _storable(value) for name, value in shown.items() if name not in _META}
         return NewLine(
             level=_severity(record.levelno),
             source=self._source,
@@ -166,6 +166,11 @@ class Journal(logging.Handler):
 
 
 _META: Final = frozenset({"level", "logger", "timestamp", "trace_id", "_record", "_from_structlog", "exc_info"})
+
+
+def _storable(value: object) -> str:
+    """Text that PostgreSQL takes: one line it does not would be tried again for ever, with all that wait behind it."""
+    return str(value).replace("\0", "").encode("utf-8", "replace").decode()[:LONGEST_MESSAGE]
 
 
 def _severity(level: int) -> Severity:

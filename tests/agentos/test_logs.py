@@ -97,6 +97,21 @@ async def test_what_was_queued_is_in_the_table_afterwards(database: Database, te
     )
 
 
+async def test_a_line_that_cannot_be_stored_as_it_is_holds_nobody_up(database: Database, tenant: str) -> None:
+    journal = Journal(source="api")
+    made = record(logging.WARNING, "")
+    made.msg = {"event": "half a pair \ud800", "given": "\0\ud800", "\0name": 1}
+    journal.handle(made)
+    journal.handle(record(logging.WARNING, "behind it"))
+    await journal.write(database)
+
+    async with database.transaction(tenant) as tx:
+        lines = await newest(tx, most=10)
+    assert {"half a pair ?": {"given": "?", "name": "1"}, "behind it": {}} == {
+        line.message: line.data for line in lines
+    }
+
+
 async def test_without_the_database_lines_wait_and_then_are_dropped_and_counted(
     database: Database, tenant: str
 ) -> None:

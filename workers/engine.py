@@ -2,8 +2,8 @@
 
 Three loops share one table of holds. One claims whenever a place is free: at once when the bell rings, else every
 second. One looks twice a second whether a held job was cancelled or lost, and renews the leases every ten seconds. One
-says that this worker is alive. PostgreSQL away: nothing new is claimed, and a job whose lease could not be renewed in
-time is given up here before anybody else may take it. Redis plays no part.
+says that this worker is alive. PostgreSQL away or too slow: nothing new is claimed, and a job whose lease could not be
+renewed in time is given up here before anybody else may take it. Redis plays no part.
 """
 
 import asyncio
@@ -18,7 +18,8 @@ from typing import Final
 from uuid import UUID
 
 from db import leases
-from db.database import Database, DatabaseUnavailable
+from db.database import Database
+from db.health import DATABASE_FAILED
 from db.leases import Claim
 
 LOOK_EVERY_S: Final = 0.5
@@ -126,7 +127,7 @@ class Engine:
         try:
             async with self._database.system() as tx:
                 return await leases.claim(tx, self.worker_id, most=free, lease=self._lease)
-        except DatabaseUnavailable as error:
+        except DATABASE_FAILED as error:
             log.warning("cannot look at the queue: %s", error)
             # Spread out, so that a fleet does not come back to a database that has just come up all at once.
             await _rung(self._bell, random.uniform(IDLE_LOOK_S, 3 * IDLE_LOOK_S))
@@ -148,7 +149,8 @@ class Engine:
             try:
                 await self._look(renew=due)
                 renewed = now if due or not self._holds else renewed
-            except DatabaseUnavailable:
+            except DATABASE_FAILED as error:
+                log.warning("cannot look after what is held: %s", error)
                 if now - renewed >= self._lease.total_seconds():
                     for hold in self._holds.values():
                         hold.let_go(Verdict.LOST)

@@ -16,8 +16,9 @@ from uuid import uuid4
 
 from dataloaders.snapshot import Snapshots
 from db import leases, workers
-from db.database import Database, DatabaseUnavailable
+from db.database import Database
 from db.files import Files
+from db.health import DATABASE_FAILED
 from db.models.work import WorkerState
 from db.workers import Beat
 from workers.agents import registry
@@ -101,7 +102,7 @@ class Pulse:
         while True:
             try:
                 await self._beat(self._state())
-            except DatabaseUnavailable as error:
+            except DATABASE_FAILED as error:
                 log.warning("the heartbeat was not heard: %s", error)
             await asyncio.sleep(BEAT.total_seconds())
 
@@ -109,7 +110,7 @@ class Pulse:
         """Say that this worker is no more."""
         try:
             await self._beat(WorkerState.STOPPED)
-        except DatabaseUnavailable as error:
+        except DATABASE_FAILED as error:
             log.warning("the farewell was not heard: %s", error)
 
     async def _beat(self, state: WorkerState) -> None:

@@ -17,8 +17,9 @@ import msgspec
 
 from db import agents, artifacts, clips, leases, steps, uploads
 from db.agents import Agent as Configured
-from db.database import Database, DatabaseUnavailable, Transaction
+from db.database import Database, Transaction
 from db.files import Files
+from db.health import DATABASE_FAILED
 from db.jobs import Job
 from db.leases import Claim, Lost
 from db.models.work import JobStatus, StepStatus
@@ -254,7 +255,7 @@ class Turns:
                 job = await write(tx)
         except Lost:
             log.info("job %s went to another worker", claim.job.id)
-        except DatabaseUnavailable as error:
+        except DATABASE_FAILED as error:
             # Nobody was told, so the lease runs out and the reaper gives the job to another worker.
             log.warning("job %s could not be settled: %s", claim.job.id, error)
         else:

@@ -13,6 +13,7 @@ from db import agents, clips, jobs, leases, queues
 from db.database import Database
 from db.leases import Claim, Lost
 from db.models.work import JobStatus, StepStatus
+from tests.waiting import until
 from tests.workers.conftest import Bench
 from workers.agents.contract import Step, Tools
 from workers.engine import Engine, Hold, Verdict
@@ -286,6 +287,33 @@ async def test_a_job_is_given_up_when_its_lease_could_not_be_renewed(bench: Benc
         engine.drain()
 
     assert JobStatus.PROCESSING is (await bench.found(job.id)).status
+
+
+async def test_a_lease_that_somebody_s_lock_keeps_from_being_renewed_is_renewed_later(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def patient(step: Step, tools: Tools) -> None:
+        begun.set()
+        await go_on.wait()
+
+    bench.acts["video-downloader"] = patient
+    job = await bench.submitted()
+    engine = Engine(
+        bench.database, bench.turns().take, worker_id="w1", concurrency=1, heartbeat=timedelta(milliseconds=1)
+    )
+    async with asyncio.TaskGroup() as group:
+        group.create_task(engine.run())
+        await asyncio.wait_for(begun.wait(), 10)
+        async with bench.database.system() as tx:
+            await tx.execute(sa.text("SELECT FROM jobs WHERE id = :id FOR UPDATE"), {"id": job.id})
+            await until(lambda: "cannot look after what is held" in caplog.text)
+        go_on.set()
+        done = await bench.until(job.id, JobStatus.COMPLETED)
+        engine.drain()
+
+    assert ("w1", 1) == (done.worker_id, done.attempt)
 
 
 class Severable(Database):

@@ -18,6 +18,7 @@ from db.rows import Row
 from guards.errors import BadInput, Conflict, NotFound, RateLimited
 from resolvers.context import Context
 from workers.agents.roster import DEFAULT_CHAIN
+from workers.agents.wishes import LONGEST_CLIP_S, SHORTEST_CLIP_S, shape
 from workers.turn import MEDIA_SCHEME, SourceMissing, inside
 
 MOST_QUEUED: Final = 1_000
@@ -28,10 +29,7 @@ LONGEST_TITLE: Final = 200
 LONGEST_ADDRESS: Final = 2_000
 LONGEST_CHAIN: Final = 30
 MOST_CLIPS: Final = 10
-LONGEST_CLIP_S: Final = 600.0
 PLATFORM: Final = re.compile(r"[a-z][a-z0-9_-]{1,29}")
-ASPECT: Final = re.compile(r"([1-9]\d{0,2}):([1-9]\d{0,2})")
-
 
 # They turn the direction of the text around them, so a title could make the words beside it read differently.
 _TURNS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -91,8 +89,7 @@ async def create(context: Context, order: Order) -> Job:
     caller = context.caller
     title, chain = _title(order.title), _chain(order.chain)
     options, address = _options(order.wishes), await _address(context, order.source)
-    if not 0 <= order.priority <= 10:
-        raise BadInput(f"priority: 0 to 10 is taken, not {order.priority}")
+    _require_priority(order.priority)
     async with context.services.database.transaction(caller.tenant) as tx:
         await _require_room(tx)
         await _require_agents(tx, chain)
@@ -138,8 +135,8 @@ async def retry(context: Context, job_id: UUID, priority: int | None = None) -> 
         Conflict: it waits, runs or is completed, or the queue takes no jobs on.
         RateLimited: too many jobs wait already.
     """
-    if priority is not None and not 0 <= priority <= 10:
-        raise BadInput(f"priority: 0 to 10 is taken, not {priority}")
+    if priority is not None:
+        _require_priority(priority)
     caller = context.caller
     async with context.services.database.transaction(caller.tenant) as tx:
         found = await _there(tx, context, job_id)
@@ -156,6 +153,11 @@ async def _there(tx: Transaction, context: Context, job_id: UUID) -> Job:
     if job is None:
         raise NotFound(f"there is no job {job_id}")
     return job
+
+
+def _require_priority(priority: int) -> None:
+    if not 0 <= priority <= 10:
+        raise BadInput(f"priority: 0 to 10 is taken, not {priority}")
 
 
 async def _require_room(tx: Transaction) -> None:
@@ -209,8 +211,8 @@ def _options(wishes: Wishes) -> dict[str, Any]:
     """The wishes under the names by which agents know them."""
     least, most = wishes.min_seconds, wishes.max_seconds
     for name, seconds in (("min_seconds", least), ("max_seconds", most)):
-        if seconds is not None and not 1 <= seconds <= LONGEST_CLIP_S:
-            raise BadInput(f"{name}: 1 to {LONGEST_CLIP_S:g} is taken, not {seconds:g}")
+        if seconds is not None and not SHORTEST_CLIP_S <= seconds <= LONGEST_CLIP_S:
+            raise BadInput(f"{name}: {SHORTEST_CLIP_S} to {LONGEST_CLIP_S} is taken, not {seconds:g}")
     if least is not None and most is not None and least > most:
         raise BadInput("min_seconds: may not be more than max_seconds")
     if wishes.max_clips is not None and not 1 <= wishes.max_clips <= MOST_CLIPS:
@@ -229,9 +231,10 @@ def _options(wishes: Wishes) -> dict[str, Any]:
 
 
 def _aspect(text: str) -> str:
-    found = ASPECT.fullmatch(text)
-    if text != "source" and not (found and 0.25 <= int(found[1]) / int(found[2]) <= 4):
-        raise BadInput("aspect: a shape like `9:16` between 1:4 and 4:1 is taken, or `source`")
+    try:
+        shape(text)
+    except ValueError as error:
+        raise BadInput("aspect: a shape like `9:16` between 1:4 and 4:1 is taken, or `source`") from error
     return text
 
 

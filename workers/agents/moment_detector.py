@@ -26,8 +26,8 @@ class Input:
     @classmethod
     def of(cls, step: Step, tools: Tools) -> "Input":
         heard = step.earlier(Transcript)
-        shortest = wishes.number(step, tools, "min_s", default=15, at_least=1, at_most=180)
-        longest = wishes.number(step, tools, "max_s", default=max(60.0, shortest), at_least=1, at_most=180)
+        shortest = wishes.clip_s(step, tools, "min_s", default=15)
+        longest = wishes.clip_s(step, tools, "max_s", default=max(60.0, shortest))
         if longest < shortest:
             raise StepFailed("max_s must not be less than min_s")
         count = wishes.whole(step, tools, "max_clips", default=5, at_least=1, at_most=20)

@@ -2,12 +2,15 @@
 
 import math
 import re
-from typing import Any
+from typing import Any, Final
 
 from workers.agents.contract import Step, Tools
 from workers.failures import StepFailed
 
-_ASPECT = re.compile(r"(\d{1,3}):(\d{1,3})")
+SHORTEST_CLIP_S: Final = 1
+LONGEST_CLIP_S: Final = 600
+
+_ASPECT: Final = re.compile(r"(\d{1,3}):(\d{1,3})")
 
 
 def number(step: Step, tools: Tools, name: str, *, default: float, at_least: float, at_most: float) -> float:
@@ -17,6 +20,15 @@ def number(step: Step, tools: Tools, name: str, *, default: float, at_least: flo
         StepFailed: it is no number, or out of range.
     """
     return _number(name, _wish(step, tools, name, default), at_least, at_most)
+
+
+def clip_s(step: Step, tools: Tools, name: str, *, default: float) -> float:
+    """The length of a clip asked for under a name, in seconds.
+
+    Raises:
+        StepFailed: it is no number, or no length that a clip may have.
+    """
+    return number(step, tools, name, default=default, at_least=SHORTEST_CLIP_S, at_most=LONGEST_CLIP_S)
 
 
 def configured(tools: Tools, name: str, *, default: float, at_least: float, at_most: float) -> float:
@@ -48,14 +60,26 @@ def aspect(step: Step, tools: Tools) -> tuple[int, int] | None:
         StepFailed: it is not written like `9:16`, or is narrower than 1:4 or wider than 4:1.
     """
     value = _wish(step, tools, "aspect", "9:16")
+    try:
+        return shape(value)
+    except ValueError as error:
+        raise StepFailed(f"aspect must {error}") from error
+
+
+def shape(value: object) -> tuple[int, int] | None:
+    """What an aspect says, across and down; None for `source`.
+
+    Raises:
+        ValueError: it is not written like `9:16`, or is narrower than 1:4 or wider than 4:1.
+    """
     if value == "source":
         return None
     match = _ASPECT.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise StepFailed("aspect must be written like 9:16, or be `source`")
+        raise ValueError("be written like 9:16, or be `source`")
     across, down = int(match[1]), int(match[2])
     if not across or not down or not 0.25 <= across / down <= 4:
-        raise StepFailed("aspect must lie between 1:4 and 4:1")
+        raise ValueError("lie between 1:4 and 4:1")
     return across, down
 
 

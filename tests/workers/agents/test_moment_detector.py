@@ -10,6 +10,7 @@ from tests.workers.agents.bench import Job
 from workers.agents import moment_detector
 from workers.agents.contract import Source
 from workers.agents.moment_detector import Moments
+from workers.agents.wishes import LONGEST_CLIP_S, SHORTEST_CLIP_S
 from workers.failures import StepFailed
 
 
@@ -38,6 +39,18 @@ async def test_it_keeps_to_the_wishes_of_the_job(tmp_path: Path) -> None:
     found = job.found(Moments).moments
     assert 3 == len(found)
     assert all(5.0 <= moment.end_s - moment.start_s <= 8.0 for moment in found)
+
+
+@pytest.mark.parametrize("length", [SHORTEST_CLIP_S, LONGEST_CLIP_S])
+async def test_every_length_that_an_order_may_ask_for_is_taken(tmp_path: Path, length: int) -> None:
+    job = Job(tmp_path, Source(), options={"min_s": length, "max_s": length, "max_clips": 1})
+    job.put(known.download(duration_s=3 * LONGEST_CLIP_S))
+    job.put(known.analysis(3 * LONGEST_CLIP_S))
+
+    await job.do(moment_detector.AGENT)
+
+    [moment] = job.found(Moments).moments
+    assert length == pytest.approx(moment.end_s - moment.start_s)
 
 
 async def test_speech_is_a_reason_only_when_it_was_listened_for(tmp_path: Path) -> None:

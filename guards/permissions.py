@@ -40,20 +40,34 @@ class Permission(StrEnum):
     UPLOAD_FINALIZE = "upload.finalize"
 
 
-_READS: Final = ("me.read", "job.read", "clip.read", "upload.read", "agent.read", "queue.read")
-_ADMIN_READS: Final = ("snapshot.read", "worker.read", "log.read", "event.read", "config.read")
-_OWN_WORK: Final = ("job.create", "job.cancel", "job.retry", "upload.*")
+ADMIN_READS: Final = frozenset(
+    {
+        Permission.SNAPSHOT_READ,
+        Permission.WORKER_READ,
+        Permission.LOG_READ,
+        Permission.EVENT_READ,
+        Permission.CONFIG_READ,
+    }
+)
+"""Reads that show the whole house; they are served to allowed addresses only."""
+
+_READS: Final = (
+    Permission.ME_READ,
+    Permission.JOB_READ,
+    Permission.CLIP_READ,
+    Permission.UPLOAD_READ,
+    Permission.AGENT_READ,
+    Permission.QUEUE_READ,
+)
+_OWN_WORK: Final = (Permission.JOB_CREATE, Permission.JOB_CANCEL, Permission.JOB_RETRY, "upload.*")
 
 PATTERNS: Final[dict[Role, tuple[str, ...]]] = {
     Role.ADMIN: ("*",),
-    Role.OPERATOR: (*_READS, *_ADMIN_READS, "job.*", "queue.*", "worker.*", "agent.*", "upload.*"),
-    Role.SUPERVISOR: (*_READS, *_ADMIN_READS, *_OWN_WORK),
+    Role.OPERATOR: (*_READS, *ADMIN_READS, "job.*", "queue.*", "worker.*", "agent.*", "upload.*"),
+    Role.SUPERVISOR: (*_READS, *ADMIN_READS, *_OWN_WORK),
     Role.USER: (*_READS, *_OWN_WORK),
-    Role.READONLY: (*_READS, *_ADMIN_READS),
+    Role.READONLY: (*_READS, *ADMIN_READS),
 }
-
-ADMIN_READS: Final = frozenset(map(Permission, _ADMIN_READS))
-"""Reads that show the whole house; they are served to allowed addresses only."""
 
 OWN_ONLY: Final = frozenset({Role.USER})
 """Roles that see and touch only what is theirs; anybody else's looks missing."""

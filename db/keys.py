@@ -7,6 +7,9 @@ PREFIX = "agentos:"
 EVENTS_BELL = PREFIX + "events"
 """The channel on which processes tell each other that there are new events; nothing is said on it but that."""
 
+DOORBELL = PREFIX + "doorbell"
+"""The queue in which workers are told of jobs that are due."""
+
 
 def snapshot(tenant: str) -> str:
     """The admin snapshot of a tenant; the default tenant's has the name that older clients know."""

@@ -15,9 +15,10 @@ from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
 from dataloaders.snapshot import Snapshots
+from db import keys
 from db.database import DatabaseUnavailable
 from db.redis import REDIS_AWAY, connect
-from workers.doorbell import QUEUE
+from workers.doorbell import RING, over
 from workers.engine import Engine
 
 ANSWER_TIMEOUT_S: Final = 2.0
@@ -58,13 +59,7 @@ async def listen(redis_url: str, engine: Engine, snapshots: Snapshots) -> None:
 
 
 async def _once(redis_url: str, engine: Engine, snapshots: Snapshots) -> None:
-    redis = connect(redis_url, answer_timeout_s=ANSWER_TIMEOUT_S)
-    client = ArqRedis(
-        redis.connection_pool,
-        default_queue_name=QUEUE,
-        job_serializer=msgspec.msgpack.encode,
-        job_deserializer=msgspec.msgpack.decode,
-    )
+    client = over(connect(redis_url, answer_timeout_s=ANSWER_TIMEOUT_S))
     warming = cron(
         warm_admin_cache,  # type: ignore[arg-type] # arq's protocol insists on *args
         second=WARM_AT,
@@ -73,10 +68,10 @@ async def _once(redis_url: str, engine: Engine, snapshots: Snapshots) -> None:
         timeout=10,
     )
     worker = Worker(
-        functions=[func(ring, name="ring")],  # type: ignore[arg-type] # arq's protocol insists on *args
+        functions=[func(ring, name=RING)],  # type: ignore[arg-type] # arq's protocol insists on *args
         cron_jobs=[warming],
         redis_pool=client,
-        queue_name=QUEUE,
+        queue_name=keys.DOORBELL,
         ctx={"engine": engine, "snapshots": snapshots},
         handle_signals=False,
         poll_delay=0.1,

@@ -4,14 +4,17 @@ A ring carries no state. When Redis is away it is not heard, and the job waits f
 """
 
 import logging
+from typing import Final
 from uuid import UUID
 
 import msgspec
 from arq.connections import ArqRedis
 
+from db import keys
 from db.redis import REDIS_AWAY, Redis
 
-QUEUE = "agentos:doorbell"
+RING: Final = "ring"
+"""What a ring is called on the way."""
 
 log = logging.getLogger(__name__)
 
@@ -20,16 +23,21 @@ class Doorbell:
     """Rings; one for a process, over the process's own Redis client."""
 
     def __init__(self, redis: Redis) -> None:
-        self._arq = ArqRedis(
-            redis.connection_pool,
-            default_queue_name=QUEUE,
-            job_serializer=msgspec.msgpack.encode,
-            job_deserializer=msgspec.msgpack.decode,
-        )
+        self._arq = over(redis)
 
     async def ring(self, job_id: UUID) -> None:
         """Tell a worker that a job is due; never raises and never waits long."""
         try:
-            await self._arq.enqueue_job("ring", str(job_id), _expires=60)
+            await self._arq.enqueue_job(RING, str(job_id), _expires=60)
         except REDIS_AWAY as error:
             log.info("the doorbell is not heard, workers will look by themselves: %s", error)
+
+
+def over(redis: Redis) -> ArqRedis:
+    """A client of arq over the connections of another, for both ends of the wire."""
+    return ArqRedis(
+        redis.connection_pool,
+        default_queue_name=keys.DOORBELL,
+        job_serializer=msgspec.msgpack.encode,
+        job_deserializer=msgspec.msgpack.decode,
+    )

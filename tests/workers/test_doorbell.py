@@ -3,14 +3,15 @@
 import asyncio
 from uuid import uuid4
 
+from db import keys
 from db.redis import Redis, connect
-from workers.doorbell import QUEUE, Doorbell
+from workers.doorbell import Doorbell
 
 
 async def test_a_ring_waits_in_the_queue_that_workers_listen_to(redis: Redis) -> None:
     await Doorbell(redis).ring(uuid4())
 
-    assert 1 == await redis.zcard(QUEUE)
+    assert 1 == await redis.zcard(keys.DOORBELL)
 
 
 async def test_ringing_for_the_same_job_twice_rings_twice(redis: Redis) -> None:
@@ -21,7 +22,7 @@ async def test_ringing_for_the_same_job_twice_rings_twice(redis: Redis) -> None:
     await bell.ring(job_id)
     await bell.ring(job_id)
 
-    assert 2 == await redis.zcard(QUEUE)
+    assert 2 == await redis.zcard(keys.DOORBELL)
 
 
 async def test_a_ring_that_nobody_hears_costs_a_moment_and_no_error() -> None:

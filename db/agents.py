@@ -73,6 +73,14 @@ class Filter(Row, frozen=True, kw_only=True):
 
 AGENT = Shape(Agent, agents)
 
+_LAST_ACTIVE = sa.text(
+    "SELECT agents.id, greatest("
+    "(SELECT max(finished_at) FROM processing_steps AS done "
+    "WHERE done.tenant_id = agents.tenant_id AND done.agent_id = agents.id), "
+    "(SELECT max(started_at) FROM processing_steps AS running WHERE running.tenant_id = agents.tenant_id "
+    "AND running.agent_id = agents.id AND running.status = 'processing')) FROM agents"
+)
+
 
 async def by_id(tx: Transaction, agent_id: str) -> Agent | None:
     """One agent, or None."""
@@ -136,6 +144,11 @@ async def running_steps(tx: Transaction) -> dict[str, int]:
         .group_by(processing_steps.c.agent_id)
     )
     return dict(counted)
+
+
+async def last_active(tx: Transaction) -> dict[str, datetime]:
+    """When each agent last began or ended a step; agents that never did are absent."""
+    return {agent_id: at for agent_id, at in await tx.rows(_LAST_ACTIVE) if at is not None}
 
 
 async def mark_enabled(tx: Transaction, agent_id: str, *, enabled: bool) -> Agent | None:

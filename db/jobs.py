@@ -262,13 +262,5 @@ async def announce(tx: Transaction, job: Job) -> None:
     )
 
 
-async def counts_by_status(tx: Transaction, *, owner: UUID) -> dict[JobStatus, int]:
-    """How many jobs one user has in each status; a tenant's are in `db.tallies`."""
-    rows = await tx.rows(
-        sa.select(jobs.c.status, sa.func.count()).where(jobs.c.user_id == owner).group_by(jobs.c.status)
-    )
-    return dict(rows)
-
-
 def _owned(owner: UUID | None) -> list[sa.ColumnElement[bool]]:
     return [] if owner is None else [jobs.c.user_id == owner]

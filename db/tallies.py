@@ -10,7 +10,6 @@ from typing import Final
 import sqlalchemy as sa
 
 from db.database import Transaction
-from db.models.identity import users
 from db.models.work import JobStatus, job_gauges, job_hours
 from db.rows import Row
 
@@ -137,15 +136,6 @@ _TYPES = sa.text(
     "WITH newest AS (SELECT workflow_type FROM jobs WHERE created_at >= :since ORDER BY created_at DESC LIMIT :most) "
     "SELECT workflow_type, count(*) FROM newest GROUP BY 1 ORDER BY 2 DESC, 1"
 )
-_VISITORS = sa.select(sa.func.count()).select_from(users).where(users.c.last_login_at >= sa.bindparam("since"))
-
-_LAST_SEEN = sa.text(
-    "SELECT agents.id, greatest("
-    "(SELECT max(finished_at) FROM processing_steps AS done "
-    "WHERE done.tenant_id = agents.tenant_id AND done.agent_id = agents.id), "
-    "(SELECT max(started_at) FROM processing_steps AS running WHERE running.tenant_id = agents.tenant_id "
-    "AND running.agent_id = agents.id AND running.status = 'processing')) FROM agents"
-)
 
 # Whoever deletes a delta writes its share of the sum in the same statement, so that no snapshot of the database ever
 # lacks it. A delta that another transaction commits meanwhile is in neither and is left for the next time.
@@ -210,17 +200,6 @@ async def failures(tx: Transaction, since: datetime) -> list[Failure]:
 async def types(tx: Transaction, since: datetime) -> list[Kindred]:
     """Which types of jobs were made since then, the most frequent first."""
     return [Kindred(*row) for row in await tx.rows(_TYPES, {"since": since, "most": SAMPLE})]
-
-
-async def last_active(tx: Transaction) -> dict[str, datetime]:
-    """When each agent last began or ended a step; agents that never did are absent."""
-    return {agent_id: at for agent_id, at in await tx.rows(_LAST_SEEN) if at is not None}
-
-
-async def visitors(tx: Transaction, since: datetime) -> int:
-    """How many users signed in since then."""
-    counted: int = await tx.scalar(_VISITORS, {"since": since})
-    return counted
 
 
 async def fold(tx: Transaction) -> int:

@@ -92,6 +92,12 @@ async def mark_signed_in(tx: Transaction, user_id: UUID) -> None:
     await tx.execute(sa.update(users).where(users.c.id == user_id).values(last_login_at=sa.func.now()))
 
 
+async def signed_in_since(tx: Transaction, since: datetime) -> int:
+    """How many users signed in at `since` or later."""
+    counted: int = await tx.scalar(sa.select(sa.func.count()).select_from(users).where(users.c.last_login_at >= since))
+    return counted
+
+
 async def revoke_tokens(tx: Transaction, user_id: UUID) -> None:
     """Make every access token that a user holds useless."""
     await tx.execute(sa.update(users).where(users.c.id == user_id).values(token_version=users.c.token_version + 1))

@@ -212,7 +212,7 @@ async def collect(sources: Sources, frame: Frame) -> AgentsWorkers:
     async with sources.database.transaction(frame.tenant) as tx:
         known = await agents.everyone(tx)
         running = await agents.running_steps(tx)
-        last = await tallies.last_active(tx)
+        last = await agents.last_active(tx)
         speeds = await tallies.speeds(tx, frame.yesterday)
         # Workers do the jobs of all tenants; whoever looks at one is told only of their own tenant's.
         own_jobs = await jobs.visible(tx, [job_id for worker in work.workers for job_id in worker.current_jobs])

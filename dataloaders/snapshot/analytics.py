@@ -16,7 +16,7 @@ from dataloaders.snapshot.host import Machine
 from dataloaders.snapshot.ranges import TimeRange
 from dataloaders.snapshot.sources import Frame, Sources
 from dataloaders.snapshot.work import growth_percent, happened, percent, run_s, success_percent, trend
-from db import health, system_events, tallies
+from db import health, system_events, tallies, users
 from db.health import Pool
 from db.models.records import Severity
 from db.models.work import JobStatus
@@ -229,7 +229,7 @@ async def collect(sources: Sources, frame: Frame) -> Analytics:
             durations=await tallies.durations(tx, frame.since),
             failures=await tallies.failures(tx, frame.since),
             types=await tallies.types(tx, frame.since),
-            visitors=await tallies.visitors(tx, frame.since),
+            visitors=await users.signed_in_since(tx, frame.since),
             critical=await system_events.how_many_since(tx, Severity.CRITICAL, frame.since),
             connections=await health.connections(tx),
             statement_ms=(time.perf_counter() - began) * 1000 / 7,

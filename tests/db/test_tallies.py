@@ -10,13 +10,11 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from db import jobs, leases, tallies, users
+from db import jobs, leases, tallies
 from db.database import Database, Transaction
 from db.jobs import NewJob
-from db.models.identity import Role
 from db.models.work import JobStatus, job_gauges, job_hours
 from db.models.work import jobs as table
-from tests.conftest import People
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 CHAIN = ("video-downloader", "video-analyzer")
@@ -245,12 +243,3 @@ async def test_failures_and_types_are_counted_by_kind(database: Database, tenant
 
     assert [("STEP_FAILED", "why", 2), ("STEP_TIMEOUT", "why", 1)] == [(f.code, f.message, f.jobs) for f in failures]
     assert [tallies.Kindred("video_processing", 3)] == types
-
-
-async def test_visitors_are_who_signed_in_since(database: Database, tenant: str, people: People) -> None:
-    async with database.transaction(tenant) as tx:
-        await users.mark_signed_in(tx, people[Role.ADMIN].id)
-
-    async with database.transaction(tenant) as tx:
-        assert 1 == await tallies.visitors(tx, LONG_AGO)
-        assert 0 == await tallies.visitors(tx, datetime.now(UTC) + timedelta(hours=1))

@@ -1,5 +1,6 @@
 """Users and tenants: who is found, made, locked out, and by which tenant."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -119,3 +120,15 @@ async def test_an_empty_database_has_nobody(database: Database) -> None:
         after = await users.anybody(tx)
 
     assert (False, True) == (before, after)
+
+
+async def test_who_signed_in_since_is_counted(database: Database, people: People) -> None:
+    async with database.transaction("default") as tx:
+        await users.mark_signed_in(tx, people[Role.ADMIN].id)
+
+    now = datetime.now(UTC)
+    async with database.transaction("default") as tx:
+        lately = await users.signed_in_since(tx, now - timedelta(hours=1))
+        later = await users.signed_in_since(tx, now + timedelta(hours=1))
+
+    assert (1, 0) == (lately, later)

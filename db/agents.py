@@ -1,13 +1,15 @@
 """The agents of a tenant: which there are, whether they are on, and how they are configured."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from db import events
 from db.database import Transaction
+from db.events import Kind
 from db.models.work import AgentCategory, AgentPriority, StepStatus, agents, processing_steps
 from db.pages import Order, Page, Window, page, total
 from db.rows import Row, Shape
@@ -153,19 +155,21 @@ async def last_active(tx: Transaction) -> dict[str, datetime]:
 
 async def mark_enabled(tx: Transaction, agent_id: str, *, enabled: bool) -> Agent | None:
     """Switch an agent on or off; None when there is no such agent."""
-    statement = (
-        sa.update(agents)
-        .where(agents.c.id == agent_id)
-        .values(enabled=enabled, revision=agents.c.revision + 1, updated_at=sa.func.now())
-    )
-    return await AGENT.first(tx, statement.returning(*AGENT.columns))
+    return await _changed(tx, agent_id, {"enabled": enabled})
 
 
-async def configure(tx: Transaction, agent_id: str, changes: dict[str, Any]) -> Agent | None:
+async def configure(tx: Transaction, agent_id: str, changes: Mapping[str, Any]) -> Agent | None:
     """Change some of an agent's configuration columns; None when there is no such agent."""
+    return await _changed(tx, agent_id, changes)
+
+
+async def _changed(tx: Transaction, agent_id: str, values: Mapping[str, Any]) -> Agent | None:
     statement = (
         sa.update(agents)
         .where(agents.c.id == agent_id)
-        .values(**changes, revision=agents.c.revision + 1, updated_at=sa.func.now())
+        .values(**values, revision=agents.c.revision + 1, updated_at=sa.func.now())
     )
-    return await AGENT.first(tx, statement.returning(*AGENT.columns))
+    agent = await AGENT.first(tx, statement.returning(*AGENT.columns))
+    if agent is not None:
+        await events.record(tx, Kind.AGENT_CHANGED, agent.id, {"enabled": agent.enabled, "revision": agent.revision})
+    return agent

@@ -4,10 +4,9 @@ from typing import Any, Final
 
 import msgspec
 
-from db import agents, events
+from db import agents
 from db.agents import Agent
 from db.database import Transaction
-from db.events import Kind
 from db.models.work import AgentPriority
 from db.rows import Row
 from guards.errors import BadInput, NotFound
@@ -71,18 +70,17 @@ async def configure(context: Context, agent_id: str, changes: Changes) -> Agent:
         raise BadInput("say at least one thing that is to be changed")
     _require_ranges(values)
     async with context.services.database.transaction(context.caller.tenant) as tx:
-        return await _announced(context, tx, agent_id, await agents.configure(tx, agent_id, values))
+        return _changed(context, tx, agent_id, await agents.configure(tx, agent_id, values))
 
 
 async def _switched(context: Context, agent_id: str, *, enabled: bool) -> Agent:
     async with context.services.database.transaction(context.caller.tenant) as tx:
-        return await _announced(context, tx, agent_id, await agents.mark_enabled(tx, agent_id, enabled=enabled))
+        return _changed(context, tx, agent_id, await agents.mark_enabled(tx, agent_id, enabled=enabled))
 
 
-async def _announced(context: Context, tx: Transaction, agent_id: str, agent: Agent | None) -> Agent:
+def _changed(context: Context, tx: Transaction, agent_id: str, agent: Agent | None) -> Agent:
     if agent is None:
         raise NotFound(f"there is no agent {agent_id}")
-    await events.record(tx, Kind.AGENT_CHANGED, agent.id, {"enabled": agent.enabled, "revision": agent.revision})
     tx.after_commit(context.services.hub.ring)
     return agent
 

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from db import agents, jobs, leases
+from db import agents, events, jobs, leases
 from db.agents import Filter, Known
 from db.database import Database
+from db.events import START, Kind
 from db.jobs import NewJob
 from db.models.work import AgentCategory, AgentPriority
 from db.pages import Order, Window
@@ -68,7 +69,7 @@ async def test_a_new_agent_is_on_with_the_code_s_timeout(database: Database) -> 
     )
 
 
-async def test_every_change_raises_the_revision_and_touches_one_tenant(database: Database) -> None:
+async def test_every_change_raises_the_revision_is_told_and_touches_one_tenant(database: Database) -> None:
     async with database.transaction("default") as tx:
         off = await agents.mark_enabled(tx, "clipper", enabled=False)
         configured = await agents.configure(tx, "clipper", {"priority": AgentPriority.HIGH, "memory_mb": 512})
@@ -76,6 +77,8 @@ async def test_every_change_raises_the_revision_and_touches_one_tenant(database:
         assert await agents.configure(tx, "nobody", {"max_concurrent": 1}) is None
     async with database.transaction("other") as tx:
         theirs = await agents.by_id(tx, "clipper")
+    async with database.system() as tx:
+        told = [event for event in await events.after(tx, START) if event.kind is Kind.AGENT_CHANGED]
 
     assert off is not None
     assert configured is not None
@@ -83,6 +86,9 @@ async def test_every_change_raises_the_revision_and_touches_one_tenant(database:
     assert (2, False) == (off.revision, off.enabled)
     assert (3, AgentPriority.HIGH, 512) == (configured.revision, configured.priority, configured.memory_mb)
     assert (1, True, AgentPriority.NORMAL) == (theirs.revision, theirs.enabled, theirs.priority)
+    assert [("default", "clipper", 2), ("default", "clipper", 3)] == [
+        (event.tenant_id, event.entity_id, event.payload["revision"]) for event in told
+    ]
 
 
 async def test_a_configuration_out_of_range_is_refused_and_changes_nothing(database: Database) -> None:

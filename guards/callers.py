@@ -39,8 +39,18 @@ def require(caller: Caller | None, permission: Permission) -> Caller:
         Unauthenticated: nobody is signed in.
         Forbidden: the role does not grant the permission.
     """
+    known = signed_in(caller)
+    if not known.may(permission):
+        raise Forbidden(f"the role {known.role} may not {permission}")
+    return known
+
+
+def signed_in(caller: Caller | None) -> Caller:
+    """The caller, once it is sure that there is one.
+
+    Raises:
+        Unauthenticated: nobody is signed in.
+    """
     if caller is None:
         raise Unauthenticated("sign in first: send an access token as `Authorization: Bearer …`")
-    if not caller.may(permission):
-        raise Forbidden(f"the role {caller.role} may not {permission}")
     return caller

@@ -10,12 +10,13 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Mapping, MutableMapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import structlog
 from structlog.typing import Processor
 
+from agentos.settings import Format, Level
 from agentos.tracing import trace_id
 from db.database import Database
 from db.health import DATABASE_FAILED
@@ -30,9 +31,6 @@ BLANK: Final = "***"
 MOST_WAITING: Final = 1000
 WRITE_EVERY_S: Final = 1.0
 LONGEST_MESSAGE: Final = 2000
-
-Level = Literal["debug", "info", "warning", "error"]
-Format = Literal["auto", "json", "pretty"]
 
 _QUIET: Final = ("uvicorn", "uvicorn.error", "asyncio", "websockets", "sqlalchemy", "strawberry", "alembic", "arq")
 """Libraries whose ordinary words tell an operator nothing; from `info` on SQLAlchemy would write every statement."""

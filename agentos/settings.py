@@ -3,14 +3,16 @@
 import os
 from datetime import datetime
 from functools import cached_property
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-Network = IPv4Network | IPv6Network
+from guards.networks import LOOPBACK, Network
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["auto", "json", "pretty"]
 
 
 class Settings(BaseSettings):
@@ -36,7 +38,7 @@ class Settings(BaseSettings):
         default=(), description="Origins a browser may call from, comma-separated."
     )
     admin_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
-        default=(IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")),
+        default=LOOPBACK,
         description="Networks (CIDR, comma-separated) from which admin reads are served.",
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
@@ -47,12 +49,8 @@ class Settings(BaseSettings):
         description="Signing keys as `agentos` writes them to keys.json; absent: that file in the data directory.",
     )
     jwt_issuer: str = Field(default="agentos", description="The `iss` of our tokens.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severe level written."
-    )
-    log_format: Literal["auto", "json", "pretty"] = Field(
-        default="auto", description="auto: pretty on a terminal, else JSON."
-    )
+    log_level: Level = Field(default="info", description="Least severe level written.")
+    log_format: Format = Field(default="auto", description="auto: pretty on a terminal, else JSON.")
     speech_model: Path | None = Field(
         default=None, description="Folder of a faster-whisper model; absent: voice activity only."
     )

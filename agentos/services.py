@@ -9,7 +9,7 @@ from agentos import VERSION
 from agentos.settings import Settings
 from dataloaders.snapshot import About, Snapshots
 from db.database import Database
-from db.files import Files
+from db.files import MB, Files
 from db.redis import connect
 from guards.links import Links
 from guards.sessions import Sessions
@@ -17,8 +17,6 @@ from guards.tokens import KeyRing, Tokens
 from resolvers.context import Services
 from resolvers.live import Hub
 from workers.doorbell import Doorbell
-
-MEGABYTE = 1_000_000
 
 
 class NoStores(ValueError):
@@ -51,7 +49,7 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
             tokens=tokens,
             sessions=Sessions(database, tokens),
             snapshots=snapshots,
-            files=Files(settings.files_dir, quota_bytes=settings.upload_quota_mb * MEGABYTE),
+            files=Files(settings.files_dir, quota_bytes=settings.upload_quota_mb * MB),
             links=Links(link_secret(ring), settings.base_url),
             hub=Hub(database, redis),
             doorbell=Doorbell(redis),

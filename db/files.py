@@ -22,7 +22,10 @@ from uuid import UUID
 
 from db.rows import Row
 
-QUOTA_BYTES: Final = 2_000 * 1024 * 1024
+MB: Final = 1024 * 1024
+"""What people mean by a megabyte when they speak of uploads here."""
+
+QUOTA_BYTES: Final = 2_000 * MB
 BLOCK: Final = 256 * 1024
 """How many bytes are in memory at once while a file is written or read."""
 

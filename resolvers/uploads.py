@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 from db import uploads
 from db.database import Transaction
-from db.files import FileKind, PiecesMissing, Spooled, TooLong
+from db.files import MB, FileKind, PiecesMissing, Spooled, TooLong
 from db.models.work import UploadStatus
 from db.pages import BadCursor, Order, Page, Window
 from db.rows import Row
@@ -25,7 +25,6 @@ from guards.containers import Container
 from guards.errors import BadInput, Conflict, Mismatch, NotFound, QuotaExceeded, TooLarge, Unsupported
 from resolvers.context import Context
 
-MB: Final = 1024 * 1024
 LARGEST_FILE: Final = 100 * MB
 LARGEST_CHUNK: Final = 8 * MB
 MOST_CHUNKS: Final = 10_000

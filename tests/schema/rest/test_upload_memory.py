@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from db.files import MB
 from db.models.identity import Role
 from db.users import User
-from resolvers.uploads import MB
 
 ROOT = Path(__file__).parents[3]
 

@@ -17,9 +17,7 @@ from db import uploads
 from db.database import Transaction
 from db.files import MB, FileKind, PiecesMissing, Spooled, TooLong
 from db.models.work import UploadStatus
-from db.pages import BadCursor, Order, Page, Window
-from db.rows import Row
-from db.uploads import Chunk, Filter, NewUpload, Range, Upload
+from db.uploads import Chunk, NewUpload, Upload
 from guards import containers
 from guards.containers import Container
 from guards.errors import BadInput, Conflict, Mismatch, NotFound, QuotaExceeded, TooLarge, Unsupported
@@ -33,17 +31,6 @@ LONGEST_NAME: Final = 255
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _DEVICES: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
-
-class Progress(Row, frozen=True):
-    """How far an upload has come."""
-
-    upload: Upload
-    received: list[Range]
-    """The bytes that are there, as few ranges as possible."""
-
-    missing: list[Range]
-    """The bytes that are still to be sent; empty when it can be finalized."""
 
 
 async def init(
@@ -209,52 +196,6 @@ async def finalize(
         raise Conflict("chunks were lost meanwhile: ask which are missing")
     await files.discard(upload_id)
     return upload
-
-
-async def by_id(context: Context, upload_id: UUID) -> Upload:
-    """One upload that the caller may see.
-
-    Raises:
-        NotFound: there is none.
-    """
-    return (await status(context, upload_id)).upload
-
-
-async def status(context: Context, upload_id: UUID) -> Progress:
-    """How far an upload has come that the caller may see.
-
-    Raises:
-        NotFound: there is none.
-    """
-    caller = context.caller
-    async with context.services.database.transaction(caller.tenant) as tx:
-        upload = await uploads.by_id(tx, upload_id, owner=caller.owner_filter)
-        chunks = await uploads.chunks_of(tx, upload_id) if upload else []
-    if upload is None:
-        raise NotFound(f"there is no upload {upload_id}")
-    there = uploads.received(chunks)
-    return Progress(upload, there, uploads.missing(upload, there))
-
-
-async def listed(context: Context, wanted: Filter, order: Order, window: Window) -> Page[Upload]:
-    """One page of the uploads that the caller may see.
-
-    Raises:
-        BadInput: the cursor is not one of this list in this order.
-    """
-    caller = context.caller
-    try:
-        async with context.services.database.transaction(caller.tenant) as tx:
-            return await uploads.listed(tx, wanted, order, window, owner=caller.owner_filter)
-    except BadCursor as error:
-        raise BadInput(str(error)) from error
-
-
-async def how_many(context: Context, wanted: Filter) -> int:
-    """How many uploads a filter selects of those that the caller may see."""
-    caller = context.caller
-    async with context.services.database.transaction(caller.tenant) as tx:
-        return await uploads.how_many(tx, wanted, owner=caller.owner_filter)
 
 
 def plain_name(filename: str) -> str:

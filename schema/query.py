@@ -18,8 +18,8 @@ from db import users as user_rows
 from db.configuration import Configuration as ConfigurationRow
 from db.rows import Row
 from guards.permissions import Permission
-from resolvers import identity, uploads
-from resolvers.queries import health, jobs, nodes, system
+from resolvers import identity
+from resolvers.queries import health, jobs, nodes, system, uploads
 from schema.connections import Connection, connection, window
 from schema.fields import Info, described, public, requires
 from schema.inputs import (

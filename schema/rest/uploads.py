@@ -12,6 +12,7 @@ from db.uploads import Range
 from guards.errors import BadInput, NotFound
 from resolvers import uploads
 from resolvers.context import Context
+from resolvers.queries import uploads as seen
 from resolvers.uploads import LARGEST_CHUNK
 from schema.rest import bodies
 
@@ -49,7 +50,7 @@ async def chunk(request: Request, context: Context) -> dict[str, Any]:
 
 async def status(request: Request, context: Context) -> dict[str, Any]:
     """How far an upload has come: which bytes are there, and which are still to be sent."""
-    progress = await uploads.status(context, _upload_id(request.path_params["upload_id"]))
+    progress = await seen.status(context, _upload_id(request.path_params["upload_id"]))
     upload = progress.upload
     return {
         "id": upload.id,

@@ -11,6 +11,7 @@ from db.database import Database
 from db.models.work import UploadStatus
 from db.redis import connect
 from resolvers import uploads
+from resolvers.queries import uploads as seen
 from tests.uploading import context_of, sent, services_over, video
 
 
@@ -21,7 +22,7 @@ async def send(database_url: str, redis_url: str, folder: str, user: str, upload
         found = await users.by_id(tx, UUID(user))
     context = context_of(services_over(database, redis, Path(folder)), found)
     content = video(int(size))
-    upload = (await uploads.status(context, UUID(upload_id))).upload
+    upload = (await seen.status(context, UUID(upload_id))).upload
     missing = list(range(upload.chunk_count))
     random.Random(seed).shuffle(missing)
     for index in missing:

@@ -18,6 +18,7 @@ from db.users import User
 from guards.errors import BadInput, Conflict, Mismatch, Refusal
 from resolvers import uploads
 from resolvers.context import Context
+from resolvers.queries import uploads as seen
 from tests.uploading import begun, context_of, services_over, sha256, streamed, video
 
 SIZE, CHUNK = 47, 10
@@ -94,7 +95,7 @@ async def tried(context: Context, model: Model, upload_id: UUID, move: str, inde
         chunk, digest = sent_as(move, index)
         refusal = await refusal_of(uploads.receive(context, upload_id, index, streamed(chunk, step=3), digest))
         assert model.expected(index, chunk, digest) is refusal, (move, index)
-    row = await uploads.by_id(context, upload_id)
+    row = (await seen.status(context, upload_id)).upload
     assert sum(map(len, model.written.values())) == row.received_bytes
     assert model.completed is (row.status is UploadStatus.COMPLETED)
     if model.completed:

@@ -11,9 +11,10 @@ from db import events
 from db import uploads as rows
 from db.database import Database
 from db.events import START, Kind
+from db.files import MB
 from db.models.identity import Role
 from db.models.work import UploadStatus
-from db.pages import Order, Window
+from db.pages import BadCursor, Order, Window
 from db.redis import Redis
 from db.uploads import Filter, Range
 from db.users import User
@@ -29,7 +30,8 @@ from guards.errors import (
 )
 from resolvers import uploads
 from resolvers.context import Context, Services
-from resolvers.uploads import LARGEST_CHUNK, LARGEST_FILE, MB
+from resolvers.queries import uploads as seen
+from resolvers.uploads import LARGEST_CHUNK, LARGEST_FILE
 from tests.uploading import begun, context_of, pieces_on_disk, sent, services_over, sha256, streamed, uploaded, video
 
 People = dict[Role, User]
@@ -198,7 +200,7 @@ async def test_a_piece_gone_from_disk_is_asked_for_again(sender: Context) -> Non
     with pytest.raises(Conflict, match="1 chunks are still missing: 1"):
         await uploads.finalize(sender, upload.id)
 
-    assert [Range(1000, 2000)] == (await uploads.status(sender, upload.id)).missing
+    assert [Range(1000, 2000)] == (await seen.status(sender, upload.id)).missing
     await sent(sender, upload, CONTENT, 1)
     assert UploadStatus.COMPLETED is (await uploads.finalize(sender, upload.id)).status
 
@@ -263,7 +265,7 @@ async def test_impossible_uploads_are_not_begun(
     with pytest.raises(refusal):
         await uploads.init(sender, "a.mp4", size, chunk, digest)
 
-    assert 0 == await uploads.how_many(sender, Filter())
+    assert 0 == await seen.how_many(sender, Filter())
 
 
 async def test_the_largest_file_is_taken_in_the_largest_chunks(sender: Context) -> None:
@@ -284,7 +286,7 @@ async def test_ten_at_once_do_not_get_past_the_quota(
     )
 
     assert 5 == sum(isinstance(answer, QuotaExceeded) for answer in answers)
-    assert 5 == await uploads.how_many(contexts[0], Filter())
+    assert 5 == await seen.how_many(contexts[0], Filter())
     assert 1_000 == (await uploads.init(context_of(house, people[Role.OPERATOR]), "a.mp4", 1_000)).size_bytes
 
 
@@ -320,28 +322,28 @@ async def test_a_user_reads_their_own_and_other_roles_their_tenants(
     for role in Role:
         context, outside = context_of(house, people[role]), context_of(house, other_people[role])
         expected = 0 if role is Role.USER else 2
-        listed = await uploads.listed(context, Filter(), Order("created_at"), Window())
-        assert (expected, expected) == (len(listed.items), await uploads.how_many(context, Filter()))
-        assert 0 == await uploads.how_many(outside, Filter())
+        listed = await seen.listed(context, Filter(), Order("created_at"), Window())
+        assert (expected, expected) == (len(listed.items), await seen.how_many(context, Filter()))
+        assert 0 == await seen.how_many(outside, Filter())
         for stranger in [outside, *([context] if role is Role.USER else [])]:
             with pytest.raises(NotFound):
-                await uploads.status(stranger, upload.id)
+                await seen.status(stranger, upload.id)
         if role is not Role.USER:
-            assert upload == await uploads.by_id(context, upload.id)
+            assert upload == (await seen.status(context, upload.id)).upload
 
 
 async def test_the_status_tells_what_is_there_and_what_is_not(sender: Context) -> None:
     upload = await sent(sender, await begun(sender, video(5_500), 1000), video(5_500), 1, 2, 4)
 
-    progress = await uploads.status(sender, upload.id)
+    progress = await seen.status(sender, upload.id)
 
     assert [Range(1000, 3000), Range(4000, 5000)] == progress.received
     assert [Range(0, 1000), Range(3000, 4000), Range(5000, 5500)] == progress.missing
 
 
-async def test_a_cursor_of_another_list_is_bad_input(sender: Context) -> None:
-    with pytest.raises(BadInput):
-        await uploads.listed(sender, Filter(), Order("created_at"), Window(cursor="nonsense"))
+async def test_a_cursor_of_another_list_is_refused(sender: Context) -> None:
+    with pytest.raises(BadCursor):
+        await seen.listed(sender, Filter(), Order("created_at"), Window(cursor="nonsense"))
 
 
 @pytest.mark.parametrize(

@@ -171,13 +171,16 @@ class Turns:
             raise type(error)(f"{configured.name}: {error}") from error
         if hold.verdict is not None:
             return None
+        # Through JSON, as the next agent will read it: what JSON cannot hold (nan, infinity) becomes null here, not an
+        # error of the database.
+        found = None if output is None else msgspec.json.decode(msgspec.json.encode(output))
         async with self._database.transaction(claim.job.tenant_id) as tx:
             await leases.finish_step(
                 tx,
                 claim,
                 row.ordinal,
                 StepStatus.COMPLETED if output is not None else StepStatus.SKIPPED,
-                output=None if output is None else msgspec.to_builtins(output),
+                output=found,
                 message=message,
                 percent=100 * (done + 1) // of,
             )

@@ -54,9 +54,15 @@ class Meter:
             facts = frame.metadata
             if "lavfi.r128.M" not in facts:
                 continue
-            self.momentary.append(max(float(facts["lavfi.r128.M"]), -120.0))
-            self.integrated_lufs = max(float(facts["lavfi.r128.I"]), QUIETEST_LUFS)
-            self.range_lu = float(facts["lavfi.r128.LRA"])
+            self.momentary.append(_at_least(facts["lavfi.r128.M"], -120.0))
+            self.integrated_lufs = _at_least(facts["lavfi.r128.I"], QUIETEST_LUFS)
+            self.range_lu = _at_least(facts["lavfi.r128.LRA"], 0.0)
+
+
+def _at_least(measured: str, least: float) -> float:
+    """A measurement, no lower than `least`; of pure silence the meter says "nan", which is as low as it goes."""
+    value = float(measured)
+    return value if value > least else least
 
 
 def integrated(sound: Samples) -> float:

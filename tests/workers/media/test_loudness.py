@@ -38,3 +38,22 @@ def test_silence_stays_silence() -> None:
     silence = np.zeros((2, loudness.RATE), dtype=np.float32)
 
     assert 0.0 == np.abs(loudness.normalised(silence, target_lufs=-14.0)).max()
+
+
+def test_digital_silence_is_measured_as_the_lowest_loudness_there_is() -> None:
+    """Of samples that are all zero the meter says "nan"; no JSON can hold that, and a job once failed by it."""
+    loud = tone(0.5, seconds=2.0)
+    sound = np.concatenate([loud, np.zeros((2, 3 * loudness.RATE), dtype=np.float32), loud], axis=1)
+    meter = loudness.Meter()
+
+    for begin in range(0, sound.shape[1], loudness.RATE):
+        meter.hear(sound[:, begin : begin + loudness.RATE])
+    meter.finish()
+
+    assert np.isfinite(meter.momentary).all()
+    assert -120.0 == min(meter.momentary)
+    assert np.isfinite([meter.integrated_lufs, meter.range_lu]).all()
+
+
+def test_nothing_but_digital_silence_is_measured_too() -> None:
+    assert loudness.QUIETEST_LUFS == loudness.integrated(np.zeros((2, 5 * loudness.RATE), dtype=np.float32))

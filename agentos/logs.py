@@ -32,8 +32,21 @@ MOST_WAITING: Final = 1000
 WRITE_EVERY_S: Final = 1.0
 LONGEST_MESSAGE: Final = 2000
 
-_QUIET: Final = ("uvicorn", "uvicorn.error", "asyncio", "websockets", "sqlalchemy", "strawberry", "alembic", "arq")
-"""Libraries whose ordinary words tell an operator nothing; from `info` on SQLAlchemy would write every statement."""
+_QUIET: Final = (
+    "uvicorn",
+    "uvicorn.error",
+    "asyncio",
+    "websockets",
+    "sqlalchemy",
+    "strawberry",
+    "alembic",
+    "arq",
+    "httpx",
+)
+"""Libraries whose ordinary words tell an operator nothing.
+
+From `info` on SQLAlchemy would write every statement, and httpx every address in full, with the signature in its query.
+"""
 
 _SHAPING: Final[tuple[Processor, ...]] = (
     structlog.stdlib.add_log_level,

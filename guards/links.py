@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import time
 from datetime import timedelta
 from typing import Final
@@ -18,7 +19,14 @@ import msgspec
 from guards.errors import Forbidden, NotFound
 
 LONGEST_LIFE: Final = timedelta(days=7)
+PLACE: Final = "/files/"
+"""Where links lead; what follows is all that one needs to fetch the file."""
+
 _LABEL: Final = b"agentos file link 1\0"
+
+# Wherever it stands and however it is written: a proxy may put a folder before it, a client may mistype it, and the
+# link still works for whoever reads it in a log and puts it right.
+_LEADS: Final = re.compile(r"files[/\\].*", re.IGNORECASE | re.DOTALL)
 
 
 class Link(msgspec.Struct, frozen=True, array_like=True):
@@ -70,7 +78,7 @@ class Links:
         at = int(time.time() if now is None else now)
         link = Link(tenant, path, name, at + int(ttl.total_seconds()), inline)
         packed = msgspec.msgpack.encode(link)
-        return f"{self._base_url}/files/{_b64(packed)}.{_b64(self._signature(packed))}"
+        return f"{self._base_url}{PLACE}{_b64(packed)}.{_b64(self._signature(packed))}"
 
     def opened(self, token: str, *, now: float | None = None) -> Link:
         """What the last part of a link's address says.
@@ -104,3 +112,8 @@ def _raw(text: str) -> bytes:
     if _b64(raw) != text:
         raise ValueError("not written the one way it is written here")
     return raw
+
+
+def hidden(path: str) -> str:
+    """A path as it may be written down: without the part that would open a file for any reader."""
+    return _LEADS.sub("files/…", path)

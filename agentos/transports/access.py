@@ -1,6 +1,7 @@
 """The access log and the request metrics: one line and one observation for every request that was answered.
 
-The path is logged without its query string, where signed links and GET queries carry what is nobody's business.
+The path is logged without its query string, where GET queries carry what is nobody's business, and without the part of
+a signed link that opens its file.
 """
 
 import time
@@ -9,6 +10,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agentos.metrics import Metrics
+from guards import links
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
@@ -46,7 +48,7 @@ class Access:
             write(
                 "request",
                 method=method,
-                path=scope["path"][:200],
+                path=links.hidden(scope["path"])[:200],
                 status=status or 499,
                 ms=round(took * 1000, 2),
                 address=scope["client"][0],

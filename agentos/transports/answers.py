@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from guards import links
 from guards.errors import BadInput, Refusal, Unavailable
 from schema.rest import envelope
 
@@ -66,7 +67,7 @@ class Failures:
         try:
             await self._app(scope, receive, watched)
         except Exception:
-            log.exception("%s %s failed", scope["method"], scope["path"])
+            log.exception("%s %s failed", scope["method"], links.hidden(scope["path"]))
             if begun:
                 # Half of an answer is out already: only a broken connection tells the client that it is not whole.
                 raise

@@ -25,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 
 from db.files import BLOCK, Files, OutsideStore
 from guards.errors import NotFound, Refusal
-from guards.links import Link, Links
+from guards.links import PLACE, Link, Links
 from schema.rest import envelope
 
 SANDBOX: Final = "sandbox; default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'"
@@ -75,7 +75,7 @@ class Unsatisfiable(Exception):
 
 def routes(links: Links, files: Files) -> list[Route]:
     """Where links lead."""
-    return [Route("/files/{token}", _Downloads(links, files).send, methods=["GET"])]
+    return [Route(f"{PLACE}{{token}}", _Downloads(links, files).send, methods=["GET"])]
 
 
 class _Downloads:

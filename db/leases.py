@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from db import jobs
 from db.database import Transaction
 from db.jobs import JOB, Job
+from db.models.identity import tenants
 from db.models.work import JobStatus, StepStatus, agents, processing_steps, queue_states
 from db.models.work import jobs as table
 from db.queues import PAUSED
@@ -58,13 +59,44 @@ def _agent_off() -> sa.ColumnElement[bool]:
 
 
 async def claim(tx: Transaction, worker_id: str, *, most: int, lease: timedelta = LEASE) -> list[Claim]:
-    """Take the most urgent jobs that are due, wherever no pause or switched-off agent is in their way."""
-    due = (
-        sa.select(table.c.id)
-        .where(table.c.status == JobStatus.QUEUED, table.c.run_at <= sa.func.now(), ~_paused(), ~_agent_off())
+    """Take the most urgent jobs that are due, wherever no pause or switched-off agent is in their way.
+
+    Among equally urgent ones the tenant goes first that was served longest ago, so that a thousand jobs of one do not
+    hold up the single job of another.
+    """
+    own = (
+        sa.select(table.c.id, table.c.priority, table.c.run_at)
+        .where(
+            table.c.tenant_id == tenants.c.id,
+            table.c.status == JobStatus.QUEUED,
+            table.c.run_at <= sa.func.now(),
+            ~_paused(),
+            ~_agent_off(),
+        )
         .order_by(table.c.priority.desc(), table.c.run_at, table.c.id)
         .limit(most)
         .with_for_update(of=table, skip_locked=True)
+        .lateral("own")
+    )
+    others = table.alias("others")
+    served = sa.select(sa.func.max(others.c.started_at)).where(others.c.tenant_id == tenants.c.id).scalar_subquery()
+    place = sa.func.row_number().over(
+        partition_by=tenants.c.id, order_by=(own.c.priority.desc(), own.c.run_at, own.c.id)
+    )
+    turns = sa.select(own.c.id, own.c.priority, own.c.run_at, served.label("served"), place.label("place")).select_from(
+        tenants.join(own, sa.true())
+    )
+    waiting = turns.cte("waiting")
+    due = (
+        sa.select(waiting.c.id)
+        .order_by(
+            waiting.c.priority.desc(),
+            waiting.c.place,
+            waiting.c.served.asc().nulls_first(),
+            waiting.c.run_at,
+            waiting.c.id,
+        )
+        .limit(most)
     )
     statement = (
         sa.update(table)

@@ -223,7 +223,15 @@ jobs = sa.Table(
         "id",
         postgresql_where=sa.text("current_step IS NOT NULL"),
     ),
-    sa.Index("jobs_claim_idx", sa.text("priority DESC"), "run_at", "id", postgresql_where=sa.text("status = 'queued'")),
+    sa.Index(
+        "jobs_turn_idx",
+        "tenant_id",
+        sa.text("priority DESC"),
+        "run_at",
+        "id",
+        postgresql_where=sa.text("status = 'queued'"),
+    ),
+    sa.Index("jobs_tenant_id_started_at_idx", "tenant_id", "started_at"),
     sa.Index("jobs_lease_idx", "lease_until", postgresql_where=sa.text("status = 'processing'")),
 )
 

@@ -35,6 +35,34 @@ async def test_urgent_jobs_go_first_and_equals_in_the_order_they_came(bench: Ben
     assert [last.id] == rest
 
 
+async def test_a_thousand_jobs_of_one_tenant_do_not_hold_up_the_one_of_another(bench: Bench) -> None:
+    """Control: in the order they came, all thirty of the first would go before the one of the second."""
+    ours = {(await bench.submitted()).id for _ in range(30)}
+    theirs = await bench.submitted(tenant="other")
+    taken = [(await bench.claimed()).job.id for _ in range(3)]
+
+    assert theirs.id in taken
+    assert 2 == len(ours & set(taken))
+
+
+async def test_urgency_goes_before_turns(bench: Bench) -> None:
+    urgent = [(await bench.submitted(priority=9)).id for _ in range(3)]
+    await bench.submitted(tenant="other", priority=5)
+
+    assert urgent == [(await bench.claimed()).job.id for _ in range(3)]
+
+
+async def test_several_places_are_shared_among_tenants(bench: Bench) -> None:
+    for _ in range(5):
+        await bench.submitted()
+    for _ in range(2):
+        await bench.submitted(tenant="other")
+    async with bench.database.system() as tx:
+        claims = await leases.claim(tx, "w", most=4)
+
+    assert ["default", "default", "other", "other"] == sorted(claim.job.tenant_id for claim in claims)
+
+
 async def test_two_workers_never_hold_the_same_job(bench: Bench) -> None:
     submitted = {(await bench.submitted()).id for _ in range(20)}
 

@@ -17,7 +17,7 @@ import msgspec
 
 from db import agents, artifacts, clips, leases, steps, uploads
 from db.agents import Agent as Configured
-from db.database import Database, Transaction
+from db.database import Database, DatabaseUnavailable, Transaction
 from db.files import Files
 from db.health import DATABASE_FAILED
 from db.jobs import Job
@@ -49,6 +49,9 @@ class Bench:
 
     folder: Path
     config: Mapping[str, Any]
+    memory_mb: int
+    """What a process of this step may hold."""
+
     share: float = 0.0
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -59,7 +62,7 @@ class Bench:
 
     async def compute(self, function: Callable[..., T], *args: object) -> T:
         """Run a function in a process of its own, with its progress taken for the step's."""
-        return await compute.run(function, *args, on_progress=self.progress)
+        return await compute.run(function, *args, on_progress=self.progress, memory_mb=self.memory_mb)
 
 
 class Turns:
@@ -102,6 +105,9 @@ class Turns:
             await self._settle(claim, lambda tx: leases.fail(tx, claim, code="STEP_FAILED", message=message))
         except MayPass as error:
             await self._retry_or_fail(claim, str(error))
+        except DatabaseUnavailable as error:
+            # Nothing can be written down now, so the lease runs out and the job goes on where it was.
+            log.warning("job %s is left to its lease: %s", claim.job.id, error)
         except Exception:
             # A fault of ours in one job must not take the worker's other jobs along.
             log.exception("job %s ended in an error of the worker", claim.job.id)
@@ -150,6 +156,7 @@ class Turns:
             return None
         agent = self._known[configured.implementation]
         bench = Bench(
+            memory_mb=configured.memory_mb or compute.MEMORY_MB,
             folder=self._folder(claim.job, row.ordinal, row.agent_id, attempt),
             config={**self._defaults, **configured.options},
         )
@@ -168,7 +175,10 @@ class Turns:
         except (StepFailed, MayPass) as error:
             async with self._database.transaction(claim.job.tenant_id) as tx:
                 await leases.finish_step(tx, claim, row.ordinal, StepStatus.FAILED, message=str(error))
-            raise type(error)(f"{configured.name}: {error}") from error
+            message = f"{configured.name}: {error}"
+            if isinstance(error, MayPass) and attempt > configured.retry_attempts:
+                raise StepFailed(f"{message} (attempt {attempt})") from error
+            raise type(error)(message) from error
         if hold.verdict is not None:
             return None
         # Through JSON, as the next agent will read it: what JSON cannot hold (nan, infinity) becomes null here, not an

@@ -82,6 +82,37 @@ async def test_a_failure_that_may_pass_is_tried_again_later(bench: Bench) -> Non
     assert "the server does not answer" in (waiting.error_message or "")
 
 
+async def test_an_agent_is_tried_again_as_often_as_it_is_configured(bench: Bench) -> None:
+    async def away(step: Step, tools: Tools) -> None:
+        raise SourceUnavailable("the server does not answer")
+
+    bench.acts["video-downloader"] = away
+    async with bench.database.transaction("default") as tx:
+        await agents.configure(tx, "video-downloader", {"retry_attempts": 0})
+    job = await bench.submitted()
+
+    async with bench.at_work():
+        failed = await bench.until(job.id, JobStatus.FAILED)
+
+    assert (["video-downloader"], 1) == (bench.ran, failed.attempt)
+    assert (failed.error_message or "").endswith("the server does not answer (attempt 1)")
+
+
+async def test_a_step_holds_no_more_memory_than_its_agent_may(bench: Bench) -> None:
+    async def hoard(step: Step, tools: Tools) -> None:
+        await tools.compute(bytearray, 400 * 2**20)
+
+    bench.acts["video-downloader"] = hoard
+    async with bench.database.transaction("default") as tx:
+        await agents.configure(tx, "video-downloader", {"memory_mb": 256})
+    job = await bench.submitted()
+
+    async with bench.at_work():
+        failed = await bench.until(job.id, JobStatus.FAILED)
+
+    assert "needs more than 256 MB of memory" in (failed.error_message or "")
+
+
 async def test_the_last_attempt_ends_in_failure(bench: Bench) -> None:
     async def away(step: Step, tools: Tools) -> None:
         raise SourceUnavailable("the server does not answer")

@@ -1,5 +1,6 @@
 """Writes a post for each platform, within its limits, from the script and the clips."""
 
+import itertools
 import json
 import unicodedata
 from dataclasses import dataclass
@@ -139,10 +140,9 @@ def _fitting(bodies: list[str], room: int) -> str:
     for body in bodies:
         if counted(body) <= room:
             return body
-    shorter = words.shortened(bodies[-1], room)
-    while counted(shorter) > room:
-        shorter = words.shortened(bodies[-1], len(shorter) - 1)
-    return shorter
+    widths = itertools.accumulate(map(counted, bodies[-1]))
+    fits = sum(1 for _ in itertools.takewhile(lambda width: width < room, widths))
+    return words.shortened(bodies[-1], fits + 1)
 
 
 def _tag(word: str) -> str:

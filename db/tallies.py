@@ -73,6 +73,14 @@ class Speed(Row, frozen=True):
     average_s: float
 
 
+class Ended(Row, frozen=True):
+    """How many jobs a worker ended, among the newest that ended."""
+
+    worker_id: str
+    completed: int
+    failed: int
+
+
 class Failure(Row, frozen=True):
     """One way in which jobs failed, among the newest failed ones."""
 
@@ -126,6 +134,12 @@ _DURATIONS = sa.text(
 _SPEEDS = sa.text(
     _NEWEST_COMPLETED + "SELECT worker_id, count(*), avg(run_s) FROM newest "
     "WHERE worker_id IS NOT NULL GROUP BY worker_id ORDER BY 3, 1"
+)
+_ENDED = sa.text(
+    "WITH newest AS (SELECT worker_id, status FROM jobs WHERE completed_at >= :since "
+    "ORDER BY completed_at DESC LIMIT :most) "
+    "SELECT worker_id, count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'failed') "
+    "FROM newest WHERE worker_id IS NOT NULL GROUP BY worker_id ORDER BY worker_id"
 )
 _FAILURES = sa.text(
     "WITH newest AS (SELECT error_code, error_message FROM jobs WHERE status = 'failed' AND completed_at >= :since "
@@ -190,6 +204,11 @@ async def durations(tx: Transaction, since: datetime) -> Durations:
 async def speeds(tx: Transaction, since: datetime) -> list[Speed]:
     """How fast each worker was since then, the fastest first."""
     return [Speed(*row) for row in await tx.rows(_SPEEDS, {"since": since, "most": SAMPLE})]
+
+
+async def ended(tx: Transaction, since: datetime) -> list[Ended]:
+    """How many jobs each worker completed and failed since then."""
+    return [Ended(*row) for row in await tx.rows(_ENDED, {"since": since, "most": SAMPLE})]
 
 
 async def failures(tx: Transaction, since: datetime) -> list[Failure]:

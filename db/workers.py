@@ -58,9 +58,11 @@ class Worker(Row, frozen=True):
     """Jobs it does at once."""
 
     current_jobs: list[UUID]
-    """Jobs in its hands, of whichever tenant."""
+    """Jobs in its hands, of whichever tenant; none once it is not alive, whatever it held when it was killed."""
 
     jobs_completed: int
+    """Of all tenants, since it started; so are those that failed."""
+
     jobs_failed: int
     cpu_percent: float | None
     """Share of one core; None when not measured."""
@@ -103,7 +105,8 @@ _LOOKS: Final = {
     WorkerState.STOPPED: Presence.OFFLINE,
 }
 _ALIVE = sa.and_(workers.c.state != WorkerState.STOPPED, workers.c.heartbeat_at > sa.func.now() - SILENT_AFTER)
-WORKER = Shape(Worker, workers, alive=_ALIVE)
+_IN_HAND = sa.case((_ALIVE, workers.c.current_jobs), else_=sa.literal([], workers.c.current_jobs.type))
+WORKER = Shape(Worker, workers, alive=_ALIVE, current_jobs=_IN_HAND)
 _HEARD_LAST = WORKER.select().order_by(workers.c.heartbeat_at.desc(), workers.c.id).limit(sa.bindparam("most"))
 
 

@@ -182,9 +182,11 @@ class WorkerTile(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     status: Presence
     current_task: str | None
-    """Id of a job it has."""
+    """Id of a job of this tenant that it has; None also while it is at somebody else's."""
 
     tasks_completed: int
+    """Of this tenant, over the last 24 hours, among the newest thousand that ended; so are those that failed."""
+
     tasks_failed: int
     uptime: str
 
@@ -254,9 +256,9 @@ async def collect(sources: Sources, frame: Frame) -> AgentsWorkers:
             ],
         ),
         workers=Workers(
-            status=[WorkerEntry.of(worker, frame.now) for worker in work.workers],
+            status=[WorkerEntry.of(worker, work) for worker in work.workers],
             performance=_performance(work, speeds),
-            workers=[_tile(worker, own_jobs, frame.now) for worker in work.workers],
+            workers=[_tile(worker, own_jobs, work) for worker in work.workers],
         ),
     )
 
@@ -306,13 +308,14 @@ def _performance(work: Work, speeds: list[Speed]) -> Performance:
     )
 
 
-def _tile(worker: Worker, own_jobs: Collection[UUID], now: datetime) -> WorkerTile:
+def _tile(worker: Worker, own_jobs: Collection[UUID], work: Work) -> WorkerTile:
+    ended = work.ended_by(worker)
     return WorkerTile(
         id=worker.id,
         name=worker.hostname,
-        status=worker.presence(now),
+        status=worker.presence(work.frame.now),
         current_task=next((str(job_id) for job_id in worker.current_jobs if job_id in own_jobs), None),
-        tasks_completed=worker.jobs_completed,
-        tasks_failed=worker.jobs_failed,
-        uptime=span(timedelta(seconds=WorkerEntry.of(worker, now).uptime_seconds)),
+        tasks_completed=ended.completed,
+        tasks_failed=ended.failed,
+        uptime=span(timedelta(seconds=WorkerEntry.of(worker, work).uptime_seconds)),
     )

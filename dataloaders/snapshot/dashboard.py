@@ -254,7 +254,7 @@ async def collect(sources: Sources, frame: Frame) -> Dashboard:
             active=work.how_many_look(Presence.ACTIVE),
             idle=work.how_many_look(Presence.IDLE),
             offline=work.how_many_look(Presence.OFFLINE) + work.how_many_look(Presence.STALE),
-            details=[WorkerEntry.of(worker, frame.now) for worker in work.workers],
+            details=[WorkerEntry.of(worker, work) for worker in work.workers],
         ),
         queue=Queue.of(work),
         jobs=_jobs(work),

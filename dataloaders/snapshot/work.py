@@ -1,6 +1,6 @@
 """How the work stands: jobs, queue and workers, as several sections show them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -12,7 +12,7 @@ from dataloaders.snapshot.sources import Frame, Sources
 from db import jobs, tallies, workers
 from db.jobs import Job
 from db.models.work import JobStatus
-from db.tallies import Gauge, Hour, Pace
+from db.tallies import Ended, Gauge, Hour, Pace
 from db.workers import Presence, Worker
 
 WORKERS_SHOWN: Final = 50
@@ -75,7 +75,11 @@ class WorkerEntry(msgspec.Struct, frozen=True, kw_only=True):
     hostname: str
     status: Presence
     current_tasks: int
+    """Jobs in its hands, whosever they are."""
+
     total_tasks_completed: int
+    """Of this tenant, over the last 24 hours, among the newest thousand that ended."""
+
     load_average: float | None
     """Percent of one core."""
 
@@ -92,15 +96,16 @@ class WorkerEntry(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
     @classmethod
-    def of(cls, worker: Worker, now: datetime) -> "WorkerEntry":
+    def of(cls, worker: Worker, work: "Work") -> "WorkerEntry":
         """A worker, under the names that the console knows."""
+        now = work.frame.now
         last_there = now if worker.alive else worker.heartbeat_at
         return cls(
             worker_id=worker.id,
             hostname=worker.hostname,
             status=worker.presence(now),
             current_tasks=len(worker.current_jobs),
-            total_tasks_completed=worker.jobs_completed,
+            total_tasks_completed=work.ended_by(worker).completed,
             load_average=worker.cpu_percent,
             memory_usage=worker.memory_mb,
             pool_size=worker.concurrency,
@@ -146,6 +151,9 @@ class Work:
     pace: Pace
     workers: Sequence[Worker]
     """Those heard of last, at most `WORKERS_SHOWN`."""
+
+    ended: Mapping[str, Ended]
+    """What workers made of this tenant's jobs, by their ids. What they say of themselves is about all tenants."""
 
     newest: Sequence[Job]
     """The newest jobs first, at most `JOBS_SHOWN`."""
@@ -238,6 +246,10 @@ class Work:
         places = sum(worker.concurrency for worker in self.alive)
         return percent(sum(len(worker.current_jobs) for worker in self.alive), places)
 
+    def ended_by(self, worker: Worker) -> Ended:
+        """What a worker made of this tenant's jobs over the last 24 hours."""
+        return self.ended.get(worker.id) or Ended(worker.id, 0, 0)
+
     def how_many_look(self, presence: Presence) -> int:
         """How many of the workers look so."""
         return sum(worker.presence(self.frame.now) is presence for worker in self.workers)
@@ -262,6 +274,7 @@ async def _read(sources: Sources, frame: Frame) -> Work:
             hours=await tallies.hours(tx, min(frame.today, frame.yesterday)),
             pace=await tallies.pace(tx),
             workers=await workers.heard_last(tx, most=WORKERS_SHOWN),
+            ended={ended.worker_id: ended for ended in await tallies.ended(tx, frame.yesterday)},
             newest=await jobs.newest(tx, most=JOBS_SHOWN),
         )
 

@@ -1,6 +1,8 @@
 """Workers are what they last said, and gone when they say nothing."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -15,7 +17,7 @@ from db.workers import Beat, Presence, Worker
 ORDER = Order("heartbeat_at")
 
 
-def said(name: str, state: WorkerState = WorkerState.IDLE, *, completed: int = 0) -> Beat:
+def said(name: str, state: WorkerState = WorkerState.IDLE, *, completed: int = 0, held: Sequence[UUID] = ()) -> Beat:
     return Beat(
         id=name,
         hostname="studio",
@@ -23,7 +25,7 @@ def said(name: str, state: WorkerState = WorkerState.IDLE, *, completed: int = 0
         version="5",
         state=state,
         concurrency=2,
-        current_jobs=[],
+        current_jobs=list(held),
         jobs_completed=completed,
         jobs_failed=0,
         cpu_percent=None,
@@ -102,3 +104,17 @@ async def test_only_who_was_silent_for_long_is_forgotten(database: Database) -> 
         left = await workers.heard_last(tx, most=9)
 
     assert (1, ["here"]) == (forgotten, [worker.id for worker in left])
+
+
+async def test_a_worker_that_was_killed_holds_nothing(database: Database) -> None:
+    held = uuid4()
+    async with database.system() as tx:
+        await workers.beat(tx, said("a", WorkerState.ACTIVE, held=[held]))
+        alive = await workers.by_id(tx, "a")
+        await tx.execute(sa.update(table).values(heartbeat_at=sa.func.now() - timedelta(seconds=16)))
+        silent = await workers.by_id(tx, "a")
+        [listed] = await workers.heard_last(tx, most=1)
+
+    assert alive is not None
+    assert silent is not None
+    assert ([held], [], []) == (alive.current_jobs, silent.current_jobs, listed.current_jobs)

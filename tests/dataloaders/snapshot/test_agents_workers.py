@@ -1,12 +1,16 @@
 """Agents and workers as they are: switched on or off, busy or free, fast or slow."""
 
+from datetime import timedelta
+
+import sqlalchemy as sa
+
 from dataloaders.snapshot import agents_workers
 from dataloaders.snapshot.agents_workers import HIDDEN, AgentEntry, shown
 from dataloaders.snapshot.sources import Sources
-from db import agents, jobs
+from db import agents
 from db.database import Database
-from db.jobs import NewJob
-from tests.dataloaders.snapshot.conftest import WORKER, Lived, frame_of, say_alive
+from db.models.work import workers
+from tests.dataloaders.snapshot.conftest import WORKER, Lived, add_jobs, frame_of, say_alive
 
 
 async def entries(sources: Sources, tenant: str) -> dict[str, AgentEntry]:
@@ -51,9 +55,9 @@ async def test_without_a_worker_no_agent_is_available(sources: Sources, tenant: 
 
 
 async def test_workers_are_told_by_what_they_did(sources: Sources, tenant: str, lived: Lived) -> None:
-    workers = (await agents_workers.collect(sources, frame_of(tenant))).workers
+    shown = (await agents_workers.collect(sources, frame_of(tenant))).workers
 
-    [tile] = workers.workers
+    [tile] = shown.workers
     assert (WORKER, "active", str(lived.processing), 2, 1) == (
         tile.id,
         tile.status,
@@ -61,23 +65,38 @@ async def test_workers_are_told_by_what_they_did(sources: Sources, tenant: str, 
         tile.tasks_completed,
         tile.tasks_failed,
     )
-    assert workers.performance.fastest_worker is not None
-    assert WORKER == workers.performance.fastest_worker.id
-    assert (1, None) == (workers.performance.active_workers, workers.performance.worker_efficiency)
+    assert shown.performance.fastest_worker is not None
+    assert WORKER == shown.performance.fastest_worker.id
+    assert (1, None) == (shown.performance.active_workers, shown.performance.worker_efficiency)
 
 
-async def test_a_worker_s_jobs_of_other_tenants_are_not_named(
+async def test_a_tenant_is_told_of_its_own_jobs_only(
     sources: Sources, database: Database, tenant: str, lived: Lived
 ) -> None:
-    async with database.transaction("other") as tx:
-        new = NewJob(user_id=None, source_url="https://videos.test/b", chain=("clipper",))
-        foreign = (await jobs.add(tx, new)).id
-    await say_alive(database, [foreign])
-    [alone] = (await agents_workers.collect(sources, frame_of(tenant))).workers.workers
+    """A worker does the jobs of all; what it does for others shows as that it is busy, and as nothing else."""
+    [foreign] = await add_jobs(database, "other", 1)
     await say_alive(database, [foreign, lived.processing])
-    [both] = (await agents_workers.collect(sources, frame_of(tenant))).workers.workers
+    own, others = [(await agents_workers.collect(sources, frame_of(name))).workers for name in (tenant, "other")]
+    await say_alive(database, [foreign])
+    busy = (await agents_workers.collect(sources, frame_of(tenant))).workers
 
-    assert (None, str(lived.processing)) == (alone.current_task, both.current_task)
+    assert [(str(lived.processing), 2, 1)] == [(w.current_task, w.tasks_completed, w.tasks_failed) for w in own.workers]
+    assert [(str(foreign), 0, 0)] == [(w.current_task, w.tasks_completed, w.tasks_failed) for w in others.workers]
+    assert [(2, 2), (2, 0)] == [(w.current_tasks, w.total_tasks_completed) for w in (*own.status, *others.status)]
+    assert [(None, "active")] == [(w.current_task, w.status) for w in busy.workers]
+    assert [1] == [worker.current_tasks for worker in busy.status]
+
+
+async def test_a_worker_that_was_killed_has_no_job_any_more(
+    sources: Sources, database: Database, tenant: str, lived: Lived
+) -> None:
+    async with database.system() as tx:
+        await tx.execute(sa.update(workers).values(heartbeat_at=sa.func.now() - timedelta(seconds=16)))
+
+    shown = (await agents_workers.collect(sources, frame_of(tenant))).workers
+
+    assert [(None, "stale")] == [(worker.current_task, worker.status) for worker in shown.workers]
+    assert [0] == [worker.current_tasks for worker in shown.status]
 
 
 def test_what_is_named_like_a_secret_is_hidden_at_any_depth() -> None:

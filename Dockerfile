@@ -49,7 +49,7 @@ ENV PATH=/opt/agentos/bin:$PATH \
     AGENTOS_HOST=0.0.0.0
 USER 10001:10001
 VOLUME /data
-EXPOSE 8001 8765
+EXPOSE 8001
 
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["python", "-m", "agentos", "health"]

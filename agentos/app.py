@@ -149,7 +149,7 @@ class _Own:
 
     async def root(self, request: Request) -> Response:
         """What this is, and where to go on."""
-        links = {"graphql": "/graphql", "schema": "/graphql/schema.graphql", "health": "/health", "docs": "/docs"}
+        links = {"graphql": "/graphql", "schema": "/graphql/schema.graphql", "health": "/health"}
         return JSON({"name": "AgentOS", "version": VERSION, "links": links})
 
     async def alive(self, request: Request) -> Response:

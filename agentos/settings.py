@@ -31,7 +31,9 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8001, ge=0, le=65535, description="Port the API listens on.")
-    ws_port: int = Field(default=8765, ge=0, le=65535, description="Port of the legacy WebSocket.")
+    ws_port: int = Field(
+        default=8765, ge=0, le=65535, description="Port kept for the legacy WebSocket; nothing listens there yet."
+    )
     workers: int = Field(default=1, ge=0, le=64, description="Worker processes that `up` starts.")
     worker_concurrency: int = Field(default=1, ge=1, le=16, description="Jobs one worker process runs at once.")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(

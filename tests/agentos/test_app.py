@@ -36,11 +36,14 @@ async def test_every_path_of_its_own_answers(real: Served, people: People, token
     keys = await real.client.get("/.well-known/jwks.json")
     sdl = await real.client.get("/graphql/schema.graphql")
     me = await real.graphql("{ me { id } }", token_of(people[Role.USER]))
+    on = {path: (await real.client.get(path)).status_code for path in root.json()["links"].values()}
 
     assert ("AgentOS", VERSION) == (root.json()["name"], root.json()["version"])
     assert {"EdDSA"} == {key["alg"] for key in keys.json()["keys"]}
     assert "d" not in keys.json()["keys"][0]
     assert schema.as_str() == sdl.text
+    # GraphQL is there and says that a query is missing.
+    assert {"/graphql": 400, "/graphql/schema.graphql": 200, "/health": 200} == on
     assert 200 == me.status_code, me.text
 
 

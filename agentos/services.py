@@ -16,6 +16,7 @@ from guards.sessions import Sessions
 from guards.tokens import KeyRing, Tokens
 from resolvers.context import Services
 from resolvers.live import Hub
+from resolvers.uploads import LARGEST_FILE
 from workers.doorbell import Doorbell
 
 
@@ -91,6 +92,6 @@ def about(settings: Settings) -> About:
         worker_concurrency=settings.worker_concurrency,
         log_level=settings.log_level,
         log_format=settings.log_format,
-        upload_quota_mb=settings.upload_quota_mb,
+        largest_file_mb=LARGEST_FILE // MB,
         cors_enabled=bool(settings.cors_origins),
     )

@@ -43,8 +43,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
     log_level: str | None = None
     log_format: str | None = None
-    upload_quota_mb: int | None = None
-    """MB of uploads one user may hold."""
+    largest_file_mb: int | None = None
+    """MB one uploaded file may have."""
 
     cors_enabled: bool | None = None
     actions: tuple[OfferedAction, ...] = ()

@@ -88,7 +88,7 @@ class StorageSetting(msgspec.Struct, frozen=True, kw_only=True):
     output_directory: str
     temp_directory: str
     max_file_size_mb: int | None
-    """MB of uploads one user may hold."""
+    """MB one uploaded file may have."""
 
     allowed_extensions: list[str] | None = None
 
@@ -153,7 +153,9 @@ class FlatConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     disk_warning: int | None
     auto_cleanup: bool
     api_port: int
-    admin_port: int
+    admin_port: int | None = None
+    """There is none: the console is served what it shows from the API's own port."""
+
     cors_enabled: bool | None
     api_key_required: bool
     rate_limit: int | None
@@ -252,7 +254,7 @@ def _storage(about: About) -> StorageSetting:
         input_directory=str(files / "uploads"),
         output_directory=str(files / "clips"),
         temp_directory=str(files / ".work"),
-        max_file_size_mb=about.upload_quota_mb,
+        max_file_size_mb=about.largest_file_mb,
     )
 
 
@@ -271,7 +273,6 @@ def _flat(about: About, system: SystemConfiguration) -> FlatConfiguration:
         disk_warning=None,
         auto_cleanup=True,
         api_port=about.port,
-        admin_port=about.port,
         cors_enabled=about.cors_enabled,
         api_key_required=True,
         rate_limit=None,

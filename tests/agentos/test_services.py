@@ -3,8 +3,10 @@
 import pytest
 from pydantic import SecretStr
 
-from agentos.services import NoStores, key_ring, link_secret, opened
+from agentos.services import NoStores, about, key_ring, link_secret, opened
 from agentos.settings import Settings
+from db.files import MB
+from resolvers.uploads import LARGEST_FILE
 
 
 async def test_without_addresses_of_stores_nothing_is_opened(settings: Settings) -> None:
@@ -21,3 +23,9 @@ def test_keys_are_made_once_and_then_kept(settings: Settings) -> None:
     assert first.jwks == second.jwks == brought.jwks
     assert link_secret(first) == link_secret(brought)
     assert 0o600 == settings.keys_file.stat().st_mode & 0o777
+
+
+def test_the_snapshot_is_told_what_one_file_may_have_and_not_what_one_user_may_hold(settings: Settings) -> None:
+    told = about(settings.model_copy(update={"upload_quota_mb": 7}))
+
+    assert LARGEST_FILE // MB == told.largest_file_mb

@@ -70,7 +70,7 @@ def about(tmp_path: Path) -> About:
         worker_concurrency=3,
         log_level="info",
         log_format="json",
-        upload_quota_mb=2000,
+        largest_file_mb=100,
         cors_enabled=False,
         actions=(OfferedAction(id="job.cancel", name="Cancel a job", category="jobs", dangerous=False),),
     )

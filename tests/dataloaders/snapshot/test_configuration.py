@@ -44,7 +44,8 @@ async def test_plain_facts_are_those_of_this_process(sources: Sources, frame: Fr
         system.system.max_concurrent_jobs,
     )
     assert (10, 0) == (system.database.connection_pool_size, system.database.max_overflow)
-    assert (sources.about.port, False) == (flat.api_port, flat.cors_enabled)
+    assert (sources.about.port, None, False) == (flat.api_port, flat.admin_port, flat.cors_enabled)
+    assert (100, 100) == (system.storage.max_file_size_mb, flat.max_file_size)
     assert 11 == shown.agent_configuration.total_configs == len(shown.agent_config.agents)
 
 

@@ -139,11 +139,13 @@ async def retry(context: Context, job_id: UUID, priority: int | None = None) -> 
         _require_priority(priority)
     caller = context.caller
     async with context.services.database.transaction(caller.tenant) as tx:
-        found = await _there(tx, context, job_id)
+        await _there(tx, context, job_id)
         await _require_room(tx)
         job = await jobs.mark_retried(tx, job_id, owner=caller.owner_filter, priority=priority)
         if job is None:
-            raise Conflict(f"job {job_id} is {found.status}: only a failed or cancelled job can be retried")
+            # Read again: what was found before may have been changed since, most likely by another retry.
+            found = await _there(tx, context, job_id)
+            raise Conflict(f"job {job_id} is {found.status} already: only a failed or cancelled job can be retried")
         _ring(context, tx, job)
     return job
 

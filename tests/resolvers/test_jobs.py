@@ -1,5 +1,6 @@
 """Jobs made, cancelled and retried, and everything that is refused with nothing changed."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,18 @@ async def test_a_failed_or_cancelled_job_is_queued_again(
     assert (JobStatus.QUEUED, 1, 9) == (again.status, again.retry_count, again.priority)
 
 
+async def test_of_many_that_retry_at_once_one_does_and_the_others_are_told_how_it_is_now(
+    context: Context, database: Database, people: People
+) -> None:
+    job = await queued(database, people[Role.USER], JobStatus.CANCELLED)
+
+    ends = await asyncio.gather(*(retry(context, job.id) for _ in range(12)), return_exceptions=True)
+
+    assert [1] == [end.retry_count for end in ends if isinstance(end, Job)]
+    refused = [str(end) for end in ends if isinstance(end, Conflict)]
+    assert 11 * [f"job {job.id} is queued already: only a failed or cancelled job can be retried"] == refused
+
+
 @pytest.mark.parametrize("status", [JobStatus.QUEUED, JobStatus.PROCESSING, JobStatus.COMPLETED])
 async def test_no_other_job_is_retried(status: JobStatus, context: Context, database: Database, people: People) -> None:
     job = await queued(database, people[Role.USER], status)
@@ -255,7 +268,7 @@ async def test_no_other_job_is_retried(status: JobStatus, context: Context, data
     with pytest.raises(Conflict) as refusal:
         await retry(context, job.id)
 
-    assert f"job {job.id} is {status}: only a failed or cancelled job can be retried" == str(refusal.value)
+    assert f"job {job.id} is {status} already: only a failed or cancelled job can be retried" == str(refusal.value)
     assert before == await counted(database)
 
 

@@ -77,8 +77,12 @@ class _Reporter:
 
     def send(self, kind: str, value: object) -> None:
         body = pickle.dumps((kind, value), protocol=pickle.HIGHEST_PROTOCOL)
-        with self._lock:
-            self._line.sendall(_HEAD.pack(len(body)) + body)
+        try:
+            with self._lock:
+                self._line.sendall(_HEAD.pack(len(body)) + body)
+        except ConnectionError:
+            # Nobody waits any more, so there is nobody to tell that either; see `_leave_with_parent`.
+            os._exit(1)
 
 
 _reporter: _Reporter | None = None

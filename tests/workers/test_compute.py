@@ -191,6 +191,21 @@ async def test_a_killed_worker_leaves_nothing_running(tmp_path: Path) -> None:
                 os.kill(int(note.read_text()), signal.SIGKILL)
 
 
+@pytest.mark.parametrize("told", ["tell(0.5)", 'send("result", 7)', 'send("end", ("KeyError", "a trace"))'])
+async def test_a_process_that_nobody_waits_for_ends_without_a_word(told: str) -> None:
+    program = (
+        "import socket; from workers.compute import _Reporter; "
+        f"here, there = socket.socketpair(); here.close(); _Reporter(there).{told}"
+    )
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(10):
+        out, err = await child.communicate()
+
+    assert (1, b"", b"") == (child.returncode, out, err)
+
+
 def test_it_runs_on_the_loop_the_worker_uses() -> None:
     uvloop = pytest.importorskip("uvloop")
 

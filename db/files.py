@@ -14,7 +14,7 @@ import re
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -29,6 +29,7 @@ QUOTA_BYTES: Final = 2_000 * MB
 BLOCK: Final = 256 * 1024
 """How many bytes are in memory at once while a file is written or read."""
 
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _TENANT: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SUFFIX: Final = re.compile(r"(\.[a-z0-9]{1,8})?")
 _STORED: Final = re.compile(r"[0-9a-f]{64}(\.[a-z0-9]{1,8})?")
@@ -49,6 +50,10 @@ class OutsideStore(ValueError):
 
 class TooLong(Exception):
     """More bytes came than were to be taken; what was written of them is gone."""
+
+
+class DiskFull(OSError):
+    """There is no room for what was to be written; what was written of it is gone."""
 
 
 class PiecesMissing(Exception):
@@ -134,12 +139,17 @@ class Files:
         return Stored(await self.settle(Spooled(linked, size, digest), tenant, kind, kept), size, digest)
 
     async def settle(self, spooled: Spooled, tenant: str, kind: FileKind, suffix: str) -> str:
-        """Move measured bytes to their final path, durably; twice the same bytes is once the same path."""
+        """Move measured bytes to their final path, durably; twice the same bytes is once the same path.
+
+        Raises:
+            DiskFull: not even a folder fits any more.
+        """
         if not _SUFFIX.fullmatch(suffix):
             raise ValueError(f"not a plain suffix: {suffix!r}")
         digest = spooled.sha256
         relative = f"{_checked(tenant)}/{kind}/{digest[:2]}/{digest}{suffix}"
-        await asyncio.to_thread(_moved, spooled.path, self.root / relative, self.root)
+        with _room():
+            await asyncio.to_thread(_moved, spooled.path, self.root / relative, self.root)
         return relative
 
     @asynccontextmanager
@@ -150,6 +160,7 @@ class Files:
 
         Raises:
             TooLong: the stream has more.
+            DiskFull: there is no room for it.
         """
         path = self._spool / secrets.token_hex(16)
         try:
@@ -158,9 +169,14 @@ class Files:
             path.unlink(missing_ok=True)
 
     async def keep_piece(self, upload_id: UUID, index: int, spooled: Spooled) -> None:
-        """Make a piece part of an upload's folder, durably; a piece with other bytes at its index stays beside it."""
+        """Make a piece part of an upload's folder, durably; a piece with other bytes at its index stays beside it.
+
+        Raises:
+            DiskFull: not even a folder fits any more.
+        """
         place = self._piece(upload_id, index, spooled.sha256)
-        await asyncio.to_thread(_moved, spooled.path, place, self._partial)
+        with _room():
+            await asyncio.to_thread(_moved, spooled.path, place, self._partial)
 
     async def drop_piece(self, upload_id: UUID, index: int, sha256: str) -> None:
         """Remove a piece that turned out not to belong to its upload."""
@@ -179,13 +195,15 @@ class Files:
 
         Raises:
             PiecesMissing: some are not on disk, or not in their full length.
+            DiskFull: there is no room for the whole beside its pieces.
         """
         path = self._spool / secrets.token_hex(16)
         sources = [self._piece(upload_id, index, sha256) for index, sha256, _ in pieces]
         self._require_pieces(upload_id, pieces)
         try:
             try:
-                whole = await asyncio.to_thread(_joined, path, sources)
+                with _room():
+                    whole = await asyncio.to_thread(_joined, path, sources)
             except FileNotFoundError:
                 # Somebody else finished with them meanwhile.
                 self._require_pieces(upload_id, pieces)
@@ -248,7 +266,8 @@ class Files:
 
 async def _written(path: Path, stream: AsyncIterator[bytes], most: int) -> Spooled:
     digest, size, held, held_bytes = hashlib.sha256(), 0, list[bytes](), 0
-    out = await asyncio.to_thread(_created, path)
+    with _room():
+        out = await asyncio.to_thread(_created, path)
     try:
         async for part in stream:
             size += len(part)
@@ -257,12 +276,25 @@ async def _written(path: Path, stream: AsyncIterator[bytes], most: int) -> Spool
             held.append(part)
             held_bytes += len(part)
             if held_bytes >= BLOCK:
-                await asyncio.to_thread(_append, out, digest.update, held)
+                with _room():
+                    await asyncio.to_thread(_append, out, digest.update, held)
                 held, held_bytes = [], 0
-        await asyncio.to_thread(_finish, out, digest.update, held)
+        with _room():
+            await asyncio.to_thread(_finish, out, digest.update, held)
     finally:
         out.close()
     return Spooled(path, size, digest.hexdigest())
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Tell a full disk from everything else that can go wrong with one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise DiskFull(error.errno, error.strerror) from error
+        raise
 
 
 def _created(path: Path) -> BinaryIO:

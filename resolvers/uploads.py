@@ -5,32 +5,36 @@ twice: a chunk that is there already and an upload that is complete answer as th
 """
 
 import asyncio
+import logging
 import re
 import unicodedata
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
 
 from db import uploads
 from db.database import Transaction
-from db.files import MB, FileKind, PiecesMissing, Spooled, TooLong
+from db.files import MB, DiskFull, FileKind, PiecesMissing, Spooled, TooLong
 from db.models.work import UploadStatus
 from db.uploads import Chunk, NewUpload, Upload
 from guards import containers
 from guards.containers import Container
-from guards.errors import BadInput, Conflict, Mismatch, NotFound, QuotaExceeded, TooLarge, Unsupported
+from guards.errors import BadInput, Conflict, Mismatch, NotFound, QuotaExceeded, TooLarge, Unavailable, Unsupported
 from resolvers.context import Context
 
 LARGEST_FILE: Final = 100 * MB
 LARGEST_CHUNK: Final = 8 * MB
 MOST_CHUNKS: Final = 10_000
 LONGEST_NAME: Final = 255
+RETRY_FULL_S: Final = 60
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _DEVICES: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+log = logging.getLogger(__name__)
 
 
 async def init(
@@ -99,10 +103,12 @@ async def spooled(context: Context, stream: AsyncIterator[bytes]) -> AsyncIterat
 
     Raises:
         TooLarge: there are more than a chunk may have.
+        Unavailable: the disk is full.
     """
     try:
-        async with context.services.files.spooled(stream, most=LARGEST_CHUNK) as whole:
-            yield whole
+        with _room():
+            async with context.services.files.spooled(stream, most=LARGEST_CHUNK) as whole:
+                yield whole
     except TooLong as error:
         raise TooLarge(f"a chunk has at most {LARGEST_CHUNK} bytes") from error
 
@@ -121,6 +127,7 @@ async def keep(context: Context, upload_id: UUID, index: int, whole: Spooled, sh
         BadInput: the upload has no chunk of that index.
         Mismatch: the chunk has another length or digest than it should; it was thrown away.
         Conflict: other bytes are at that place already; they stay.
+        Unavailable: the disk is full.
     """
     files, tenant = context.services.files, context.caller.tenant
     async with context.services.database.transaction(tenant) as tx:
@@ -132,7 +139,8 @@ async def keep(context: Context, upload_id: UUID, index: int, whole: Spooled, sh
             return _same(await _own(tx, context, upload_id), there, whole)
     if upload.status is UploadStatus.COMPLETED:
         raise Conflict("the upload is complete")
-    await files.keep_piece(upload_id, index, whole)
+    with _room():
+        await files.keep_piece(upload_id, index, whole)
     chunk = Chunk(upload_id, index, index * upload.chunk_bytes, whole.size_bytes, whole.sha256)
     async with context.services.database.transaction(tenant) as tx:
         counted = await uploads.add_chunk(tx, chunk)
@@ -163,6 +171,7 @@ async def finalize(
         Conflict: chunks are missing; it can go on.
         Mismatch: the bytes are not the ones that were announced.
         Unsupported: it is no video.
+        Unavailable: the disk is full; the chunks are still there.
     """
     database, files, tenant = context.services.database, context.services.files, context.caller.tenant
     async with database.transaction(tenant) as tx:
@@ -176,10 +185,12 @@ async def finalize(
     if len(chunks) < upload.chunk_count:
         raise Conflict(_still_missing(upload, {chunk.index for chunk in chunks}))
     try:
-        async with files.joined(upload_id, [(chunk.index, chunk.sha256, chunk.bytes) for chunk in chunks]) as whole:
-            _require_digest(whole.sha256, upload.sha256, _digest(sha256))
-            container = await asyncio.to_thread(_container, whole.path)
-            path = await files.settle(whole, tenant, FileKind.UPLOADS, container.suffix)
+        pieces = [(chunk.index, chunk.sha256, chunk.bytes) for chunk in chunks]
+        with _room():
+            async with files.joined(upload_id, pieces) as whole:
+                _require_digest(whole.sha256, upload.sha256, _digest(sha256))
+                container = await asyncio.to_thread(_container, whole.path)
+                path = await files.settle(whole, tenant, FileKind.UPLOADS, container.suffix)
     except PiecesMissing as error:
         async with database.transaction(tenant) as tx:
             await uploads.lose_chunks(tx, upload_id, error.indexes)
@@ -209,6 +220,15 @@ def plain_name(filename: str) -> str:
     if len(name) > LONGEST_NAME and dot and len(suffix) <= 16:
         name = f"{stem[: LONGEST_NAME - len(suffix) - 1]}.{suffix}"
     return name[:LONGEST_NAME] or "upload"
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    try:
+        yield
+    except DiskFull as error:
+        log.error("the disk that files are kept on is full: uploads are refused")
+        raise Unavailable("the server's disk is full; nothing of this was kept", retry_after=RETRY_FULL_S) from error
 
 
 async def _own(tx: Transaction, context: Context, upload_id: UUID) -> Upload:

@@ -1,7 +1,9 @@
 """Uploads end complete and verified, or can go on; never half, never somebody else's."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import resource
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -26,6 +28,7 @@ from guards.errors import (
     QuotaExceeded,
     Refusal,
     TooLarge,
+    Unavailable,
     Unsupported,
 )
 from resolvers import uploads
@@ -159,6 +162,43 @@ async def test_a_chunk_that_breaks_off_leaves_nothing_and_can_come_again(sender:
 
     assert before == await fingerprint(sender, upload.id)
     assert 1000 == (await sent(sender, upload, CONTENT, 0)).received_bytes
+
+
+@contextmanager
+def full_after(size_bytes: int) -> Iterator[None]:
+    """No file of this process may be longer, which it finds out as it does that a disk is full: while it writes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_on_a_full_disk_a_chunk_is_refused_and_nothing_of_it_stays(sender: Context) -> None:
+    content = video(900_000)
+    upload = await begun(sender, content, len(content))
+    before = await fingerprint(sender, upload.id)
+
+    with full_after(300_000), pytest.raises(Unavailable, match="the server's disk is full") as refusal:
+        await sent(sender, upload, content)
+
+    assert 60 == refusal.value.retry_after
+    assert before == await fingerprint(sender, upload.id)
+    assert [] == [path for path in sender.services.files.root.rglob("*") if path.is_file()]
+    assert 100 == (await sent(sender, upload, content)).progress
+
+
+async def test_on_a_full_disk_an_upload_is_not_finalized_and_keeps_its_chunks(sender: Context) -> None:
+    content = video(900_000)
+    upload = await sent(sender, await begun(sender, content, 200_000), content)
+    before = await fingerprint(sender, upload.id)
+
+    with full_after(300_000), pytest.raises(Unavailable, match="the server's disk is full"):
+        await uploads.finalize(sender, upload.id)
+
+    assert before == await fingerprint(sender, upload.id)
+    assert UploadStatus.COMPLETED is (await uploads.finalize(sender, upload.id)).status
 
 
 async def test_of_four_equal_chunks_at_once_one_is_counted(sender: Context) -> None:

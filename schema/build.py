@@ -19,14 +19,16 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetails
 from graphql.pyutils import Path
 from strawberry.extensions import ParserCache
+from strawberry.extensions.runner import SchemaExtensionsRunner
 from strawberry.printer import print_schema
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.enum import StrawberryEnumDefinition
-from strawberry.types.execution import ExecutionContext
+from strawberry.types.execution import ExecutionContext, PreExecutionError
 
 from schema import access, docs
+from schema.counts import Short
 from schema.errors import tell
 from schema.limits import Limits
 from schema.mutation import Mutation
@@ -82,6 +84,16 @@ class Schema(strawberry.Schema):
             _forget_nulls(kind)
             _explain(kind)
 
+    async def _prepare_operation_async(
+        self, context: ExecutionContext, extensions_runner: SchemaExtensionsRunner
+    ) -> PreExecutionError | None:
+        """Parse and validate; what the parser's cache raises is an answer here, also on the way to a stream."""
+        try:
+            return await super()._prepare_operation_async(context, extensions_runner)
+        except GraphQLError as error:
+            context.pre_execution_errors = [error]
+            return PreExecutionError(data=None, errors=[error])
+
     def as_str(self) -> str:
         """The SDL, sorted by name."""
         # Strawberry's own `sort_schema` executes the sorted copy, whose enums hand resolvers bare values instead of
@@ -108,7 +120,7 @@ def build(query: type = Query, mutation: type | None = Mutation, subscription: t
         mutation=mutation,
         subscription=subscription,
         types=(Agent, Clip, Job, LogLine, SystemEvent, Upload, User, Worker),
-        extensions=(ParserCache, Validations().extension, Limits),
+        extensions=(Short, ParserCache, Validations().extension, Limits),
         execution_context_class=Executor,
         config=StrawberryConfig(scalar_map=SCALARS),
     )

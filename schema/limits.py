@@ -4,6 +4,8 @@ Strawberry's own limiters walk a fragment again each time it is spread, so a doc
 seconds. Here each fragment is measured once, and what was found about a document is cached with its validation.
 """
 
+import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -27,11 +29,14 @@ from graphql import (
     VariableNode,
     get_named_type,
     get_nullable_type,
+    is_introspection_type,
     is_list_type,
 )
 from strawberry.extensions import SchemaExtension
 
 from db.pages import MOST
+from guards.errors import Unauthenticated
+from schema import counts
 from schema.errors import BAD_USER_INPUT, VALIDATION_FAILED
 
 MOST_TOKENS: Final = 2_000
@@ -47,6 +52,9 @@ USUAL_LIST: Final = 10
 
 USUAL_PAGE: Final = 20
 
+CHEAP: Final = 2
+"""Fields of introspection that weigh as much as one other: no store is asked for them."""
+
 Size = tuple[int, int]
 """Fields in the answer, and how deep the deepest lies."""
 
@@ -60,6 +68,9 @@ class Measure:
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
         self._known: dict[tuple[str, int], Size] = {}
+        self._types = len(schema.type_map)
+        fields = sum(len(kind.fields) for kind in schema.type_map.values() if isinstance(kind, GraphQLObjectType))
+        self._members = math.ceil(fields / self._types)
 
     def of(self, operation: OperationDefinitionNode) -> Size:
         """The size of one operation."""
@@ -96,15 +107,25 @@ class Measure:
         if node.selection_set is None:
             return 1, 1
         if name in ("__schema", "__type"):
-            depth = self._selected(node.selection_set, self._schema.type_map["__Schema"], 0)[1]
-            return 1, depth - (DEEPEST_INTROSPECTION - DEEPEST)
+            asked = self._schema.type_map["__Schema" if name == "__schema" else "__Type"]
+            fields, depth = self._selected(node.selection_set, asked, USUAL_LIST)
+            return 1 + fields // CHEAP, depth - (DEEPEST_INTROSPECTION - DEEPEST)
         if not isinstance(parent, GraphQLObjectType | GraphQLInterfaceType) or name not in parent.fields:
             return 1, 1
         field = parent.fields[name]
-        times = page if is_list_type(get_nullable_type(field.type)) else 1
+        times = self._entries(parent, name, page) if is_list_type(get_nullable_type(field.type)) else 1
         inner = _asked_for(node) if "first" in field.args else USUAL_LIST
         fields, depth = self._selected(node.selection_set, get_named_type(field.type), inner)
+        if name == "ofType" and is_introspection_type(parent):
+            # Most types are inside of no other: each step inwards is there half as often.
+            fields //= 2
         return 1 + times * fields, 1 + depth
+
+    def _entries(self, parent: GraphQLNamedType, name: str, page: int) -> int:
+        """Entries of a list: those of the schema itself are known, on the average."""
+        if not is_introspection_type(parent):
+            return page
+        return self._types if name == "types" else self._members
 
     def _narrowed(self, node: InlineFragmentNode, parent: GraphQLNamedType) -> GraphQLNamedType:
         condition = node.type_condition
@@ -149,7 +170,7 @@ class Limits(SchemaExtension):
     def on_validate(self) -> Iterator[None]:
         """Look at what does not depend on the document alone, and give what was found its code."""
         context = self.execution_context
-        if not context.pre_execution_errors and (error := self._unclear() or self._unstorable()):
+        if not context.pre_execution_errors and (error := self._unclear() or self._unstorable() or self._curious()):
             context.pre_execution_errors = [error]
         for error in context.pre_execution_errors or ():
             assert error.extensions is not None
@@ -181,6 +202,19 @@ class Limits(SchemaExtension):
                 waiting += value
         return None
 
+    def _curious(self) -> GraphQLError | None:
+        # The whole schema is a hundred milliseconds of work: more than a stranger may ask for.
+        context = self.execution_context
+        if context.context.viewer is not None or not _SCHEMA.search(context.query or ""):
+            return None
+        assert context.graphql_document is not None
+        if not counts.introspects(context.graphql_document):
+            return None
+        told = "sign in to ask for the schema; its text is at /graphql/schema.graphql"
+        return GraphQLError(told, extensions={"code": Unauthenticated.code})
+
+
+_SCHEMA: Final = re.compile(r"\b__(schema|type)\b")
 
 UNSTORABLE: Final = "text may hold neither NUL nor half of a surrogate pair"
 
@@ -195,5 +229,8 @@ def _asked_for(node: FieldNode) -> int:
     sizes = [argument.value for argument in node.arguments or () if argument.name.value in ("first", "last")]
     if any(isinstance(size, VariableNode) for size in sizes):
         return MOST
-    given = [int(size.value) for size in sizes if isinstance(size, IntValueNode)]
-    return max(0, min(MOST, given[0])) if given else USUAL_PAGE
+    given = [size.value for size in sizes if isinstance(size, IntValueNode)]
+    if not given:
+        return USUAL_PAGE
+    # A number of thousands of digits cannot even be read, and asks for no more than the most.
+    return max(0, min(MOST, int(given[0]))) if len(given[0]) <= counts.LONGEST_NUMBER else MOST

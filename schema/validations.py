@@ -2,15 +2,22 @@
 
 Strawberry's own cache hashes the whole syntax tree each time it is asked, which for a large query costs more than the
 answer. The text is hashed once by the parser's cache; equal texts have equal trees.
+
+What holds too much is not validated at all, and validation ends with the first mistake: each costs a search for what
+may have been meant.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from graphql import GraphQLError
+from graphql import ASTValidationRule, DocumentNode, GraphQLError, GraphQLSchema, validate
+from graphql.validation.validate import ValidationAbortedError
 from strawberry.extensions import SchemaExtension
-from strawberry.schema.schema import validate_document
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+
+from schema import counts
 
 KEPT: Final = 256
 
@@ -50,6 +57,23 @@ class Remembered(SchemaExtension):
         document, rules = context.graphql_document, context.validation_rules
         assert document is not None
         context.pre_execution_errors = self._validations.of(
-            (context.query, rules), lambda: validate_document(context.schema._schema, document, rules)
+            (context.query, rules), lambda: findings(context.schema._schema, document, rules)
         )
         yield
+
+
+def findings(
+    schema: GraphQLSchema, document: DocumentNode, rules: tuple[type[ASTValidationRule], ...]
+) -> list[GraphQLError]:
+    """The first thing that is wrong with a document, if there is any."""
+    refusal = counts.refusal(document)
+    if refusal is not None:
+        return [refusal]
+    # Beside those of the operation, the rules that Strawberry itself adds to every one.
+    rules = (*rules, MaybeNullValidationRule, OneOfInputValidationRule)
+    return _told(validate(schema, document, rules, max_errors=1))
+
+
+def _told(errors: list[GraphQLError]) -> list[GraphQLError]:
+    """Errors without the remark that there may be more, unless it is the only one."""
+    return [error for error in errors if not isinstance(error, ValidationAbortedError)] or errors

@@ -34,6 +34,7 @@ def size_of(document: str) -> tuple[int, int]:
         ("{ jobs(first: 2) { ...page } } fragment page on JobConnection { edges { node { id } } }", (1 + 1 + 2 * 2, 4)),
         ("{ me { ... on User { id } ... { name } } }", (3, 2)),
         ("{ a: me { id } b: me { id } }", (4, 2)),
+        ("{ jobs(first: " + "9" * 5000 + ") { edges { node { id } } } }", (1 + 1 + 100 * 2, 4)),
         ("{ no { such } }", (1, 1)),
         ("{ me { ...missing } }", (1, 1)),
         ("{ me { ...round } } fragment round on User { id ...round }", (2, 2)),
@@ -115,10 +116,27 @@ def test_any_other_text_can_be_stored() -> None:
     assert storable("\x01 \n é 字 🎬 \ufffd \uffff")
 
 
-async def test_graphiql_may_ask_for_the_whole_schema(ask: Ask) -> None:
-    answer = await ask(None, get_introspection_query(specified_by_url=True, input_value_deprecation=True))
+async def test_who_is_signed_in_may_ask_for_the_whole_schema(ask: Ask, people: People) -> None:
+    asked = get_introspection_query(specified_by_url=True, input_value_deprecation=True)
+
+    stranger, known = await ask(None, asked), await ask(people[Role.USER], asked)
+
+    assert ["UNAUTHENTICATED"] == [(error.extensions or {})["code"] for error in stranger.errors or []]
+    assert known.errors is None
+
+
+async def test_a_stranger_may_speak_of_the_schema(ask: Ask) -> None:
+    answer = await ask(None, '{ health { status __typename } } # "__schema"')
 
     assert answer.errors is None
+
+
+async def test_the_schema_is_not_told_many_times_over(ask: Ask, people: People) -> None:
+    fields = " ".join(f"a{n}: fields {{ name args {{ name }} }}" for n in range(29))
+
+    answer = await ask(people[Role.USER], f"{{ __schema {{ types {{ {fields} }} }} }}")
+
+    assert ["GRAPHQL_VALIDATION_FAILED"] == [(error.extensions or {})["code"] for error in answer.errors or []]
 
 
 async def test_introspection_does_not_go_round_for_ever(ask: Ask) -> None:

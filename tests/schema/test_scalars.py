@@ -5,10 +5,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from graphql import GraphQLError
+from graphql import GraphQLError, GraphQLScalarType, parse_value
 
 from guards.errors import BadInput
-from schema.scalars import LARGEST, SCALARS, BigInt, named, utc, uuid_of
+from schema.root import schema
+from schema.scalars import DEEPEST_JSON, LARGEST, SCALARS, BigInt, named, utc, uuid_of
 
 KEY = UUID("01a204f8-e1ef-7721-9061-af58bbbbb7db")
 
@@ -49,3 +50,48 @@ def test_times_are_taken_in_utc() -> None:
     assert utc("at", None) is None
     with pytest.raises(BadInput, match=r"^at: "):
         utc("at", datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))))
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def json_scalar() -> GraphQLScalarType:
+    found = schema._schema.type_map["JSON"]
+    assert isinstance(found, GraphQLScalarType)
+    return found
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 1.5, "é 🎬", 2**63 - 1, -(2**63), {"a": [1, {"b": "c"}]}, nested(DEEPEST_JSON)]
+)
+def test_json_that_can_be_kept_passes_as_it_is(value: Any) -> None:
+    assert value == json_scalar().parse_value(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        float("inf"),
+        float("nan"),
+        {"a": [-float("inf")]},
+        2**63,
+        -(2**63) - 1,
+        "a\0",
+        ["\ud800"],
+        {"a\0": 1},
+        nested(DEEPEST_JSON + 1),
+    ],
+)
+def test_json_that_cannot_be_kept_is_refused(value: Any) -> None:
+    with pytest.raises(GraphQLError):
+        json_scalar().parse_value(value)
+
+
+@pytest.mark.parametrize("literal", ["{a: 1e999}", "[-1e999]", "99999999999999999999", '{a: "\\u0000"}'])
+def test_a_literal_of_json_is_looked_at_too(literal: str) -> None:
+    with pytest.raises(GraphQLError):
+        json_scalar().parse_literal(parse_value(literal))

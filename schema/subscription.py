@@ -10,7 +10,7 @@ import strawberry
 
 from dataloaders.snapshot import TimeRange
 from db.events import Cursor, Event, Kind
-from guards.errors import BadInput
+from guards.errors import BadInput, NotFound
 from guards.permissions import Permission
 from resolvers.context import Context
 from resolvers.queries import jobs, system
@@ -61,7 +61,10 @@ class Subscription:
         self, info: Info, id: strawberry.ID | None = None, after: str | None = None
     ) -> AsyncIterator[JobChange]:
         """Changes of one job, or of all that the caller may see."""
-        entity = None if id is None else str(found("job", id))
+        watched = None if id is None else found("job", id)
+        if watched is not None and await jobs.by_id(afresh(info.context), watched) is None:
+            raise NotFound(f"there is no job {watched}")
+        entity = None if watched is None else str(watched)
         async for event in _told(info.context, Kind.JOB_CHANGED, after, entity=entity):
             job = await jobs.by_id(afresh(info.context), found("job", event.entity_id))
             yield JobChange(cursor=str(event.cursor), job=shown(job))

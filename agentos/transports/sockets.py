@@ -106,7 +106,12 @@ class GraphQLOverWebSocket:
         origin = websocket.headers.get("origin")
         if origin is None:
             return True
-        return origin.lower() in self._origins or urlsplit(origin).netloc.lower() == websocket.headers.get("host", "")
+        if origin.lower() in self._origins:
+            return True
+        try:
+            return urlsplit(origin).netloc.lower() == websocket.headers.get("host", "")
+        except ValueError:
+            return False
 
 
 class _Socket:
@@ -278,7 +283,7 @@ class _Socket:
             with self._route.metrics.subscriptions.track_inprogress():
                 async for result in results:
                     assert isinstance(result, ExecutionResult)
-                    if isinstance(result, PreExecutionError):
+                    if not counted and _refused(result):
                         self._forget(key)
                         errors = [error.formatted for error in result.errors or ()]
                         await self._send({"id": key, "type": "error", "payload": errors})
@@ -318,6 +323,13 @@ class _Socket:
             raise _Ended(4413, "SLOW_CONSUMER: nothing was taken for too long") from error
         except WebSocketDisconnect as error:
             raise _Ended from error
+
+
+def _refused(result: ExecutionResult) -> bool:
+    """Whether a first result says that nothing was begun: no field was reached, or the subscription's own said no."""
+    if isinstance(result, PreExecutionError):
+        return True
+    return result.data is None and bool(result.errors) and all(error.path is None for error in result.errors or ())
 
 
 def _payload(result: ExecutionResult) -> dict[str, Any]:

@@ -119,6 +119,16 @@ async def test_one_job_can_be_watched_alone(live: Services, database: Database, 
         assert str(job.id) == (await answers())["jobChanged"]["job"]["id"]
 
 
+async def test_somebody_elses_job_cannot_be_watched(
+    live: Services, database: Database, people: People, other_people: People
+) -> None:
+    colleagues = await queued(database, people[Role.OPERATOR])
+    strangers = await queued(database, other_people[Role.USER])
+    for job in (colleagues, strangers):
+        async with watched(live, people[Role.USER], JOBS, id=str(job.id)) as answers:
+            assert ["NOT_FOUND"] == await answers()
+
+
 async def test_decisions_about_the_queue_are_shown(live: Services, database: Database, people: People) -> None:
     async with watched(live, people[Role.USER], "subscription { queueChanged { queue { paused } } }") as answers:
         async with database.transaction("default") as tx:
@@ -136,7 +146,14 @@ async def test_the_snapshot_is_shown_when_it_is_built_anew(live: Services, datab
         assert {"snapshotChanged": {"snapshot": {"status": "success"}}} == await answers()
 
 
-@pytest.mark.parametrize(("variables", "code"), [({"after": "x"}, "VALIDATION_ERROR"), ({"id": "7"}, "NOT_FOUND")])
+@pytest.mark.parametrize(
+    ("variables", "code"),
+    [
+        ({"after": "x"}, "VALIDATION_ERROR"),
+        ({"id": "7"}, "NOT_FOUND"),
+        ({"id": "01a204f8-e1ef-7721-9061-af58bbbbb7db"}, "NOT_FOUND"),
+    ],
+)
 async def test_what_cannot_be_watched_is_refused(
     variables: dict[str, str], code: str, live: Services, people: People
 ) -> None:

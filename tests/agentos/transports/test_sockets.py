@@ -200,7 +200,7 @@ async def test_only_the_new_protocol_is_spoken(server: Served) -> None:
 async def test_a_page_of_another_origin_may_not_open_a_socket(server: Served) -> None:
     async with server.socket(greet=False, origin=f"http://{server.host}:{server.port}"):
         pass
-    for origin in ("https://evil.test", "null", f"http://{server.host}:{server.port}.evil.test"):
+    for origin in ("https://evil.test", "null", f"http://{server.host}:{server.port}.evil.test", "http://[::1"):
         with pytest.raises(InvalidStatus, match="403"):
             async with server.socket(greet=False, origin=origin):
                 pass

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Final
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -66,6 +66,8 @@ class Failures:
 
         try:
             await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            log.debug("%s %s: the client went away while it was sending", scope["method"], links.hidden(scope["path"]))
         except Exception:
             log.exception("%s %s failed", scope["method"], links.hidden(scope["path"]))
             if begun:

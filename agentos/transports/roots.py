@@ -1,7 +1,6 @@
 """Which root fields an operation asks for, by the schema's names and never by the client's aliases."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from typing import Final
 
 from graphql import (
@@ -49,17 +48,22 @@ def _named(query: str, operation_name: str | None) -> Named:
         return "none", ()
     for node in document.definitions:
         if isinstance(node, OperationDefinitionNode) and operation_name in (None, node.name and node.name.value):
-            return node.operation.value, tuple(dict.fromkeys(_fields(document, node.selection_set)))
+            return node.operation.value, tuple(_fields(document, node.selection_set))
     return "none", ()
 
 
-def _fields(document: DocumentNode, selections: SelectionSetNode) -> Iterator[str]:
-    for selection in selections.selections:
+def _fields(document: DocumentNode, selections: SelectionSetNode) -> dict[str, None]:
+    """The names in their order; each fragment is opened once, for they may double from one to the next."""
+    fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+    found: dict[str, None] = {}
+    waiting = [*reversed(selections.selections)]
+    while waiting:
+        selection = waiting.pop()
         if isinstance(selection, FieldNode):
-            yield selection.name.value
+            found[selection.name.value] = None
         elif isinstance(selection, InlineFragmentNode):
-            yield from _fields(document, selection.selection_set)
+            waiting += reversed(selection.selection_set.selections)
         elif isinstance(selection, FragmentSpreadNode):
-            for node in document.definitions:
-                if isinstance(node, FragmentDefinitionNode) and node.name.value == selection.name.value:
-                    yield from _fields(document, node.selection_set)
+            fragment = fragments.pop(selection.name.value, None)
+            waiting += reversed(fragment.selection_set.selections) if fragment else ()
+    return found

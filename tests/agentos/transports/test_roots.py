@@ -8,6 +8,13 @@ CASES: dict[str, tuple[str, str | None, Named]] = {
     "plain": ("{ a b }", None, ("query", ("a", "b"))),
     "aliases": ("mutation { x: a y: a }", None, ("mutation", ("a",))),
     "a fragment": ("{ ...F } fragment F on Query { a ... { b } }", None, ("query", ("a", "b"))),
+    "fragments that double": (
+        "{ ...f0 } "
+        + " ".join(f"fragment f{n} on Query {{ ...f{n + 1} ...f{n + 1} }}" for n in range(60))
+        + " fragment f60 on Query { a }",
+        None,
+        ("query", ("a",)),
+    ),
     "the one named": ("query A { a } subscription B { b }", "B", ("subscription", ("b",))),
     "nested fields are none": ("{ a { b } }", None, ("query", ("a",))),
     "no document": ("{", None, ("none", ())),

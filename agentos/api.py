@@ -2,6 +2,7 @@
 
 from agentos import logs, serving
 from agentos.app import create_app
+from agentos.ports import PortTaken
 from agentos.services import opened
 from agentos.settings import Settings
 
@@ -14,9 +15,12 @@ async def serve(settings: Settings, *, supervised: bool) -> int:
         supervised: the standard input is a lifeline to the supervisor.
 
     Raises:
-        OSError: the port is taken, or the address is none of this machine.
+        PortTaken: somebody else listens there, or the address is none of this machine.
     """
     logs.configure(settings.log_level, settings.log_format)
-    listening = serving.bound(settings.host, settings.port)
+    try:
+        listening = serving.bound(settings.host, settings.port)
+    except OSError as error:
+        raise PortTaken(settings.host, settings.port, "--port", error) from error
     async with opened(settings, application="agentos api") as services:
         return await serving.serve(create_app(settings, services), listening, lifeline=supervised)

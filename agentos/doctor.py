@@ -21,8 +21,9 @@ from typing import Final
 
 from agentos.embedded import running
 from agentos.embedded.places import Unreachable
+from agentos.ports import PortTaken, free_port
 from agentos.settings import Settings
-from agentos.up import PortTaken, announced_url, free_port
+from agentos.up import announced_url
 from db import servers
 from db.migrations import runner
 

@@ -6,11 +6,9 @@ services first, so that they can put back what they hold, then the stores.
 
 import asyncio
 import contextlib
-import errno
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -24,6 +22,7 @@ from agentos import first_run
 from agentos.embedded import Addresses, InUse, Stores
 from agentos.embedded.ownership import announced
 from agentos.first_run import Account
+from agentos.ports import free_port
 from agentos.settings import Settings, inherited
 from agentos.supervisor import Service, Supervisor
 from db.database import Database
@@ -35,15 +34,6 @@ GRACE_S: Final = 2.0
 
 READY_WITHIN_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.05
-
-
-class PortTaken(Exception):
-    """A port that was to be ours cannot be had."""
-
-    def __init__(self, host: str, port: int, option: str, reason: str) -> None:
-        super().__init__(f"cannot listen on port {port} of {host}: {reason}")
-        self.option = option
-        """What chooses another one."""
 
 
 class NotReady(Exception):
@@ -242,22 +232,3 @@ def refuse_company(data_dir: Path) -> None:
             + (f" and answers at {where}" if where else "")
             + "; stop that one first, or set AGENTOS_DATA_DIR to another folder"
         )
-
-
-def free_port(host: str, port: int, option: str) -> int:
-    """The port itself if it is free, or any free one for 0.
-
-    Raises:
-        PortTaken: somebody else listens there, or this user may not.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            reason = "another program has it" if taken else (error.strerror or str(error)).lower()
-            raise PortTaken(host, port, option, reason) from error
-        chosen: int = probe.getsockname()[1]
-        return chosen

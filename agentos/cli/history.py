@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from agentos.cli.places import opened, reachable, settings_with
-from agentos.cli.printing import AsJson, Failed, say, show_json
+from agentos.cli.places import opened, reachable, require_tenant, settings_with
+from agentos.cli.printing import AsJson, say, show_json
 
 Count = Annotated[int, Parameter(validator=Number(gte=0, lte=10_000_000))]
 
@@ -41,15 +41,14 @@ async def seed(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from db import keys, redis, users
+    from db import keys, redis
     from db import seed as history
     from workers.agents.roster import DEFAULT_CHAIN
 
     moment = datetime.now(UTC) if now is None else now.astimezone(UTC)
     async with reachable(settings_with()) as addresses, opened(addresses) as database:
         async with database.system() as tx:
-            if tenant not in await users.tenant_ids(tx):
-                raise Failed(f"there is no tenant {tenant}", f"`python -m agentos tenant add {tenant}` makes it.")
+            await require_tenant(tx, tenant)
         removed = await history.clear(database, tenant) if clean else None
         columns = (TextColumn("seeding jobs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         screen = Console(stderr=True)

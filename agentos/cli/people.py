@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from agentos.cli.places import database_of, settings_with, token_for, user_of
+from agentos.cli.places import database_of, require_tenant, settings_with, token_for, user_of
 from agentos.cli.printing import AsJson, Failed, say, show_json, shown
 
 RoleName = Literal["admin", "operator", "supervisor", "user", "readonly"]
@@ -56,8 +56,7 @@ async def add(
     async with database_of(settings_with()) as database:
         secret = await passwords.hashed(password)
         async with database.system() as tx:
-            if tenant not in await users.tenant_ids(tx):
-                raise Failed(f"there is no tenant {tenant}", f"`python -m agentos tenant add {tenant}` makes it.")
+            await require_tenant(tx, tenant)
         if "@" not in email or not 3 <= len(email) <= 254:
             raise Failed(f"{email} is not an email address", wrong_usage=True)
         async with database.transaction(tenant) as tx:
@@ -81,6 +80,8 @@ async def list_users(*, tenant: str | None = None, as_json: AsJson = False) -> N
     from db import users
 
     async with database_of(settings_with()) as database, database.system() as tx:
+        if tenant is not None:
+            await require_tenant(tx, tenant)
         found = [user for user in await users.everybody(tx) if tenant in (None, user.tenant_id)]
     columns = ("email", "role", "tenant", "id", "disabled")
     rows = [(user.email, user.role, user.tenant_id, user.id, user.disabled_at) for user in found]

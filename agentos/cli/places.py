@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from agentos.cli.printing import Failed
 
@@ -12,15 +13,27 @@ if TYPE_CHECKING:
     from agentos.client import Client
     from agentos.embedded import Addresses
     from agentos.settings import Settings
-    from db.database import Database
+    from db.database import Database, Transaction
     from db.users import User
+
+OTHER_FOLDER: Final = "Choose another folder with AGENTOS_DATA_DIR, or `up --data-dir`."
 
 
 def settings_with(**given: Any) -> "Settings":
     """The settings of the environment, with what was said on the command line on top."""
     from agentos.settings import Settings
 
-    return Settings(**{name: value for name, value in given.items() if value is not None})
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    _require_folder(settings.data_dir)
+    return settings
+
+
+def _require_folder(data_dir: Path) -> None:
+    """The data directory can be there; nothing is made yet."""
+    folder = data_dir.absolute()
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise Failed(f"{data_dir} cannot be the data directory: {there} is a file", OTHER_FOLDER, wrong_usage=True)
 
 
 def known(settings: "Settings") -> "Addresses":
@@ -151,19 +164,41 @@ async def client_of(
     """
     from agentos.client import Client
 
+    base = address_of(settings, url)
     if token is not None:
-        async with Client(url or address_of(settings), lambda: token) as client:
+        async with Client(base, lambda: token) as client:
             yield client
         return
     async with database_of(settings) as database:
         known = await user_of(database, user, tenant)
     # Made afresh for each call: watching a job may take longer than a token lives.
-    async with Client(url or address_of(settings), lambda: token_for(settings, known)) as client:
+    async with Client(base, lambda: token_for(settings, known)) as client:
         yield client
 
 
-def address_of(settings: "Settings") -> str:
-    """Where the API of this data directory answers, as its `up` wrote it down, else where the settings put it."""
+def address_of(settings: "Settings", url: str | None = None) -> str:
+    """Where the API answers: as given, else as the `up` of this data directory wrote it down, else by the settings."""
+    if url is not None:
+        if not _leads_somewhere(url):
+            raise Failed(f"{url} is not the address of an API", "Give it as http://HOST:PORT.", wrong_usage=True)
+        return url.rstrip("/")
+
     from agentos.up import announced_url
 
     return announced_url(Path(settings.data_dir)) or settings.base_url
+
+
+def _leads_somewhere(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+async def require_tenant(tx: "Transaction", tenant: str) -> None:
+    """Refuse the name of a tenant that there is none of."""
+    from db import users
+
+    if tenant not in await users.tenant_ids(tx):
+        raise Failed(f"there is no tenant {tenant}", f"`python -m agentos tenant add {tenant}` makes it.")

@@ -1,8 +1,10 @@
 """What the terminal shows: plain lines and tables for people, JSON for machines, two lines for what went wrong."""
 
 import json
+import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -26,9 +28,22 @@ class Failed(Exception):
         """Whether the command itself was asked for in a way that can never work."""
 
 
+@contextmanager
+def _written() -> Iterator[None]:
+    """Say in our own words that what takes the output, a file or a pipe, does not take any more."""
+    try:
+        yield
+    except OSError as error:
+        # What is still waiting would be tried once more at the very end, and fail with a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        reason = (error.strerror or str(error)).lower()
+        raise Failed(f"the output cannot be written: {reason}", "Send it to a place that takes all of it.") from error
+
+
 def say(line: str = "") -> None:
     """One plain line, seen at once even through a pipe."""
-    print(line, flush=True)
+    with _written():
+        print(line, flush=True)
 
 
 def complain(message: str, advice: str = "") -> None:
@@ -41,8 +56,7 @@ def complain(message: str, advice: str = "") -> None:
 
 def show_json(value: object) -> None:
     """A value as JSON; times as ISO 8601, anything else unknown as text."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
-    say()
+    say(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -54,7 +68,8 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     terminal = Console(highlight=False)
     wide = terminal if terminal.is_terminal else Console(highlight=False, width=2000)
-    wide.print(table)
+    with _written():
+        wide.print(table)
 
 
 def shown(value: Mapping[str, Any] | Sequence[Any], as_json: bool, columns: Sequence[str], rows: Iterable[Any]) -> None:

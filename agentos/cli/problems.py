@@ -1,6 +1,18 @@
 """From errors that are nobody's fault in the code to what a person should do about them."""
 
+import errno
+from typing import Final
+
+from agentos.cli.places import OTHER_FOLDER
 from agentos.cli.printing import Failed
+
+_UNWRITABLE: Final = {
+    errno.EACCES: OTHER_FOLDER,
+    errno.EROFS: OTHER_FOLDER,
+    errno.ENOSPC: "Make room on that disk, or write to another.",
+    errno.EDQUOT: "Make room on that disk, or write to another.",
+}
+"""What to do when the system will not have something written."""
 
 
 def explained(error: BaseException) -> Failed | None:
@@ -9,7 +21,8 @@ def explained(error: BaseException) -> Failed | None:
 
     from agentos.client import Away, Refused
     from agentos.embedded import InUse, NotStarted
-    from agentos.up import NotReady, PortTaken
+    from agentos.ports import PortTaken
+    from agentos.up import NotReady
     from db import servers
     from db.database import DatabaseUnavailable
     from db.migrations.runner import MigrationBusy
@@ -36,6 +49,9 @@ def explained(error: BaseException) -> Failed | None:
             return Failed(str(error), "docs/guide.md#refusals says what to do about each code.")
         case Refusal():
             return Failed(f"{error} ({error.code})")
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        where = f"{error.filename} cannot be written" if error.filename else "what was to be written cannot be"
+        return Failed(f"{where}: {(error.strerror or str(error)).lower()}", _UNWRITABLE[error.errno])
     if isinstance(error, servers.AWAY):
         said = " ".join(str(error).split())[:200]
         return Failed(said or "a server did not answer in time", "`python -m agentos doctor` looks at each of them.")

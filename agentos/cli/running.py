@@ -100,7 +100,7 @@ async def health(*, url: str | None = None) -> None:
     """
     import httpx
 
-    base = (url or address_of(settings_with())).rstrip("/")
+    base = address_of(settings_with(), url)
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=2.5) as http:
             answer = await http.get(f"{base}/readyz")

@@ -1,6 +1,10 @@
 """The command line from outside: real processes, their output and their exit codes."""
 
+import asyncio
 import json
+import os
+import socket
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,6 +119,63 @@ async def test_a_single_process_starts_no_stores_of_its_own(process: str, tmp_pa
     assert not (tmp_path / "data").exists()
 
 
+def test_a_data_directory_that_cannot_be_one_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for place in (file, file / "below"):
+        assert 2 == main(["up", "--data-dir", str(place)])
+
+        problem, advice = capsys.readouterr().err.splitlines()
+        assert f"error: {place} cannot be the data directory: {file} is a file" == problem
+        assert "AGENTOS_DATA_DIR" in advice
+
+
+async def test_a_port_that_is_taken_is_named_by_a_single_process_too(env: Env) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        outcome = await run("serve", "--port", str(port), env=env)
+
+    problem, advice = outcome.err.splitlines()
+    assert 1 == outcome.code
+    assert f"error: cannot listen on port {port} of 127.0.0.1: another program has it" == problem
+    assert "--port" in advice
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["table", "json"])
+async def test_output_that_nobody_can_take_is_said_in_two_lines(
+    as_json: list[str], env: Env, database: Database
+) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "agentos", "user", "list", *as_json),
+            cwd=ROOT,
+            env=env,
+            stdout=full,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    finally:
+        os.close(full)
+    async with asyncio.timeout(60):
+        _, err = await process.communicate()
+
+    problem, _advice = err.decode().splitlines()
+    assert (1, "error: the output cannot be written: no space left on device") == (process.returncode, problem)
+
+
+@pytest.mark.parametrize("url", ["notaurl", "ftp://127.0.0.1", "http://", "http://[", "http://a:b"])
+@pytest.mark.parametrize("arguments", [["job", "list", "--token", "t"], ["health"]], ids=" ".join)
+async def test_an_address_that_is_none_is_not_said_to_be_down(
+    arguments: list[str], url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 2 == await asyncio.to_thread(main, [*arguments, "--url", url])
+
+    problem, advice = capsys.readouterr().err.splitlines()
+    assert f"error: {url} is not the address of an API" == problem
+    assert "http://HOST:PORT" in advice
+
+
 async def test_migrate_prints_the_revision_and_nothing_else(env: Env) -> None:
     assert (0, runner.head() + "\n") == _said(await run("migrate", env=env))
     assert (0, runner.head() + "\n") == _said(await run("migrate", "--check", env=env))
@@ -183,6 +244,13 @@ async def test_a_user_is_added_once_listed_and_locked_out(env: Env, database: Da
         found = await users.by_email(tx, "ada@example.com")
     assert found is not None
     assert (str(found.id), 2) == (made["id"], found.token_version)
+
+
+async def test_listing_the_users_of_a_tenant_that_is_not_there_is_refused(env: Env, database: Database) -> None:
+    outcome = await run("user", "list", "--tenant", "nope", env=env)
+
+    assert (1, "") == (outcome.code, outcome.out)
+    assert "error: there is no tenant nope" == outcome.err.splitlines()[0]
 
 
 async def test_a_new_tenant_has_agents_of_its_own(env: Env, database: Database) -> None:

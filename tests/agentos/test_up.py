@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from agentos.up import PortTaken, announced_url, free_port
+from agentos.ports import PortTaken, free_port
+from agentos.up import announced_url
 from tests.agentos.commands import environment, run, started
 
 READY_S = 120

@@ -36,6 +36,9 @@ def _written() -> Iterator[None]:
     except OSError as error:
         # What is still waiting would be tried once more at the very end, and fail with a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            # Whoever reads has seen enough, as `head` does; every other program ends quietly then.
+            raise SystemExit(0) from error
         reason = (error.strerror or str(error)).lower()
         raise Failed(f"the output cannot be written: {reason}", "Send it to a place that takes all of it.") from error
 

@@ -39,8 +39,8 @@ async def env(tmp_path: Path, database_url: str, redis_url: str) -> Env:
 
 @pytest.fixture
 def nowhere(tmp_path: Path) -> Env:
-    """Stores at addresses where nobody listens."""
-    return environment(tmp_path, database_url="postgresql://a@127.0.0.1:1/b", redis_url="redis://127.0.0.1:1")
+    """Stores, and an API, at addresses where nobody listens."""
+    return environment(tmp_path, database_url="postgresql://a@127.0.0.1:1/b", redis_url="redis://127.0.0.1:1", port="1")
 
 
 def test_the_version_is_that_of_the_project() -> None:

@@ -91,8 +91,11 @@ async def _once(redis_url: str, engine: Engine, snapshots: Snapshots) -> None:
 
 async def _closed(worker: Worker, client: ArqRedis) -> None:
     worker.allow_pick_jobs = False
-    for task in worker.tasks.values():
+    for task in (running := [*worker.tasks.values()]):
         task.cancel()
+    if running:
+        # Their connections go back to the pool only when they have really ended.
+        await asyncio.wait(running, timeout=1)
     try:
         await client.aclose(close_connection_pool=True)
     except REDIS_AWAY as error:

@@ -10,6 +10,8 @@ from typing import Any
 
 import strawberry
 from strawberry.extensions import FieldExtension
+from strawberry.schema.base import BaseSchema
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.schema_directive import Location
 from strawberry.types.field import StrawberryField
 
@@ -124,3 +126,15 @@ def check(roots: Iterable[type]) -> None:
                     f"{definition.name}.{field.python_name} must say who may use it: "
                     "declare it with @requires(Permission.…) or @public(), once"
                 )
+
+
+def public_names(schema: BaseSchema) -> frozenset[str]:
+    """The root fields of queries and mutations that everybody may use, by their names in the SDL."""
+    core: Any = schema._schema  # type: ignore[attr-defined]
+    roots = (root for root in (core.query_type, core.mutation_type) if root is not None)
+    return frozenset(
+        name
+        for root in roots
+        for name, field in root.fields.items()
+        if Public() in field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].directives
+    )

@@ -47,6 +47,22 @@ async def test_every_path_of_its_own_answers(real: Served, people: People, token
     assert 200 == me.status_code, me.text
 
 
+async def test_an_old_token_keeps_nobody_from_what_everybody_may_use(real: Served) -> None:
+    """A client with a stale header could otherwise not follow the advice to sign in again."""
+    stale = "not.a.token"
+    health = await real.graphql("{ health { status } }", stale)
+    login = await real.graphql(
+        'mutation { login(email: "a@b.test", password: "wrong password") { accessToken } }', stale
+    )
+    me = await real.graphql("{ me { id } }", stale)
+    both = await real.graphql("{ health { status } me { id } }", stale)
+    long = await real.graphql("{ health { status } }" + " " * 5000, stale)
+
+    assert (200, "OK") == (health.status_code, health.json()["data"]["health"]["status"])
+    assert ["email or password is wrong"] == [error["message"] for error in login.json()["errors"]]
+    assert [401, 401, 401] == [me.status_code, both.status_code, long.status_code]
+
+
 async def test_health_and_readiness_say_how_the_stores_are(real: Served) -> None:
     ready = await real.client.get("/readyz")
     health = await real.client.get("/health")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from agentos.cli.places import database_of, require_tenant, settings_with, token_for, user_of
+from agentos.cli.places import database_of, entrant_of, require_tenant, settings_with, token_for, user_of
 from agentos.cli.printing import AsJson, Failed, say, show_json, shown
 
 RoleName = Literal["admin", "operator", "supervisor", "user", "readonly"]
@@ -26,7 +26,7 @@ async def token(*, user: str, role: RoleName | None = None, tenant: str = "defau
     """
     settings = settings_with()
     async with database_of(settings) as database:
-        found = await user_of(database, user, tenant)
+        found = await entrant_of(database, user, tenant)
         say(token_for(settings, found, role=role, ttl=ttl))
 
 

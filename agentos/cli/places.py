@@ -1,6 +1,6 @@
 """Where a command finds the stores and the API: given addresses, else those of a running AgentOS, else its own."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -115,11 +115,10 @@ async def opened(addresses: "Addresses") -> AsyncIterator["Database"]:
 
 
 async def user_of(database: "Database", who: str | None, tenant: str) -> "User":
-    """The user of an id or email address; without either the tenant's first administrator."""
+    """The user of an id or email address, locked out or not; without either the tenant's first administrator."""
     from uuid import UUID
 
     from db import users
-    from db.models.identity import Role
 
     async with database.transaction(tenant) as tx:
         try:
@@ -127,14 +126,34 @@ async def user_of(database: "Database", who: str | None, tenant: str) -> "User":
         except ValueError:
             raise Failed(f"{who} is neither an id nor an email address", wrong_usage=True) from None
         if who is None:
-            admins = [user for user in await users.everybody(tx) if user.role is Role.ADMIN and not user.disabled_at]
-            found = min(admins, key=lambda user: user.created_at, default=None)
+            found = _first_admin(await users.everybody(tx))
     if found is None:
         raise Failed(
             f"there is no user {who} in the tenant {tenant}" if who else f"the tenant {tenant} has no administrator",
-            "`python -m agentos user list` shows who there is, `user add` makes one.",
+            "`python -m agentos user list` shows who there is and where, `--tenant` names another tenant, "
+            "`user add` makes a user.",
         )
     return found
+
+
+async def entrant_of(database: "Database", who: str | None, tenant: str) -> "User":
+    """The same, who may come in."""
+    found = await user_of(database, who, tenant)
+    if found.disabled_at:
+        raise Failed(f"{found.email} is locked out", "`python -m agentos user list` shows who is not.")
+    return found
+
+
+def _first_admin(people: Iterable["User"]) -> "User | None":
+    """Who answers for commands that name nobody: the one that `up` made, else who really signs in, else the oldest."""
+    from agentos.first_run import FIRST_ADMIN
+    from db.models.identity import Role
+
+    admins = [user for user in people if user.role is Role.ADMIN and not user.disabled_at]
+    # A seeded history has administrators too, older than anybody who was ever here.
+    return min(
+        admins, key=lambda user: (user.email != FIRST_ADMIN, user.last_login_at is None, user.created_at), default=None
+    )
 
 
 def token_for(settings: "Settings", user: "User", *, role: str | None = None, ttl: int | None = None) -> str:
@@ -170,7 +189,7 @@ async def client_of(
             yield client
         return
     async with database_of(settings) as database:
-        known = await user_of(database, user, tenant)
+        known = await entrant_of(database, user, tenant)
     # Made afresh for each call: watching a job may take longer than a token lives.
     async with Client(base, lambda: token_for(settings, known)) as client:
         yield client

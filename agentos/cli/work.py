@@ -28,7 +28,7 @@ class Via:
     """An access token; default one made with the keys of this installation."""
 
     user: str | None = None
-    """Id or email address of who asks; default the first administrator."""
+    """Id or email address of who asks; default `admin@localhost`, else the first administrator."""
 
     tenant: str = "default"
     """Where they belong."""

@@ -17,12 +17,14 @@ import pytest_asyncio
 from agentos import VERSION
 from agentos.cli.app import main
 from agentos.cli.people import RoleName
+from agentos.cli.places import user_of
+from agentos.first_run import FIRST_ADMIN
 from agentos.services import key_ring
 from agentos.settings import Settings
 from db import keys, users
 from db.database import Database
 from db.migrations import runner
-from db.models.identity import Role
+from db.models.identity import DEFAULT_TENANT, Role
 from db.redis import Redis
 from guards.tokens import Tokens
 from tests.agentos.commands import ROOT, Outcome, environment, run
@@ -228,6 +230,43 @@ async def test_token_prints_one_token_and_nothing_else(
         assert (operator.id, Role.OPERATOR, "default") == (caller.user_id, caller.role, caller.tenant)
 
 
+async def test_who_is_locked_out_gets_no_token(env: Env, people: dict[Role, users.User]) -> None:
+    operator = people[Role.OPERATOR]
+    assert 0 == (await run("user", "disable", operator.email, env=env)).code
+
+    outcome = await run("token", "--user", operator.email, env=env)
+
+    assert (1, "") == _said(outcome)
+    assert f"error: {operator.email} is locked out" == outcome.err.splitlines()[0]
+
+
+async def test_a_user_that_is_not_here_may_be_in_another_tenant(env: Env, database: Database) -> None:
+    outcome = await run("token", "--user", "nobody@example.com", env=env)
+
+    problem, advice = outcome.err.splitlines()
+    assert "error: there is no user nobody@example.com in the tenant default" == problem
+    assert "--tenant" in advice
+
+
+async def test_commands_that_name_nobody_act_as_an_administrator_who_is_really_here(database: Database) -> None:
+    """Seeded administrators are older than anybody, and nobody who calls."""
+    seeded, present, first = [
+        await _admin(database, email) for email in ("seeded@example.com", "present@example.com", FIRST_ADMIN)
+    ]
+    async with database.transaction(DEFAULT_TENANT) as tx:
+        await users.mark_signed_in(tx, present.id)
+
+    chosen = []
+    for _ in range(3):
+        chosen.append((await user_of(database, None, DEFAULT_TENANT)).email)
+        async with database.transaction(DEFAULT_TENANT) as tx:
+            found = await users.by_email(tx, chosen[-1])
+            assert found is not None
+            await users.mark_disabled(tx, found.id)
+
+    assert [first.email, present.email, seeded.email] == chosen
+
+
 async def test_a_user_is_added_once_listed_and_locked_out(env: Env, database: Database, tenant: str) -> None:
     added = await run("user", "add", "Ada@Example.com", "--role", "operator", "--json", env=env)
     twice = await run("user", "add", "ada@example.com", env=env)
@@ -258,6 +297,13 @@ async def test_a_new_tenant_has_agents_of_its_own(env: Env, database: Database) 
     assert 2 == (await run("tenant", "add", "Not A Name", env=env)).code
 
     assert "acme" in json.loads((await run("tenant", "list", "--json", env=env)).out)
+
+
+async def _admin(database: Database, email: str) -> users.User:
+    async with database.transaction(DEFAULT_TENANT) as tx:
+        made = await users.add(tx, tenant=DEFAULT_TENANT, email=email, name="", role=Role.ADMIN, password_hash=None)
+    assert made is not None
+    return made
 
 
 def _said(outcome: Outcome) -> tuple[int, str]:

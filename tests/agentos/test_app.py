@@ -52,7 +52,7 @@ async def test_an_old_token_keeps_nobody_from_what_everybody_may_use(real: Serve
     stale = "not.a.token"
     health = await real.graphql("{ health { status } }", stale)
     login = await real.graphql(
-        'mutation { login(email: "a@b.test", password: "wrong password") { accessToken } }', stale
+        'mutation { login(input: {email: "a@b.test", password: "wrong password"}) { __typename } }', stale
     )
     me = await real.graphql("{ me { id } }", stale)
     both = await real.graphql("{ health { status } me { id } }", stale)

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, get_type_hints
 
 from agentos.settings import Settings
 from db import tables
 from db.models.identity import Role
 from guards.errors import Refusal, family
 from guards.permissions import Permission, granted
+from schema.rest.endpoints import ENDPOINTS, PREFIXES, Endpoint, Place
+from schema.rest.operations import Stored
 from schema.root import schema
 
 ROOT: Final = Path(__file__).parent.parent
@@ -35,7 +37,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "TOO_LARGE": "Send less: a file of at most 100 MB, in chunks of at most 8 MB.",
     "QUOTA_EXCEEDED": "Remove uploads that are not needed, finish those begun, "
     "or have `AGENTOS_UPLOAD_QUOTA_MB` raised.",
-    "CHECKSUM_MISMATCH": "Bytes were changed on the way: send that chunk, or the file, again.",
+    "CHECKSUM_MISMATCH": "Bytes were changed on the way, or the digest is of something else: compare it with the "
+    "file here, then send that chunk, or the file, again.",
     "UNSUPPORTED_MEDIA": "Send MP4, MOV, WebM, MKV or AVI; it is the content that counts, not the name.",
     "RATE_LIMITED": "Wait for the `retryAfter` seconds of the answer, then go on more slowly.",
     "UNAVAILABLE": "Nothing was done. Try again after `retryAfter`; if it lasts, look at `/readyz`.",
@@ -85,6 +88,7 @@ def every_page(command_line: str) -> tuple[Page, ...]:
         Page(path="docs/commands.md", made=partial(commands, command_line)),
         Page(path="docs/tables.md", made=all_tables),
         Page(path="docs/permissions.md", made=permissions),
+        Page(path="docs/endpoints.md", made=endpoints),
         Page(path="docs/guide.md", made=refusals, part="refusals"),
     )
 
@@ -149,6 +153,50 @@ def permissions() -> str:
         for permission in Permission
     ]
     return f"# Permissions\n\n{WRITTEN_BY}\n{_table(('permission', *map(str, Role)), rows)}"
+
+
+def endpoints() -> str:
+    """Every REST endpoint with what it reads and answers."""
+    rows = [
+        (f"`{row.method}`", f"`{row.path}`", row.summary, _sent(row), str(row.status), _answered(row))
+        for row in ENDPOINTS
+    ]
+    prefixes = " and ".join(f"`{prefix}`" for prefix in PREFIXES)
+    legacy = " ".join(f"`{prefix}`" for prefix, beside in PREFIXES.items() if beside)
+    return (
+        f"# REST endpoints\n\n{WRITTEN_BY}\nEach is served below {prefixes}, with an access token as "
+        "`Authorization: Bearer …`. A body is JSON unless it is called a form; what stands with a `?` may be left out. "
+        'The answer is `{"success": true, "data": …, "timestamp": …, "response_time_ms": …}`, with the keys '
+        f"below in `data`; below {legacy} some of them stand at the top level besides. A refusal is "
+        '`{"success": false, "error": …, "error_code": …, "timestamp": …}`, with a code of the '
+        "[guide](guide.md#refusals). Everything else goes through GraphQL.\n\n"
+        f"{_table(('method', 'path', 'what it does', 'what it reads', 'status', 'what it answers'), rows)}"
+    )
+
+
+def _sent(row: Endpoint) -> str:
+    if row.form:
+        return f"form: {_words(row.form)}"
+    needed = Stored(row.operation, schema).needed if row.operation else frozenset()
+    read = {
+        place: [
+            source.name + ("" if variable in needed else "?")
+            for variable, source in row.variables.items()
+            if source.place is place
+        ]
+        for place in (Place.BODY, Place.QUERY)
+    }
+    return "; ".join(f"{place}: {_words(names)}" for place, names in read.items() if names)
+
+
+def _answered(row: Endpoint) -> str:
+    if row.operation:
+        return _words(Stored(row.operation, schema).keys(row.shown))
+    return _words(get_type_hints(get_type_hints(row.native)["return"]))
+
+
+def _words(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def refusals() -> str:

@@ -124,8 +124,8 @@ async def keep(context: Context, upload_id: UUID, index: int, whole: Spooled, sh
 
     Raises:
         NotFound: the caller has no such upload, or it has expired.
-        BadInput: the upload has no chunk of that index.
-        Mismatch: the chunk has another length or digest than it should; it was thrown away.
+        BadInput: the upload has no chunk of that index, or it has another length than it should; it was thrown away.
+        Mismatch: the chunk has another digest than it should; it was thrown away.
         Conflict: other bytes are at that place already; they stay.
         Unavailable: the disk is full.
     """
@@ -258,7 +258,7 @@ def _require_chunk(upload: Upload, index: int, whole: Spooled, sha256: str | Non
     if not length:
         raise BadInput(f"chunk_index: 0 to {upload.chunk_count - 1} are there, not {index}")
     if whole.size_bytes != length:
-        raise Mismatch(f"chunk {index} has {length} bytes, {whole.size_bytes} arrived")
+        raise BadInput(f"file: chunk {index} must have exactly {length} bytes, {whole.size_bytes} arrived")
     if sha256 is not None and whole.sha256 != sha256:
         raise Mismatch(f"the bytes of chunk {index} are not those of its digest")
 
@@ -286,7 +286,8 @@ def _container(path: Path) -> Container:
 def _still_missing(upload: Upload, there: set[int]) -> str:
     gaps = [index for index in range(upload.chunk_count) if index not in there]
     named = ", ".join(str(index) for index in gaps[:10])
-    return f"{len(gaps)} chunks are still missing: {named}{', …' if len(gaps) > 10 else ''}"
+    count = "1 chunk is" if len(gaps) == 1 else f"{len(gaps)} chunks are"
+    return f"{count} still missing: {named}{', …' if len(gaps) > 10 else ''}"
 
 
 def _digest(sha256: str | None) -> str | None:

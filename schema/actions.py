@@ -24,7 +24,7 @@ def found(kind: str, key: str) -> UUID:
     """
     uuid = uuid_of(key)
     if uuid is None:
-        raise NotFound(f"there is no {kind} {key[:50]}")
+        raise NotFound(f"there is no {kind} {key[:50]}" if key.strip() else f"there is no {kind} without an id")
     return uuid
 
 

@@ -75,6 +75,9 @@ class Endpoint:
     native: Native | None = None
     """What answers instead of an operation."""
 
+    form: tuple[str, ...] = ()
+    """The fields of the form that a native one reads; `?` after those that may be left out."""
+
     permission: Permission | None = None
     """What a native handler takes; an operation's fields say so themselves."""
 
@@ -108,8 +111,9 @@ ENDPOINTS: Final = (
         method="POST",
         path="/upload/chunk",
         tag="upload",
-        summary="Send one chunk, as a form with the fields file, chunk_index, upload_id and perhaps sha256.",
+        summary="Send one chunk, as a form.",
         native=uploads.chunk,
+        form=uploads.CHUNK_FORM,
         permission=Permission.UPLOAD_INIT,
         legacy={"chunk_index": "chunk_index", "received": "received"},
     ),

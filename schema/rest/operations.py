@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType, parse, validate
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    GraphQLError,
+    GraphQLSchema,
+    NonNullTypeNode,
+    OperationDefinitionNode,
+    OperationType,
+    parse,
+    validate,
+)
 from strawberry.schema.base import BaseSchema
 
 from guards.errors import NotFound
@@ -52,7 +62,20 @@ class Stored:
         """Whether it does something, instead of only looking."""
 
         self._look = looks.of(inner, document, operation)
-        self.variables = frozenset(variable.variable.name.value for variable in operation.variable_definitions or ())
+        self._operation = operation
+        given = operation.variable_definitions or ()
+        self.variables = frozenset(variable.variable.name.value for variable in given)
+        self.needed = frozenset(
+            variable.variable.name.value for variable in given if isinstance(variable.type, NonNullTypeNode)
+        )
+        """Those without which it cannot run."""
+
+    def keys(self, shown: tuple[str, ...]) -> tuple[str, ...]:
+        """The keys of what is found at the path `shown` of an answer, as far as the operation itself names them."""
+        fields = _fields(self._operation)
+        for step in shown:
+            fields = _fields(fields[step])
+        return tuple(fields)
 
     async def run(self, context: Context, variables: Mapping[str, Any], shown: tuple[str, ...]) -> Any:
         """What is found at the path `shown` of the answer.
@@ -80,3 +103,8 @@ def _only_operation(name: str, document: DocumentNode) -> OperationDefinitionNod
     if [name] != [node.name.value for node in found if node.name]:
         raise Unfit(f"{name}: the document must have one operation, of that name")
     return found[0]
+
+
+def _fields(node: OperationDefinitionNode | FieldNode) -> dict[str, FieldNode]:
+    selected = node.selection_set.selections if node.selection_set else ()
+    return {(field.alias or field.name).value: field for field in selected if isinstance(field, FieldNode)}

@@ -2,12 +2,14 @@
 
 import re
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from datetime import datetime
+from typing import Final, TypedDict
 from uuid import UUID
 
 from starlette.requests import Request
 
 from db.files import Spooled
+from db.models.work import UploadStatus
 from db.uploads import Range
 from guards.errors import BadInput, NotFound
 from resolvers import uploads
@@ -16,10 +18,47 @@ from resolvers.queries import uploads as seen
 from resolvers.uploads import LARGEST_CHUNK
 from schema.rest import bodies
 
+CHUNK_FORM: Final = ("upload_id", "chunk_index", "file", "sha256?")
 _INDEX: Final = re.compile(r"[0-9]{1,6}")
 
 
-async def chunk(request: Request, context: Context) -> dict[str, Any]:
+class Stretch(TypedDict):
+    """Bytes of an upload; the end is exclusive."""
+
+    start: int
+    end: int
+
+
+class ChunkTaken(TypedDict):
+    """What sending a chunk answers."""
+
+    upload_id: UUID
+    chunk_index: int
+    received: bool
+    received_bytes: int
+    progress: int
+    status: UploadStatus
+
+
+class Standing(TypedDict):
+    """How an upload stands."""
+
+    id: UUID
+    filename: str
+    size_bytes: int
+    chunk_bytes: int
+    chunk_count: int
+    received_bytes: int
+    progress: int
+    status: UploadStatus
+    received: list[Stretch]
+    missing: list[Stretch]
+    created_at: datetime
+    expires_at: datetime
+    completed_at: datetime | None
+
+
+async def chunk(request: Request, context: Context) -> ChunkTaken:
     """Take a chunk from a form with `file`, `chunk_index`, `upload_id` and perhaps `sha256`, in any order."""
     fields: dict[str, str] = {}
     spooled: Spooled | None = None
@@ -48,7 +87,7 @@ async def chunk(request: Request, context: Context) -> dict[str, Any]:
     }
 
 
-async def status(request: Request, context: Context) -> dict[str, Any]:
+async def status(request: Request, context: Context) -> Standing:
     """How far an upload has come: which bytes are there, and which are still to be sent."""
     progress = await seen.status(context, _upload_id(request.path_params["upload_id"]))
     upload = progress.upload
@@ -69,7 +108,7 @@ async def status(request: Request, context: Context) -> dict[str, Any]:
     }
 
 
-def _shown(stretch: Range) -> dict[str, int]:
+def _shown(stretch: Range) -> Stretch:
     return {"start": stretch.start, "end": stretch.end}
 
 
@@ -89,4 +128,6 @@ def _upload_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError as error:
+        if not text.strip():
+            raise BadInput("upload_id: it is empty") from error
         raise NotFound(f"there is no upload {text[:50]}") from error

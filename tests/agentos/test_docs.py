@@ -13,6 +13,7 @@ from db.models import metadata
 from guards.errors import Refusal, family
 from guards.permissions import Permission
 from schema import root
+from schema.rest.endpoints import ENDPOINTS
 from tests.agentos.commands import ROOT
 
 
@@ -66,12 +67,13 @@ def test_the_guide_explains_each_code_under_its_heading() -> None:
     assert {kind.code for kind in family() if kind is not Refusal} == codes
 
 
-def test_every_setting_table_command_and_permission_is_on_its_page() -> None:
+def test_every_setting_table_command_endpoint_and_permission_is_on_its_page() -> None:
     read = {page.path: page.made() for page in pages()}
 
     assert [] == [name for name in Settings.model_fields if f"`AGENTOS_{name.upper()}`" not in read["docs/settings.md"]]
     assert [] == [name for name in metadata.tables if f"\n## {name}" not in read["docs/tables.md"]]
     assert [] == [word for word in Permission if f"`{word}`" not in read["docs/permissions.md"]]
+    assert [] == [row.path for row in ENDPOINTS if f"| `{row.path}` |" not in read["docs/endpoints.md"]]
     for command in ("up", "token", "user add", "job submit", "demo", "docs"):
         assert f"\n## python -m agentos {command}\n" in read["docs/commands.md"].replace("\n### ", "\n## ")
 
@@ -83,6 +85,16 @@ def test_every_operation_of_the_guide_fits_the_schema() -> None:
 
     assert len(operations) >= 9
     assert {} == {text: found for text in operations if (found := validate(schema, parse(text)))}
+
+
+def test_the_page_of_endpoints_says_what_each_reads_and_answers() -> None:
+    rows = {row.split(" | ")[1]: row.split(" | ")[3:] for row in docs.endpoints().splitlines() if row.startswith("| `")}
+
+    reads, status, answers = rows["`/upload/finalize`"]
+    assert ("body: `upload_id`, `total_chunks?`, `sha256?`", "201") == (reads, status)
+    assert {"`media_type`", "`sha256`"} <= set(answers.rstrip(" |").split(", "))
+    assert rows["`/upload/chunk`"][0].startswith("form: `upload_id`")
+    assert "`missing`" in rows["`/upload/status/{upload_id}`"][2]
 
 
 def test_links_between_the_pages_lead_somewhere() -> None:

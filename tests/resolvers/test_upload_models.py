@@ -49,7 +49,9 @@ class Model:
         """The refusal a chunk should meet, or None after it was taken."""
         if not 0 <= index < COUNT:
             return BadInput
-        if len(chunk) != len(place(index)) or (digest is not None and digest != sha256(chunk)):
+        if len(chunk) != len(place(index)):
+            return BadInput
+        if digest is not None and digest != sha256(chunk):
             return Mismatch
         if index in self.written:
             return None if self.written[index] == chunk else Conflict

@@ -124,10 +124,10 @@ async def test_other_bytes_at_a_written_place_are_refused_and_change_nothing(sen
 @pytest.mark.parametrize(
     ("index", "content", "digest", "refusal"),
     [
-        (0, CONTENT[:999], None, Mismatch),
-        (0, CONTENT[:1001], None, Mismatch),
-        (0, b"", None, Mismatch),
-        (2, CONTENT[2000:] + b"x", None, Mismatch),
+        (0, CONTENT[:999], None, BadInput),
+        (0, CONTENT[:1001], None, BadInput),
+        (0, b"", None, BadInput),
+        (2, CONTENT[2000:] + b"x", None, BadInput),
         (0, CONTENT[:1000], sha256(b"other"), Mismatch),
         (0, CONTENT[:1000], "no digest", BadInput),
         (3, CONTENT[:1000], None, BadInput),
@@ -237,7 +237,7 @@ async def test_a_piece_gone_from_disk_is_asked_for_again(sender: Context) -> Non
     upload = await sent(sender, await begun(sender, CONTENT, 1000), CONTENT)
     await sender.services.files.drop_piece(upload.id, 1, sha256(CONTENT[1000:2000]))
 
-    with pytest.raises(Conflict, match="1 chunks are still missing: 1"):
+    with pytest.raises(Conflict, match="1 chunk is still missing: 1"):
         await uploads.finalize(sender, upload.id)
 
     assert [Range(1000, 2000)] == (await seen.status(sender, upload.id)).missing

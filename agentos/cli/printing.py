@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -57,6 +58,12 @@ def complain(message: str, advice: str = "") -> None:
         console.print(Text(advice))
 
 
+def warn(message: str) -> None:
+    """What somebody should know although it is done, on the error stream."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(Text("warning: ", style="bold yellow") + Text(message))
+
+
 def show_json(value: object) -> None:
     """A value as JSON; times as ISO 8601, anything else unknown as text."""
     say(json.dumps(value, indent=2, ensure_ascii=False, default=str))
@@ -68,11 +75,31 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*map(_cell, row))
     terminal = Console(highlight=False)
     wide = terminal if terminal.is_terminal else Console(highlight=False, width=2000)
-    with _written():
+    with _written(), wide.capture() as drawn:
         wide.print(table)
+    for line in drawn.get().splitlines():
+        # Cells are filled up with blanks, the last of a row as well.
+        say(line.rstrip())
+
+
+def show_links(links: Iterable[str]) -> None:
+    """Each link on a line of its own, whole however narrow the terminal is, so that it can be copied."""
+    say()
+    say("links, good for an hour:")
+    for link in links:
+        say(f"  {link}")
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case datetime():
+            return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return str(value)
 
 
 def shown(value: Mapping[str, Any] | Sequence[Any], as_json: bool, columns: Sequence[str], rows: Iterable[Any]) -> None:

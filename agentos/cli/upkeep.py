@@ -26,7 +26,7 @@ async def doctor(*, as_json: AsJson = False) -> int:
         show_json({"healthy": not failed, "checks": [asdict(finding) for finding in findings]})
         return int(failed > 0)
     console = Console(highlight=False, soft_wrap=True)
-    styles = {Health.OK: "green", Health.WARN: "yellow", Health.FAIL: "bold red"}
+    styles = {Health.OK: "green", Health.WARN: "yellow", Health.FAIL: "bold red", Health.NONE: "dim"}
     for finding in findings:
         line = Text(f"{finding.health:<5}", style=styles[finding.health]) + Text(f"{finding.check}: {finding.found}")
         console.print(line)

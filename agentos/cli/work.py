@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from agentos.cli.places import client_of, settings_with
-from agentos.cli.printing import AsJson, Failed, say, show_json, show_table, shown
+from agentos.cli.printing import AsJson, Failed, say, show_json, show_links, show_table, shown
 
 if TYPE_CHECKING:
     from agentos.client import Client, Job
@@ -84,7 +84,7 @@ async def list_jobs(
     """
     async with _client(via) as client:
         found = await client.jobs(most)
-    rows = [(job.id, job.status.lower(), f"{job.progress} %", job.created_at, job.title) for job in found]
+    rows = [(job.id, job.status.lower(), f"{job.progress} %", job.created_at, job.called) for job in found]
     shown([_plain(job) for job in found], as_json, ("id", "status", "done", "created", "title"), rows)
 
 
@@ -102,7 +102,7 @@ async def show(job_id: str, /, *, as_json: AsJson = False, via: Via = HERE) -> N
     if as_json:
         show_json(_plain(job))
         return
-    say(f"{job.title}: {job.status.lower()}, {job.progress} %")
+    say(f"{job.called}: {job.status.lower()}, {job.progress} %")
     steps = [
         (step.agent_id, step.status.lower(), step.duration_s and f"{step.duration_s:.1f} s", step.message)
         for step in job.steps
@@ -123,7 +123,7 @@ async def cancel(job_id: str, /, *, as_json: AsJson = False, via: Via = HERE) ->
     if as_json:
         show_json(_plain(job))
     else:
-        say(f"{job.title or job.id}: {'cancelled' if job.ended else 'its worker was asked to stop'}")
+        say(f"{job.called or job.id}: {'cancelled' if job.ended else 'its worker was asked to stop'}")
 
 
 async def demo(*, first: Annotated[bool, Parameter(negative="", show=False)] = False, via: Via = HERE) -> int:
@@ -158,11 +158,11 @@ async def demo(*, first: Annotated[bool, Parameter(negative="", show=False)] = F
             f"{look.clip.duration_s:.1f} s",
             f"{look.clip.score:.0f}",
             f"{look.frames} pictures" if look.frames else look.trouble,
-            look.clip.url,
         )
         for look in seen
     ]
-    show_table(("clip", "length", "score", "decoded", "link, good for an hour"), rows)
+    show_table(("clip", "length", "score", "decoded"), rows)
+    show_links(look.clip.url for look in seen)
     good = sum(look.frames > 0 for look in seen)
     if good < demonstration.FEWEST_CLIPS:
         raise Failed(f"{good} clips can be decoded, {demonstration.FEWEST_CLIPS} were to come of this video")
@@ -232,8 +232,9 @@ def _show_end(job: "Job") -> None:
     if job.error_message and job.ended:
         say(f"{job.status.lower()}: {job.error_message}")
     if job.clips:
-        rows = [(clip.title, f"{clip.duration_s:.1f} s", f"{clip.score:.0f}", clip.url) for clip in job.clips]
-        show_table(("clip", "length", "score", "link, good for an hour"), rows)
+        rows = [(clip.title, f"{clip.duration_s:.1f} s", f"{clip.score:.0f}") for clip in job.clips]
+        show_table(("clip", "length", "score"), rows)
+        show_links(clip.url for clip in job.clips)
 
 
 def _plain(job: "Job") -> Any:

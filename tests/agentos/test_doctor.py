@@ -59,6 +59,13 @@ def test_missing_packages_are_named() -> None:
     assert Health.WARN is doctor.media_wheels(["no_such_codec"]).health
 
 
+def test_what_is_optional_is_named_and_fails_nothing(tmp_path: Path) -> None:
+    assert Health.NONE is doctor.voice_engine(["no-such-voice"]).health
+    assert Health.NONE is doctor.speech_model(None).health
+    assert "AGENTOS_SPEECH_MODEL" in doctor.speech_model(None).mend
+    assert Health.WARN is doctor.speech_model(tmp_path / "nowhere").health
+
+
 def test_a_taken_port_is_named_with_the_setting_that_changes_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

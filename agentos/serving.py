@@ -130,7 +130,7 @@ class _Stopping:
         """Stop quietly, or at once when it is not the first time."""
         if self.asked.is_set():
             os._exit(128 + number)
-        log.info("%s: finishing what has begun", number.name)
+        log.info("finishing what has begun")
         self.ask()
 
 

@@ -5,6 +5,7 @@ not get into a schema. No store is asked; a caller without a verified token has 
 """
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -46,7 +47,7 @@ class UnguardedField(TypeError):
     """A root field says neither who may use it nor that everybody may; the schema is not built."""
 
 
-class Access(FieldExtension):
+class Access(FieldExtension, ABC):
     """What a root field says of who may use it."""
 
     def __init__(self, directive: object) -> None:
@@ -57,6 +58,7 @@ class Access(FieldExtension):
         if self.directive not in field.directives:
             field.directives.append(self.directive)
 
+    @abstractmethod
     def admit(self, context: Context) -> None:
         """Let the caller pass, or say why not.
 
@@ -64,7 +66,6 @@ class Access(FieldExtension):
             Unauthenticated: nobody is signed in.
             Forbidden: the role does not grant what is needed, or not to this address.
         """
-        raise NotImplementedError
 
     def resolve(
         self, next_: Callable[..., Any], source: Any, info: strawberry.Info[Context, None], **arguments: Any

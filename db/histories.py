@@ -15,7 +15,7 @@ from uuid import NAMESPACE_DNS, UUID, uuid5
 from db.files import FileKind
 from db.models.identity import Role
 from db.models.records import Severity
-from db.models.work import JobStatus, StepStatus, UploadStatus
+from db.models.work import FailureCode, JobStatus, StepStatus, UploadStatus
 
 DOMAIN: Final = "people.example"
 """Where seeded users have their addresses; nobody real has one there (RFC 2606), so they are known by it."""
@@ -163,12 +163,12 @@ SUBJECTS: Final = (
 )
 
 FAILURES: Final = (
-    ("SOURCE_UNAVAILABLE", "the source did not answer within 30 s"),
-    ("STEP_FAILED", "the file holds no video stream"),
-    ("STEP_FAILED", "the video ends before its announced length"),
-    ("STEP_FAILED", "the codec of the video is not known here"),
-    ("STEP_TIMEOUT", "the step took longer than its 900 s"),
-    ("STEP_FAILED", "the process ended with signal 9, probably out of memory"),
+    (FailureCode.ATTEMPTS_SPENT, "the source did not answer within 30 s"),
+    (FailureCode.STEP_FAILED, "the file holds no video stream"),
+    (FailureCode.STEP_FAILED, "the video ends before its announced length"),
+    (FailureCode.STEP_FAILED, "the codec of the video is not known here"),
+    (FailureCode.STEP_FAILED, "the step took longer than its 900 s"),
+    (FailureCode.ATTEMPTS_SPENT, "the process ended with signal 9, probably out of memory"),
 )
 """Code and message; the first belongs to the agent that brings the source in."""
 

@@ -15,7 +15,7 @@ from db import jobs
 from db.database import Transaction
 from db.jobs import JOB, Job
 from db.models.identity import tenants
-from db.models.work import JobStatus, StepStatus, agents, processing_steps, queue_states
+from db.models.work import FailureCode, JobStatus, StepStatus, agents, processing_steps, queue_states
 from db.models.work import jobs as table
 from db.queues import PAUSED
 from db.rows import Row
@@ -162,7 +162,7 @@ async def reap(tx: Transaction, *, most: int = 100) -> list[Job]:
             worker_id=None,
             run_at=sa.func.now(),
             completed_at=sa.case((sa.or_(~wanted, spent), sa.func.now()), else_=None),
-            error_code=sa.case((sa.and_(wanted, spent), "WORKER_LOST"), else_=None),
+            error_code=sa.case((sa.and_(wanted, spent), str(FailureCode.WORKER_LOST)), else_=None),
             error_message=sa.case(
                 (sa.and_(wanted, spent), "the worker stopped answering each time this job was tried"), else_=None
             ),

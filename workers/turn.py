@@ -22,7 +22,7 @@ from db.files import Files
 from db.health import DATABASE_FAILED
 from db.jobs import Job
 from db.leases import Claim, Lost
-from db.models.work import JobStatus, StepStatus
+from db.models.work import FailureCode, JobStatus, StepStatus
 from workers import compute
 from workers.agents.contract import Agent, Output, Source, Step
 from workers.engine import Hold, Verdict
@@ -102,7 +102,7 @@ class Turns:
             log.info("job %s went to another worker", claim.job.id)
         except StepFailed as failed:
             message = str(failed)
-            await self._settle(claim, lambda tx: leases.fail(tx, claim, code="STEP_FAILED", message=message))
+            await self._settle(claim, lambda tx: leases.fail(tx, claim, code=FailureCode.STEP_FAILED, message=message))
         except MayPass as error:
             await self._retry_or_fail(claim, str(error))
         except DatabaseUnavailable as error:
@@ -254,7 +254,9 @@ class Turns:
 
     async def _retry_or_fail(self, claim: Claim, message: str) -> None:
         if claim.last_attempt:
-            await self._settle(claim, lambda tx: leases.fail(tx, claim, code="ATTEMPTS_SPENT", message=message))
+            await self._settle(
+                claim, lambda tx: leases.fail(tx, claim, code=FailureCode.ATTEMPTS_SPENT, message=message)
+            )
             return
         delay = timedelta(seconds=backoff_s(claim.job.attempt, random.random()))
         await self._settle(

@@ -30,6 +30,19 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class FailureCode(StrEnum):
+    """Why a job failed for good."""
+
+    STEP_FAILED = "STEP_FAILED"
+    """An agent could not do its step; trying again would not help."""
+
+    ATTEMPTS_SPENT = "ATTEMPTS_SPENT"
+    """What stood in the way did not pass however often it was tried."""
+
+    WORKER_LOST = "WORKER_LOST"
+    """Its worker fell silent each time."""
+
+
 class StepStatus(StrEnum):
     """pending → processing → completed | failed | skipped | cancelled."""
 

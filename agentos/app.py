@@ -74,6 +74,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
             tasks = [
                 group.create_task(services.hub.run(), name="hub"),
                 group.create_task(health.run(), name="health"),
+                group.create_task(services.operations.run(), name="operations"),
                 group.create_task(journal.run(services.database), name="journal"),
             ]
             yield

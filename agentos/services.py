@@ -11,11 +11,15 @@ from dataloaders.snapshot import About, Snapshots
 from db.database import Database
 from db.files import MB, Files
 from db.redis import connect
+from guards.audit import Audit
+from guards.chain import Chain
 from guards.links import Links
+from guards.replays import Replays
 from guards.sessions import Sessions
 from guards.tokens import KeyRing, Tokens
 from resolvers.context import Services
 from resolvers.live import Hub
+from resolvers.operations import Operations
 from resolvers.uploads import LARGEST_FILE
 from workers.doorbell import Doorbell
 
@@ -54,6 +58,8 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
             links=Links(link_secret(ring), settings.base_url),
             hub=Hub(database, redis),
             doorbell=Doorbell(redis),
+            chain=Chain(database, Replays(), Audit(database)),
+            operations=Operations(database),
             media_root=settings.media_root,
             admin_allow=settings.admin_allow,
         )

@@ -30,6 +30,7 @@ _ENTER = sa.text(
     "set_config('statement_timeout', :timeout, true)"
 )
 
+_AS = sa.text("SELECT set_config('role', :role, true)")
 _HOLD = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 _TRY_HOLD = sa.text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
 
@@ -78,6 +79,14 @@ class Transaction:
     async def try_hold(self, name: str) -> bool:
         """Hold `name` until this ends; False, at once, when somebody else does."""
         return bool(await self.scalar(_TRY_HOLD, {"name": name}))
+
+    @asynccontextmanager
+    async def everybody(self) -> AsyncIterator[None]:
+        """Act for all tenants inside the block, and for the transaction's own again after it."""
+        await self._connection.execute(_AS, {"role": SYSTEM_ROLE})
+        yield
+        # Not in a `finally`: after an error the transaction takes no statement any more, and is rolled back.
+        await self._connection.execute(_AS, {"role": APP_ROLE if self.tenant else SYSTEM_ROLE})
 
     async def driver(self) -> Any:
         """The asyncpg connection under this transaction, for COPY."""

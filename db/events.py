@@ -27,6 +27,7 @@ class Kind(StrEnum):
     UPLOAD_CHANGED = "upload_changed"
     USER_CHANGED = "user_changed"
     SECURITY_ALERTED = "security_alerted"
+    OPERATION_CHANGED = "operation_changed"
 
 
 LAST: Final = 2**63 - 1

@@ -30,6 +30,11 @@ class Forbidden(Refusal):
 
     code = "FORBIDDEN"
 
+    def __init__(self, message: str, *, missing: str | None = None) -> None:
+        super().__init__(message)
+        self.missing = missing
+        """The permission that is wanting, where it is one."""
+
 
 class NotFound(Refusal):
     """There is no such thing, or it belongs to somebody else, which looks the same."""
@@ -47,6 +52,30 @@ class Conflict(Refusal):
     """What was asked for does not fit the present state; asking again later may."""
 
     code = "CONFLICT"
+
+
+class KeyReused(Refusal):
+    """The idempotency key was used before, for something else."""
+
+    code = "IDEMPOTENCY_MISMATCH"
+
+
+class InProgress(Conflict):
+    """The same call, under the same idempotency key, is still being carried out."""
+
+    code = "IDEMPOTENCY_IN_PROGRESS"
+
+
+class Maintenance(Refusal):
+    """The system is being worked on and takes no new work."""
+
+    code = "MAINTENANCE"
+
+
+class CircuitOpen(Refusal):
+    """Something this depends on has failed too often just now and is left alone for a while; nothing was done."""
+
+    code = "CIRCUIT_OPEN"
 
 
 class TooLarge(Refusal):

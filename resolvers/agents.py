@@ -12,16 +12,6 @@ from db.rows import Row
 from guards.errors import BadInput, NotFound
 from resolvers.context import Context
 
-RANGES: Final = {
-    "max_concurrent": (1, 50),
-    "timeout_s": (1, 3600),
-    "retry_attempts": (0, 10),
-    "memory_mb": (64, 1_048_576),
-    "cpu_cores": (1, 256),
-    "disk_mb": (64, 104_857_600),
-}
-"""What each number of a configuration may be, both ends included."""
-
 LARGEST_OPTIONS: Final = 16_384
 """Bytes of an agent's own options, as JSON."""
 
@@ -40,42 +30,28 @@ class Changes(Row, frozen=True, kw_only=True):
     options: dict[str, Any] | None = None
 
 
-async def start(context: Context, agent_id: str) -> Agent:
-    """Switch an agent on; its steps are begun again.
+async def switched(context: Context, tx: Transaction, agent_id: str, *, enabled: bool) -> Agent:
+    """Switch an agent on, so that its steps are begun again, or off: steps at work go on, none is begun.
 
     Raises:
         NotFound: there is no such agent.
     """
-    return await _switched(context, agent_id, enabled=True)
+    return _changed(context, tx, agent_id, await agents.mark_enabled(tx, agent_id, enabled=enabled))
 
 
-async def stop(context: Context, agent_id: str) -> Agent:
-    """Switch an agent off; steps at work go on, none is begun.
-
-    Raises:
-        NotFound: there is no such agent.
-    """
-    return await _switched(context, agent_id, enabled=False)
-
-
-async def configure(context: Context, agent_id: str, changes: Changes) -> Agent:
+async def configure(context: Context, tx: Transaction, agent_id: str, changes: Changes) -> Agent:
     """Change how an agent works, from its next step on.
 
     Raises:
         NotFound: there is no such agent.
-        BadInput: a number is out of range, the options are too large, or nothing is to be changed.
+        BadInput: the options are too large, or nothing is to be changed.
     """
     values = {name: value for name, value in msgspec.structs.asdict(changes).items() if value is not None}
     if not values:
         raise BadInput("say at least one thing that is to be changed")
-    _require_ranges(values)
-    async with context.services.database.transaction(context.caller.tenant) as tx:
-        return _changed(context, tx, agent_id, await agents.configure(tx, agent_id, values))
-
-
-async def _switched(context: Context, agent_id: str, *, enabled: bool) -> Agent:
-    async with context.services.database.transaction(context.caller.tenant) as tx:
-        return _changed(context, tx, agent_id, await agents.mark_enabled(tx, agent_id, enabled=enabled))
+    if len(msgspec.json.encode(values.get("options"))) > LARGEST_OPTIONS:
+        raise BadInput(f"options: at most {LARGEST_OPTIONS} bytes of JSON are taken")
+    return _changed(context, tx, agent_id, await agents.configure(tx, agent_id, values))
 
 
 def _changed(context: Context, tx: Transaction, agent_id: str, agent: Agent | None) -> Agent:
@@ -83,11 +59,3 @@ def _changed(context: Context, tx: Transaction, agent_id: str, agent: Agent | No
         raise NotFound(f"there is no agent {agent_id}")
     tx.after_commit(context.services.hub.ring)
     return agent
-
-
-def _require_ranges(values: dict[str, Any]) -> None:
-    for name, (least, most) in RANGES.items():
-        if name in values and not least <= values[name] <= most:
-            raise BadInput(f"{name}: {least} to {most} is taken, not {values[name]}")
-    if len(msgspec.json.encode(values.get("options"))) > LARGEST_OPTIONS:
-        raise BadInput(f"options: at most {LARGEST_OPTIONS} bytes of JSON are taken")

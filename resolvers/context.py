@@ -1,6 +1,7 @@
 """What every resolver is handed: the services of this process, and who is asking in this operation."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataloaders.batches import Loaders
@@ -10,12 +11,15 @@ from db.files import Files
 from db.redis import Redis
 from guards import networks
 from guards.callers import Caller, signed_in
+from guards.chain import Chain
+from guards.errors import Forbidden
 from guards.links import Links
 from guards.networks import LOOPBACK, Network
-from guards.permissions import ADMIN_READS, Permission
+from guards.permissions import HOUSE_TENANT, Permission, inside_only, of_the_house
 from guards.sessions import Sessions
 from guards.tokens import Tokens
 from resolvers.live import Hub
+from resolvers.operations import Operations
 from workers.doorbell import Doorbell
 
 
@@ -32,11 +36,13 @@ class Services:
     links: Links
     hub: Hub
     doorbell: Doorbell
+    chain: Chain
+    operations: Operations
     media_root: Path | None = None
     """The folder that jobs may name files of; None for none."""
 
     admin_allow: tuple[Network, ...] = LOOPBACK
-    """From where reads that show the whole house are served."""
+    """From where the whole house is shown and steered."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,8 +58,32 @@ class Context:
     address: str
     """The client's IP address, behind trusted proxies."""
 
+    user_agent: str = ""
+    """What the client says it is; kept nowhere but in the audit trail."""
+
+    idempotency_key: str | None = None
+    """The key of the request's header, which stands for the one action of its document."""
+
+    admitted: Mapping[str, str | None] | None = None
+    """The actions of this operation that the plan let pass, by response key, each with its idempotency key.
+
+    None before there was a plan: then no action runs at all.
+    """
+
+    replayed: set[str] = field(default_factory=set)
+    """Response keys whose answer is a stored one."""
+
     @classmethod
-    def made(cls, services: Services, viewer: Caller | None, *, trace_id: str, address: str) -> "Context":
+    def made(
+        cls,
+        services: Services,
+        viewer: Caller | None,
+        *,
+        trace_id: str,
+        address: str,
+        user_agent: str = "",
+        idempotency_key: str | None = None,
+    ) -> "Context":
         """The context of one operation, with loaders that have read nothing yet and see what its caller may."""
         loaders = Loaders(
             services.database,
@@ -61,15 +91,40 @@ class Context:
             tenant=viewer.tenant if viewer else "",
             owner=viewer.owner_filter if viewer else None,
         )
-        return cls(services=services, loaders=loaders, viewer=viewer, trace_id=trace_id, address=address)
+        return cls(
+            services=services,
+            loaders=loaders,
+            viewer=viewer,
+            trace_id=trace_id,
+            address=address,
+            user_agent=user_agent,
+            idempotency_key=idempotency_key,
+        )
 
     def may(self, permission: Permission) -> bool:
         """Whether the caller holds a permission and calls from where it may be used."""
-        return self.viewer is not None and self.viewer.may(permission) and self.from_inside(permission)
+        return self.viewer is not None and self.viewer.may(permission) and self._barred(self.viewer, permission) is None
 
-    def from_inside(self, permission: Permission) -> bool:
-        """Whether a permission may be used from the client's address, by whoever holds it."""
-        return permission not in ADMIN_READS or networks.allowed(self.address, self.services.admin_allow)
+    def require(self, permission: Permission) -> None:
+        """Make sure that the caller may.
+
+        Raises:
+            Unauthenticated: nobody is signed in.
+            Forbidden: the role does not grant it, or not from this address, or not to this tenant.
+        """
+        caller = self.caller
+        if not caller.may(permission):
+            raise Forbidden(f"the role {caller.role} may not {permission}", missing=permission)
+        if barred := self._barred(caller, permission):
+            raise Forbidden(barred, missing=permission)
+
+    def _barred(self, caller: Caller, permission: Permission) -> str | None:
+        """Why the caller may not use a permission of theirs here, if so."""
+        if inside_only(permission) and not networks.allowed(self.address, self.services.admin_allow):
+            return f"the role {caller.role} may not {permission} from {self.address}"
+        if of_the_house(permission) and caller.tenant != HOUSE_TENANT:
+            return f"{permission} concerns the whole installation: only the tenant {HOUSE_TENANT} may"
+        return None
 
     @property
     def caller(self) -> Caller:

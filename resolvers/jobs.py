@@ -77,77 +77,93 @@ class Order(Row, frozen=True, kw_only=True):
     wishes: Wishes = Wishes()
 
 
-async def create(context: Context, order: Order) -> Job:
-    """Queue a job.
+class Planned(Row, frozen=True):
+    """An order that was found in order, as far as that can be told without the database."""
+
+    title: str
+    chain: list[str]
+    options: dict[str, Any]
+    address: str | None
+    upload_id: UUID | None
+    priority: int
+
+
+async def planned(context: Context, order: Order) -> Planned:
+    """Look an order through.
 
     Raises:
         BadInput: something of it is out of range, or names what there is not.
+    """
+    return Planned(
+        title=_title(order.title),
+        chain=_chain(order.chain),
+        options=_options(order.wishes),
+        address=await _address(context, order.source),
+        upload_id=order.source.upload_id,
+        priority=order.priority,
+    )
+
+
+async def create(context: Context, tx: Transaction, plan: Planned) -> Job:
+    """Queue a job.
+
+    Raises:
+        BadInput: it names an agent that there is not.
         NotFound: the caller has no such upload.
         Conflict: the upload is not complete, or the queue takes no jobs on.
         RateLimited: too many jobs wait already.
     """
-    caller = context.caller
-    title, chain = _title(order.title), _chain(order.chain)
-    options, address = _options(order.wishes), await _address(context, order.source)
-    _require_priority(order.priority)
-    async with context.services.database.transaction(caller.tenant) as tx:
-        await _require_room(tx)
-        await _require_agents(tx, chain)
-        if order.source.upload_id is not None:
-            title = title or await _require_upload(tx, context, order.source.upload_id)
-        new = NewJob(
-            user_id=caller.user_id,
-            upload_id=order.source.upload_id,
-            source_url=address,
-            title=title,
-            options=options,
-            chain=chain,
-            priority=order.priority,
-        )
-        job = await jobs.add(tx, new)
-        _ring(context, tx, job)
+    await _require_room(tx)
+    await _require_agents(tx, plan.chain)
+    title = plan.title
+    if plan.upload_id is not None:
+        title = title or await _require_upload(tx, context, plan.upload_id)
+    new = NewJob(
+        user_id=context.caller.user_id,
+        upload_id=plan.upload_id,
+        source_url=plan.address,
+        title=title,
+        options=plan.options,
+        chain=plan.chain,
+        priority=plan.priority,
+    )
+    job = await jobs.add(tx, new)
+    _ring(context, tx, job)
     return job
 
 
-async def cancel(context: Context, job_id: UUID) -> Job:
-    """Cancel a job that waits, or ask the worker of one that runs to stop.
+async def cancelled(context: Context, tx: Transaction, job_id: UUID) -> tuple[Job, Job]:
+    """Cancel a job that waits, or ask the worker of one that runs to stop; it as it was, and as it is.
 
     Raises:
         NotFound: there is no such job.
         Conflict: it has finished.
     """
-    caller = context.caller
-    async with context.services.database.transaction(caller.tenant) as tx:
-        job = await jobs.mark_cancelled(tx, job_id, owner=caller.owner_filter)
-        if job is None:
-            await _there(tx, context, job_id)
-            raise Conflict(f"job {job_id} has already finished")
-        _ring(context, tx, job)
-    return job
+    before = await _there(tx, context, job_id)
+    job = await jobs.mark_cancelled(tx, job_id, owner=context.caller.owner_filter)
+    if job is None:
+        raise Conflict(f"job {job_id} has already finished")
+    _ring(context, tx, job)
+    return before, job
 
 
-async def retry(context: Context, job_id: UUID, priority: int | None = None) -> Job:
-    """Queue a failed or cancelled job again; what its finished steps found is kept.
+async def retried(context: Context, tx: Transaction, job_id: UUID, *, priority: int | None = None) -> tuple[Job, Job]:
+    """Queue a failed or cancelled job again; it as it was, and as it is.
 
     Raises:
         NotFound: there is no such job.
-        BadInput: the priority is out of range.
         Conflict: it waits, runs or is completed, or the queue takes no jobs on.
         RateLimited: too many jobs wait already.
     """
-    if priority is not None:
-        _require_priority(priority)
-    caller = context.caller
-    async with context.services.database.transaction(caller.tenant) as tx:
-        await _there(tx, context, job_id)
-        await _require_room(tx)
-        job = await jobs.mark_retried(tx, job_id, owner=caller.owner_filter, priority=priority)
-        if job is None:
-            # Read again: what was found before may have been changed since, most likely by another retry.
-            found = await _there(tx, context, job_id)
-            raise Conflict(f"job {job_id} is {found.status} already: only a failed or cancelled job can be retried")
-        _ring(context, tx, job)
-    return job
+    before = await _there(tx, context, job_id)
+    await _require_room(tx)
+    job = await jobs.mark_retried(tx, job_id, owner=context.caller.owner_filter, priority=priority)
+    if job is None:
+        # Read again: what was found before may have been changed since, most likely by another retry.
+        found = await _there(tx, context, job_id)
+        raise Conflict(f"job {job_id} is {found.status} already: only a failed or cancelled job can be retried")
+    _ring(context, tx, job)
+    return before, job
 
 
 async def _there(tx: Transaction, context: Context, job_id: UUID) -> Job:
@@ -155,11 +171,6 @@ async def _there(tx: Transaction, context: Context, job_id: UUID) -> Job:
     if job is None:
         raise NotFound(f"there is no job {job_id}")
     return job
-
-
-def _require_priority(priority: int) -> None:
-    if not 0 <= priority <= 10:
-        raise BadInput(f"priority: 0 to 10 is taken, not {priority}")
 
 
 async def _require_room(tx: Transaction) -> None:

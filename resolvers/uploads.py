@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
@@ -18,6 +19,7 @@ from db import uploads
 from db.database import Transaction
 from db.files import MB, DiskFull, FileKind, PiecesMissing, Spooled, TooLong
 from db.models.work import UploadStatus
+from db.rows import Row
 from db.uploads import Chunk, NewUpload, Upload
 from guards import containers
 from guards.containers import Container
@@ -39,6 +41,7 @@ log = logging.getLogger(__name__)
 
 async def init(
     context: Context,
+    tx: Transaction,
     filename: str,
     size_bytes: int,
     chunk_bytes: int | None = None,
@@ -67,10 +70,9 @@ async def init(
         sha256=_digest(sha256),
     )
     _require_sizes(new)
-    async with context.services.database.transaction(caller.tenant) as tx:
-        upload = await uploads.add(tx, new, quota_bytes=files.quota_bytes)
-        held = 0 if upload else await uploads.held_bytes(tx, caller.user_id)
+    upload = await uploads.add(tx, new, quota_bytes=files.quota_bytes)
     if upload is None:
+        held = await uploads.held_bytes(tx, caller.user_id)
         raise QuotaExceeded(f"{held} of {files.quota_bytes} bytes are taken: {size_bytes} more do not fit")
     return upload
 
@@ -156,10 +158,19 @@ async def keep(context: Context, upload_id: UUID, index: int, whole: Spooled, sh
         return _same(await _own(tx, context, upload_id), there, whole)
 
 
-async def finalize(
+class Joined(Row, frozen=True):
+    """An upload whose bytes are verified and in their place; its row does not say so yet."""
+
+    upload: Upload
+    path: str
+    sha256: str
+    media_type: str
+
+
+async def joined(
     context: Context, upload_id: UUID, total_chunks: int | None = None, sha256: str | None = None
-) -> Upload:
-    """Verify the whole file, see that it is a video, and give it its place; again gives the same upload.
+) -> Joined | Upload:
+    """Verify the whole file, see that it is a video, and give it its place; an upload that is complete already as is.
 
     Args:
         total_chunks: how many chunks the client sent; compared when given.
@@ -200,12 +211,23 @@ async def finalize(
             return upload
         there = {chunk.index for chunk in chunks} - set(error.indexes)
         raise Conflict(_still_missing(upload, there)) from error
-    async with database.transaction(tenant) as tx:
-        await uploads.mark_completed(tx, upload_id, path=path, sha256=whole.sha256, media_type=container.media_type)
-        upload = await _own(tx, context, upload_id)
+    return Joined(upload, path, whole.sha256, container.media_type)
+
+
+async def completed(context: Context, tx: Transaction, found: Joined | Upload) -> Upload:
+    """The upload, complete; its pieces are put away after the commit.
+
+    Raises:
+        Conflict: chunks were lost while the file was verified.
+    """
+    if isinstance(found, Upload):
+        return found
+    upload_id = found.upload.id
+    await uploads.mark_completed(tx, upload_id, path=found.path, sha256=found.sha256, media_type=found.media_type)
+    upload = await _own(tx, context, upload_id)
     if upload.status is not UploadStatus.COMPLETED:
         raise Conflict("chunks were lost meanwhile: ask which are missing")
-    await files.discard(upload_id)
+    tx.after_commit(partial(context.services.files.discard, upload_id))
     return upload
 
 

@@ -16,8 +16,6 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.schema_directive import Location
 from strawberry.types.field import StrawberryField
 
-from guards import callers
-from guards.errors import Forbidden
 from guards.permissions import Permission
 from resolvers.context import Context
 
@@ -107,9 +105,7 @@ class Guarded(Access):
         if any(all(map(context.may, way)) for way in self.ways):
             return
         for permission in self.ways[0]:
-            caller = callers.require(context.viewer, permission)
-            if not context.from_inside(permission):
-                raise Forbidden(f"the role {caller.role} may not {permission} from {context.address}")
+            context.require(permission)
 
 
 def check(roots: Iterable[type]) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import strawberry
 from graphql import (
+    GraphQLDirective,
     GraphQLEnumType,
     GraphQLError,
     GraphQLInputObjectType,
@@ -27,11 +28,13 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.enum import StrawberryEnumDefinition
 from strawberry.types.execution import ExecutionContext, PreExecutionError
 
+from guards.errors import Refusal
 from schema import access, docs
 from schema.counts import Short
 from schema.errors import tell
 from schema.limits import Limits
 from schema.mutation import Mutation
+from schema.plan import IDEMPOTENT, Plans, admit
 from schema.projections import Projections
 from schema.query import Query
 from schema.scalars import SCALARS
@@ -79,6 +82,7 @@ class Schema(strawberry.Schema):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._plans = Plans(self._schema)
         self._schema.extensions[PROJECTIONS] = Projections("Snapshot")
         for kind in self._schema.type_map.values():
             _forget_nulls(kind)
@@ -89,10 +93,28 @@ class Schema(strawberry.Schema):
     ) -> PreExecutionError | None:
         """Parse and validate; what the parser's cache raises is an answer here, also on the way to a stream."""
         try:
-            return await super()._prepare_operation_async(context, extensions_runner)
+            refused = await super()._prepare_operation_async(context, extensions_runner)
+            if refused is None:
+                await self._admit(context)
         except GraphQLError as error:
             context.pre_execution_errors = [error]
-            return PreExecutionError(data=None, errors=[error])
+            refused = PreExecutionError(data=None, errors=[error])
+        return refused
+
+    async def _admit(self, context: ExecutionContext) -> None:
+        """Have the plan of the operation let it pass."""
+        assert context.query is not None
+        assert context.graphql_document is not None
+        plan = self._plans.of(context.query, context.graphql_document, context._provided_operation_name)
+        try:
+            await admit(plan, context.context, context.variables or {})
+        except Refusal as refusal:
+            raise GraphQLError(str(refusal), original_error=refusal) from refusal
+
+    def _collect_graphql_directives(self, *args: Any) -> tuple[GraphQLDirective, ...]:
+        """GraphQL's own directives, and those that clients may put beside a field here."""
+        # Strawberry's way to declare one would wrap every field of every answer.
+        return (*super()._collect_graphql_directives(*args), IDEMPOTENT)
 
     def as_str(self) -> str:
         """The SDL, sorted by name."""

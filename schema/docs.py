@@ -9,8 +9,11 @@ from functools import cache
 def summary(thing: object) -> str | None:
     """The part of a docstring that readers outside need: everything before its arguments and errors."""
     text = inspect.getdoc(thing)
-    if not text:
-        return None
+    return cut(text) if text else None
+
+
+def cut(text: str) -> str:
+    """A docstring without what only the house needs to know."""
     for heading in ("\n\nArgs:", "\n\nReturns:", "\n\nRaises:"):
         text = text.partition(heading)[0]
     return text.strip()

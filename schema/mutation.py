@@ -1,41 +1,36 @@
-"""What can be done. Every field says who may use it, and is one call into `resolvers`."""
+"""What can be done. The catalogue's actions are generated from their rows; signing in and out is written out here."""
+
+from typing import Any, Final
+
+import msgspec
+import strawberry
+from strawberry.tools import create_type
+from strawberry.types.field import StrawberryField
 
 from guards.permissions import Permission
-from resolvers import agents, identity, jobs, queues, uploads
+from resolvers import identity
+from resolvers.actions import reading
+from resolvers.actions.catalogue import CATALOGUE
+from resolvers.actions.contract import Action
+from resolvers.actions.performing import perform
+from schema import docs
+from schema.access import Guarded
 from schema.actions import (
-    AgentConfigureInput,
-    AgentConfigurePayload,
-    AgentStartInput,
-    AgentStartPayload,
-    AgentStopInput,
-    AgentStopPayload,
-    JobCancelInput,
-    JobCancelPayload,
-    JobCreateInput,
-    JobCreatePayload,
-    JobRetryInput,
-    JobRetryPayload,
     LoginInput,
     LoginPayload,
     LogoutInput,
     LogoutPayload,
-    QueuePauseInput,
-    QueuePausePayload,
-    QueueResumePayload,
     RefreshInput,
     RefreshPayload,
-    UploadFinalizeInput,
-    UploadFinalizePayload,
-    UploadInitInput,
-    UploadInitPayload,
-    found,
 )
-from schema.fields import Info, described, public, requires, shown
+from schema.fields import Info, described, fields_of, public, requires, shown
+from schema.payloads import Types, plain
+from schema.plan import ACTION
 
 
 @described
-class Mutation:
-    """What can be done."""
+class SigningIn:
+    """What can be done without having signed in, and undone."""
 
     @public()
     async def login(self, info: Info, input: LoginInput) -> LoginPayload:
@@ -55,57 +50,44 @@ class Mutation:
         await identity.logout(info.context, input.refresh_token if input else None)
         return LogoutPayload(user_id=shown(info.context.caller.user_id))
 
-    @requires(Permission.JOB_CREATE)
-    async def job_create(self, info: Info, input: JobCreateInput) -> JobCreatePayload:
-        """Queue a job."""
-        return JobCreatePayload(job=shown(await jobs.create(info.context, input.order())))
 
-    @requires(Permission.JOB_CANCEL)
-    async def job_cancel(self, info: Info, input: JobCancelInput) -> JobCancelPayload:
-        """Cancel a job that waits, or have one that runs stop."""
-        return JobCancelPayload(job=shown(await jobs.cancel(info.context, found("job", input.job_id))))
+def _acting(action: Action[Any, Any], types: Types) -> StrawberryField:
+    """The field of one action."""
 
-    @requires(Permission.JOB_RETRY)
-    async def job_retry(self, info: Info, input: JobRetryInput) -> JobRetryPayload:
-        """Queue a failed or cancelled job again; what its finished steps found is kept."""
-        return JobRetryPayload(job=shown(await jobs.retry(info.context, found("job", input.job_id), input.priority)))
+    async def resolve(info: Info, input: Any = None) -> Any:
+        assert info.path.prev is None
+        performed = await perform(info.context, action, plain(input) or {}, place=str(info.path.key))
+        return performed if action.long else performed.result
 
-    @requires(Permission.QUEUE_PAUSE)
-    async def queue_pause(self, info: Info, input: QueuePauseInput | None = None) -> QueuePausePayload:
-        """Have no further job begun; those at work go on."""
-        asked = input or QueuePauseInput()
-        return QueuePausePayload(state=shown(await queues.pause(info.context, asked.duration_minutes, asked.reason)))
+    async def resolve_without(info: Info) -> Any:
+        return await resolve(info)
 
-    @requires(Permission.QUEUE_RESUME)
-    async def queue_resume(self, info: Info) -> QueueResumePayload:
-        """Have jobs begun again."""
-        return QueueResumePayload(state=shown(await queues.resume(info.context)))
+    taken: dict[str, Any] = {}
+    if not msgspec.structs.fields(action.payload):
+        resolver: Any = resolve_without
+    elif reading.needless(action.payload):
+        resolver, taken = resolve, {"input": types.input(action) | None}
+    else:
+        resolver, taken = resolve, {"input": types.input(action)}
+        resolve.__defaults__ = None
+    # A type keeps its fields by the names of their functions.
+    resolver.__name__ = action.name.replace(".", "_")
+    resolver.__annotations__ = {"info": Info, **taken, "return": types.output(action)}
+    field: Any = strawberry.field(
+        resolver,
+        description=docs.cut(action.doc),
+        extensions=[Guarded(((action.permission,),))],
+        metadata={ACTION: action},
+    )
+    made: StrawberryField = field
+    return made
 
-    @requires(Permission.AGENT_START)
-    async def agent_start(self, info: Info, input: AgentStartInput) -> AgentStartPayload:
-        """Switch an agent on."""
-        return AgentStartPayload(agent=shown(await agents.start(info.context, input.agent_id)))
 
-    @requires(Permission.AGENT_STOP)
-    async def agent_stop(self, info: Info, input: AgentStopInput) -> AgentStopPayload:
-        """Switch an agent off; what it is at, it finishes."""
-        return AgentStopPayload(agent=shown(await agents.stop(info.context, input.agent_id)))
+def mutation() -> type:
+    """The root of everything that can be done."""
+    types = Types()
+    acting = [_acting(action, types) for action in CATALOGUE.values()]
+    return create_type("Mutation", [*fields_of(SigningIn), *acting], description="What can be done.")
 
-    @requires(Permission.AGENT_CONFIGURE)
-    async def agent_configure(self, info: Info, input: AgentConfigureInput) -> AgentConfigurePayload:
-        """Change how an agent works, from its next step on."""
-        changed = await agents.configure(info.context, input.agent_id, input.changes())
-        return AgentConfigurePayload(agent=shown(changed))
 
-    @requires(Permission.UPLOAD_INIT)
-    async def upload_init(self, info: Info, input: UploadInitInput) -> UploadInitPayload:
-        """Begin an upload; its chunks are sent over HTTP."""
-        begun = await uploads.init(info.context, input.filename, input.size_bytes, input.chunk_bytes, input.sha256)
-        return UploadInitPayload(upload=shown(begun))
-
-    @requires(Permission.UPLOAD_FINALIZE)
-    async def upload_finalize(self, info: Info, input: UploadFinalizeInput) -> UploadFinalizePayload:
-        """Verify an upload of which every chunk was sent."""
-        key = found("upload", input.upload_id)
-        whole = await uploads.finalize(info.context, key, input.total_chunks, input.sha256)
-        return UploadFinalizePayload(upload=shown(whole))
+Mutation: Final = mutation()

@@ -12,13 +12,17 @@ from db.files import Files
 from db.redis import Redis
 from db.uploads import Upload
 from db.users import User
+from guards.audit import Audit
 from guards.callers import Caller
+from guards.chain import Chain
 from guards.links import Links
+from guards.replays import Replays
 from guards.sessions import Sessions
 from guards.tokens import KeyRing, Tokens, new_key
 from resolvers import uploads
 from resolvers.context import Context, Services
 from resolvers.live import Hub
+from resolvers.operations import Operations
 from workers.doorbell import Doorbell
 
 FTYP = b"\0\0\0\x18ftypisom\0\0\2\0isomavc1"
@@ -54,6 +58,8 @@ def services_over(database: Database, redis: Redis, folder: Path, *, quota_bytes
         links=Links(b"tests" * 8, "http://127.0.0.1"),
         hub=Hub(database, redis),
         doorbell=Doorbell(redis),
+        chain=Chain(database, Replays(), Audit(database)),
+        operations=Operations(database),
     )
 
 

@@ -1,10 +1,16 @@
 """From a request or a socket to the context its operations run in, made afresh for each."""
 
+from typing import Final
+
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
 
 from agentos.transports.callers import Callers
 from guards.callers import Caller
+from guards.errors import BadInput
 from resolvers.context import Context, Services
+
+LONGEST_AGENT: Final = 300
 
 
 class Contexts:
@@ -30,4 +36,18 @@ class Contexts:
             viewer,
             trace_id=connection.state.trace_id,
             address=connection.client.host if connection.client else "",
+            user_agent=connection.headers.get("user-agent", "")[:LONGEST_AGENT],
+            idempotency_key=_key(connection.headers),
         )
+
+
+def _key(headers: Headers) -> str | None:
+    """The idempotency key of a request, under the name of the standard or the one from before it.
+
+    Raises:
+        BadInput: there are two that differ.
+    """
+    found = {headers[name].strip('"') for name in ("idempotency-key", "x-idempotency-key") if name in headers}
+    if len(found) > 1:
+        raise BadInput("Idempotency-Key and X-Idempotency-Key differ: send one of them")
+    return found.pop() if found else None

@@ -17,7 +17,6 @@ from starlette.routing import Route
 from strawberry.schema.base import BaseSchema
 
 from db.database import DatabaseUnavailable
-from guards import callers
 from guards.errors import Refusal, Unavailable
 from guards.permissions import Permission
 from resolvers.context import Context
@@ -218,7 +217,7 @@ def _answering(endpoint: Endpoint, schema: BaseSchema) -> Native:
 def _guarded(native: Native, permission: Permission | None) -> Native:
     async def guarded(request: Request, context: Context) -> Mapping[str, Any]:
         if permission is not None:
-            callers.require(context.viewer, permission)
+            context.require(permission)
         return await native(request, context)
 
     return guarded

@@ -1,0 +1,133 @@
+"""Operations: actions that outlive the call that asked for them, such as a backup; each is carried out by one process.
+
+While it is at work its lease is renewed. One whose lease ran out has lost its process, and nobody goes on with it.
+"""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from db import events
+from db.database import Transaction
+from db.events import Kind
+from db.models.guards import OperationState, operations
+from db.rows import Row, Shape
+
+LEASE: Final = timedelta(seconds=20)
+
+
+class Operation(Row, frozen=True):
+    """An action on its way."""
+
+    id: UUID
+    tenant_id: str
+    action: str
+    actor_id: UUID | None
+    state: OperationState
+    progress: float
+    """Done share in 0.0..1.0; 0.0 as long as it cannot be told."""
+
+    message: str | None
+    """Where it is just now."""
+
+    result: dict[str, Any] | None
+    """What it answers once it is done."""
+
+    error_code: str | None
+    error_message: str | None
+    trace_id: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+OPERATION = Shape(Operation, operations)
+
+
+async def add(tx: Transaction, action: str, *, actor: UUID | None, trace_id: str | None) -> Operation:
+    """A new operation, at work from the commit of this transaction."""
+    statement = sa.insert(operations).values(
+        tenant_id=tx.tenant, action=action, actor_id=actor, trace_id=trace_id, lease_until=sa.func.now() + LEASE
+    )
+    made = await OPERATION.first(tx, statement.returning(*OPERATION.columns))
+    assert made is not None
+    await _announce(tx, made)
+    return made
+
+
+async def by_id(tx: Transaction, operation_id: UUID) -> Operation | None:
+    """One operation, or None."""
+    return await OPERATION.first(tx, OPERATION.select().where(operations.c.id == operation_id))
+
+
+async def newest(tx: Transaction, *, most: int) -> list[Operation]:
+    """The newest operations first."""
+    ordered = OPERATION.select().order_by(operations.c.created_at.desc(), operations.c.id.desc())
+    return await OPERATION.all(tx, ordered.limit(most))
+
+
+async def keep(tx: Transaction, ids: Collection[UUID]) -> None:
+    """Say that these are still being worked at."""
+    await tx.execute(_running(ids).values(lease_until=sa.func.now() + LEASE))
+
+
+async def report(tx: Transaction, operation_id: UUID, *, progress: float, message: str | None) -> None:
+    """Note how far an operation is; the share only ever grows."""
+    await _changed(
+        tx,
+        _running([operation_id]).values(
+            progress=sa.func.greatest(operations.c.progress, progress),
+            message=message,
+            lease_until=sa.func.now() + LEASE,
+        ),
+    )
+
+
+async def finish(tx: Transaction, operation_id: UUID, result: dict[str, Any]) -> Operation | None:
+    """Mark an operation as done; None when it is not at work any more."""
+    return await _ended(tx, [operation_id], OperationState.DONE, progress=1.0, result=result)
+
+
+async def fail(tx: Transaction, operation_id: UUID, *, code: str, message: str) -> Operation | None:
+    """Mark an operation as failed; None when it is not at work any more."""
+    return await _ended(tx, [operation_id], OperationState.FAILED, error_code=code, error_message=message)
+
+
+async def reap(tx: Transaction) -> int:
+    """Mark those whose process is gone as interrupted; how many those were."""
+    silent = (await tx.execute(sa.select(operations.c.id).where(*_silent()).limit(100))).scalars().all()
+    if silent:
+        await _ended(tx, silent, OperationState.INTERRUPTED, error_message="the process that carried it out is gone")
+    return len(silent)
+
+
+def _silent() -> list[sa.ColumnElement[bool]]:
+    return [operations.c.state == OperationState.RUNNING, operations.c.lease_until < sa.func.now()]
+
+
+def _running(ids: Collection[UUID]) -> sa.Update:
+    return sa.update(operations).where(operations.c.id.in_(ids), operations.c.state == OperationState.RUNNING)
+
+
+async def _ended(tx: Transaction, ids: Collection[UUID], state: OperationState, **values: Any) -> Operation | None:
+    return await _changed(tx, _running(ids).values(state=state, finished_at=sa.func.now(), lease_until=None, **values))
+
+
+async def _changed(tx: Transaction, statement: sa.Update) -> Operation | None:
+    changed = await OPERATION.all(tx, statement.returning(*OPERATION.columns))
+    for operation in changed:
+        await _announce(tx, operation)
+    return changed[0] if changed else None
+
+
+async def _announce(tx: Transaction, operation: Operation) -> None:
+    await events.record(
+        tx,
+        Kind.OPERATION_CHANGED,
+        str(operation.id),
+        {"action": operation.action, "state": operation.state, "progress": operation.progress},
+        owner=operation.actor_id,
+        tenant=operation.tenant_id,
+    )

@@ -1,0 +1,231 @@
+"""Everyday: what the people do whose jobs these are."""
+
+from typing import Annotated, Any, ClassVar, Final
+
+import msgspec
+from msgspec import Meta
+
+from db.agents import Agent
+from db.jobs import Job
+from db.models.work import AgentPriority
+from db.rows import Row
+from db.uploads import Upload
+from resolvers import agents, jobs, uploads
+from resolvers.actions.contract import (
+    KEPT,
+    Action,
+    AgentId,
+    Big,
+    Call,
+    Payload,
+    Priority,
+    UploadId,
+    View,
+    action,
+)
+from resolvers.context import Context
+
+
+class JobSourceInput(Payload, frozen=True, kw_only=True):
+    """Where the video comes from."""
+
+    ONE_OF: ClassVar[bool] = True
+
+    upload_id: UploadId | None = None
+    """A completed upload of the caller's."""
+
+    url: str | None = None
+    """An http or https address."""
+
+    path: str | None = None
+    """A file of the server, below its media folder."""
+
+
+class JobOptionsInput(Payload, frozen=True, kw_only=True):
+    """How the clips should be; what is left out, the agents decide."""
+
+    aspect: str | None = None
+    """Across and down, such as `9:16`, or `source` for the shape of the video."""
+
+    min_seconds: float | None = None
+    """1..600."""
+
+    max_seconds: float | None = None
+    """1..600."""
+
+    max_clips: Annotated[int, Meta(ge=1, le=10)] | None = None
+    platforms: list[str] | None = None
+    """For which platforms posts are written, such as `tiktok`."""
+
+
+class JobCreateInput(Payload, frozen=True, kw_only=True):
+    """What a job is to be."""
+
+    source: JobSourceInput
+    title: str = ""
+    """At most 200 characters of plain text; without one, an upload's name is taken."""
+
+    priority: Priority = 5
+    """0 (can wait) to 10 (first)."""
+
+    chain: list[str] | None = None
+    """Ids of agents in the order of their turns; left out, the usual ones."""
+
+    options: JobOptionsInput = JobOptionsInput()
+
+    def order(self) -> jobs.Order:
+        """The same for the room of the jobs."""
+        return jobs.Order(
+            source=jobs.Source(**msgspec.structs.asdict(self.source)),
+            title=self.title,
+            priority=self.priority,
+            chain=self.chain,
+            wishes=jobs.Wishes(**msgspec.structs.asdict(self.options)),
+        )
+
+
+class JobCreated(Row, frozen=True):
+    """The job as it was queued."""
+
+    job: Job
+
+
+async def _planned(context: Context, asked: JobCreateInput) -> jobs.Planned:
+    return await jobs.planned(context, asked.order())
+
+
+@action("job.create", View.EVERYDAY, prepare=_planned)
+async def job_create(call: Call[JobCreated], asked: JobCreateInput) -> JobCreated:
+    """Queue a job."""
+    return JobCreated(await jobs.create(call.context, call.tx, call.prepared))
+
+
+class AgentStartInput(Payload, frozen=True, kw_only=True):
+    """Which agent to switch on."""
+
+    agent_id: AgentId
+
+
+class AgentStarted(Row, frozen=True):
+    """The agent, switched on."""
+
+    agent: Agent
+
+
+@action("agent.start", View.EVERYDAY, target="agent_id")
+async def agent_start(call: Call[AgentStarted], asked: AgentStartInput) -> AgentStarted:
+    """Switch an agent on."""
+    return AgentStarted(await agents.switched(call.context, call.tx, asked.agent_id, enabled=True))
+
+
+class AgentStopInput(Payload, frozen=True, kw_only=True):
+    """Which agent to switch off."""
+
+    agent_id: AgentId
+
+
+class AgentStopped(Row, frozen=True):
+    """The agent, switched off; what it is at, it finishes."""
+
+    agent: Agent
+
+
+@action("agent.stop", View.EVERYDAY, target="agent_id")
+async def agent_stop(call: Call[AgentStopped], asked: AgentStopInput) -> AgentStopped:
+    """Switch an agent off; what it is at, it finishes."""
+    return AgentStopped(await agents.switched(call.context, call.tx, asked.agent_id, enabled=False))
+
+
+class AgentConfigureInput(Payload, frozen=True, kw_only=True):
+    """What to change of an agent; what is left out stays as it is."""
+
+    agent_id: AgentId
+    auto_start: bool | None = None
+    max_concurrent: Annotated[int, Meta(ge=1, le=50)] | None = None
+    timeout_s: Annotated[int, Meta(ge=1, le=3600)] | None = None
+    retry_attempts: Annotated[int, Meta(ge=0, le=10)] | None = None
+    priority: AgentPriority | None = None
+    memory_mb: Annotated[int, Meta(ge=64, le=1_048_576)] | None = None
+    cpu_cores: Annotated[int, Meta(ge=1, le=256)] | None = None
+    disk_mb: Annotated[int, Meta(ge=64, le=104_857_600)] | None = None
+    options: dict[str, Any] | None = None
+    """An object; takes the place of the options there were."""
+
+
+class AgentConfigured(Row, frozen=True):
+    """The agent as it is configured now."""
+
+    agent: Agent
+
+
+@action("agent.configure", View.EVERYDAY, target="agent_id")
+async def agent_configure(call: Call[AgentConfigured], asked: AgentConfigureInput) -> AgentConfigured:
+    """Change how an agent works, from its next step on."""
+    changes = msgspec.structs.asdict(asked)
+    agent_id = changes.pop("agent_id")
+    return AgentConfigured(await agents.configure(call.context, call.tx, agent_id, agents.Changes(**changes)))
+
+
+class UploadInitInput(Payload, frozen=True, kw_only=True):
+    """What is going to be sent."""
+
+    filename: str
+    """Only shown again, after it was cleaned."""
+
+    size_bytes: Big
+    chunk_bytes: int | None = None
+    """Length of every chunk but the last."""
+
+    sha256: Annotated[str, Meta(extra=KEPT)] | None = None
+    """Hex digest the whole file must have in the end, if it is known already."""
+
+
+class UploadBegun(Row, frozen=True):
+    """The upload, ready for its chunks."""
+
+    upload: Upload
+
+
+@action("upload.init", View.EVERYDAY)
+async def upload_init(call: Call[UploadBegun], asked: UploadInitInput) -> UploadBegun:
+    """Begin an upload; its chunks are sent over HTTP."""
+    return UploadBegun(
+        await uploads.init(call.context, call.tx, asked.filename, asked.size_bytes, asked.chunk_bytes, asked.sha256)
+    )
+
+
+class UploadFinalizeInput(Payload, frozen=True, kw_only=True):
+    """Which upload is complete."""
+
+    upload_id: UploadId
+    total_chunks: int | None = None
+    """Compared when given."""
+
+    sha256: Annotated[str, Meta(extra=KEPT)] | None = None
+    """Hex digest of the whole; compared when given."""
+
+
+class UploadFinalized(Row, frozen=True):
+    """The upload, verified and complete."""
+
+    upload: Upload
+
+
+async def _joined(context: Context, asked: UploadFinalizeInput) -> uploads.Joined | Upload:
+    return await uploads.joined(context, asked.upload_id, asked.total_chunks, asked.sha256)
+
+
+@action("upload.finalize", View.EVERYDAY, target="upload_id", prepare=_joined)
+async def upload_finalize(call: Call[UploadFinalized], asked: UploadFinalizeInput) -> UploadFinalized:
+    """Verify an upload of which every chunk was sent; again gives the same upload."""
+    return UploadFinalized(await uploads.completed(call.context, call.tx, call.prepared))
+
+
+ACTIONS: Final[tuple[Action[Any, Any], ...]] = (
+    job_create,
+    agent_start,
+    agent_stop,
+    agent_configure,
+    upload_init,
+    upload_finalize,
+)

@@ -1,0 +1,108 @@
+"""Reading payloads: from plain data to a payload whose constraints hold, and from a payload to what may be kept."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from enum import Enum
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from guards.errors import BadInput, NotFound
+from resolvers.actions.contract import Action, Payload
+
+P = TypeVar("P", bound=Payload)
+
+
+def payload(action: Action[P, Any], given: Mapping[str, Any], *, older: bool) -> P:
+    """The payload of an action.
+
+    Args:
+        older: other names of fields are understood, numbers may be written as text, unknown fields are passed over.
+
+    Raises:
+        BadInput: a field is missing, unknown, of the wrong kind or out of range; the message names it.
+        NotFound: a field names something by what no id of ours looks like.
+    """
+    values = dict(given)
+    if older:
+        for alias, name in action.aliases.items():
+            if alias in values:
+                values.setdefault(name, values.pop(alias))
+    elif unknown := sorted(values.keys() - fields(action.payload).keys()):
+        raise BadInput(f"{unknown[0]}: there is no such field")
+    # What is null and need not be there is left out: a default then stands for it.
+    values = {name: value for name, value in values.items() if value is not None}
+    for name, meta in _naming(action.payload):
+        _require_id(values.get(name), meta)
+    try:
+        return msgspec.convert(values, type=action.payload, strict=not older)
+    except msgspec.ValidationError as error:
+        raise BadInput(_told(str(error))) from error
+
+
+def fields(kind: type[Payload]) -> dict[str, Any]:
+    """The fields of a payload with their annotations."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: hints[name] for name in kind.__struct_fields__}
+
+
+def metas(annotation: Any) -> list[Meta]:
+    """What is said of a field beside its type, wherever in the annotation."""
+    found = [each for each in getattr(annotation, "__metadata__", ()) if isinstance(each, Meta)]
+    for inner in get_args(annotation):
+        if get_origin(annotation) is not Annotated or inner is get_args(annotation)[0]:
+            found += metas(inner)
+    return found
+
+
+def kept(asked: Payload) -> dict[str, Any]:
+    """What of a payload may be put on record: numbers, flags, ids, times, words of an enum, and text marked as such."""
+    found: dict[str, Any] = {}
+    for name, annotation in fields(type(asked)).items():
+        value = getattr(asked, name)
+        marked = any((meta.extra or {}).get("kept") for meta in metas(annotation))
+        if value is not None and (marked or _harmless(value)):
+            found[name] = msgspec.to_builtins(value)
+    return found
+
+
+def _harmless(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_harmless, value))
+    if isinstance(value, Enum):
+        return True
+    return isinstance(value, bool | int | float | UUID | datetime | date)
+
+
+def _naming(kind: type[Payload]) -> list[tuple[str, str]]:
+    return [
+        (name, str(meta.extra["names"]))
+        for name, annotation in fields(kind).items()
+        for meta in metas(annotation)
+        if meta.extra and "names" in meta.extra
+    ]
+
+
+def _require_id(value: object, kind: str) -> None:
+    if not isinstance(value, str):
+        return
+    try:
+        UUID(value)
+    except ValueError as error:
+        raise NotFound(
+            f"there is no {kind} {value[:50]}" if value.strip() else f"there is no {kind} without an id"
+        ) from error
+
+
+def _told(message: str) -> str:
+    """What msgspec says, in the words of the house: the field first."""
+    what, _, place = message.partition(" - at `$")
+    name = place.strip("`").lstrip(".")
+    return f"{name}: {what[0].lower()}{what[1:]}" if name else f"{what[0].lower()}{what[1:]}"
+
+
+def needless(kind: type[Payload]) -> bool:
+    """Whether nothing at all need be said."""
+    return not any(info.required for info in msgspec.structs.fields(kind))

@@ -1,4 +1,4 @@
-"""SystemControls: the system, its services and its database."""
+"""The database: how it is, tending it, and what goes into and comes out of it."""
 
 from typing import Any, Final
 

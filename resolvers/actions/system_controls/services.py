@@ -1,4 +1,4 @@
-"""Extras: actions under the names that other parts of the specification use."""
+"""Services: the processes under the supervisor, started, stopped and looked at."""
 
 from typing import Any, Final
 

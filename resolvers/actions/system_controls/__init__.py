@@ -1,0 +1,1 @@
+"""SystemControls: the system as a whole, its services, and its database."""

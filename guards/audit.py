@@ -50,6 +50,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     trace_id: str
     address: str
     user_agent: str
+    key: str | None = None
+    """The idempotency key, if it came with one; on record only as its hash."""
 
 
 class Audit:
@@ -58,8 +60,12 @@ class Audit:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def done(self, tx: Transaction, entry: Entry) -> None:
-        """Put on record what this transaction does, if it commits."""
+    async def done(self, tx: Transaction, entry: Entry, answer: bytes) -> None:
+        """Put on record what this transaction does, if it commits.
+
+        Args:
+            answer: what the action answers, as JSON; ids and numbers of it are kept, nothing else.
+        """
         await audit.add(tx, _row(entry, Outcome.DONE, None))
 
     async def refused(self, entry: Entry, outcome: Outcome, code: str) -> None:

@@ -62,7 +62,7 @@ class Chain:
                 if key is not None:
                     await self._replays.keep(tx, key, answer)
                 # Last: what holds the trail's head holds it only until the commit.
-                await self.audit.done(tx, entry)
+                await self.audit.done(tx, entry, answer)
         except Refusal as refusal:
             await self.refuse(entry, refusal)
             raise

@@ -68,7 +68,7 @@ async def perform(
     try:
         payload = reading.payload(action, given, older=older)
     except Refusal as refusal:
-        await context.services.chain.refuse(entry_of(context, action, None), refusal)
+        await context.services.chain.refuse(entry_of(context, action, None, key=admitted[place]), refusal)
         raise
     key = _key(context, action, payload, admitted[place])
     performed = await (_later if action.long else _now)(context, action, payload, key)
@@ -77,7 +77,7 @@ async def perform(
     return performed
 
 
-def entry_of(context: Context, action: Action[Any, Any], payload: Payload | None) -> Entry:
+def entry_of(context: Context, action: Action[Any, Any], payload: Payload | None, *, key: str | None = None) -> Entry:
     """What is put on record of a call; without a payload, of one that never got so far."""
     details = {} if payload is None else reading.kept(payload)
     target = None if payload is None or action.target is None else getattr(payload, action.target)
@@ -91,6 +91,7 @@ def entry_of(context: Context, action: Action[Any, Any], payload: Payload | None
         trace_id=context.trace_id,
         address=context.address,
         user_agent=context.user_agent,
+        key=key,
     )
 
 
@@ -108,7 +109,7 @@ def _key(context: Context, action: Action[Any, Any], payload: Payload, text: str
 async def _now(context: Context, action: Action[Any, R], payload: Payload, key: Key | None) -> Performed[R]:
     calls: list[tuple[Call[R], R]] = []
     assert action.carried is not None
-    carried, entry = action.carried, entry_of(context, action, payload)
+    carried, entry = action.carried, entry_of(context, action, payload, key=key and key.text)
     prepared = await _prepared(context, action, payload, entry)
 
     async def effect(tx: Transaction) -> bytes:
@@ -158,7 +159,7 @@ async def _later(context: Context, action: Action[Any, R], payload: Payload, key
         return msgspec.json.encode(Begun(operation.id))
 
     done = await context.services.chain.admit(
-        entry_of(context, action, payload), effect, key=key, depends_on=action.depends_on
+        entry_of(context, action, payload, key=key and key.text), effect, key=key, depends_on=action.depends_on
     )
     operation = await _followed(context, done)
     result = None if operation.result is None else msgspec.convert(operation.result, type=action.result)

@@ -1,7 +1,10 @@
-"""Artifacts: files a job leaves behind beside its clips, such as captions, a script and posts."""
+"""Artifacts: files a job leaves behind beside its clips, such as captions, and files made for whoever asked.
+
+The latter are no job's; they expire, and the sweeps then take row and file away.
+"""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -62,3 +65,17 @@ async def add(tx: Transaction, job_id: UUID, made: Sequence[NewArtifact]) -> Non
                 for artifact in made
             ],
         )
+
+
+async def keep_for(tx: Transaction, made: NewArtifact, lasting: timedelta) -> datetime:
+    """Store a file that is no job's, for a time; returns when that ends."""
+    values = {name: getattr(made, name) for name in NewArtifact.__struct_fields__}
+    statement = sa.insert(artifacts).values(tenant_id=tx.tenant, expires_at=sa.func.now() + lasting, **values)
+    expires_at: datetime = await tx.scalar(statement.returning(artifacts.c.expires_at))
+    return expires_at
+
+
+async def drop_expired(tx: Transaction, *, most: int) -> int:
+    """Remove the rows of files whose time is over; how many those were. For a system transaction."""
+    over = sa.select(artifacts.c.id).where(artifacts.c.expires_at <= sa.func.now()).limit(most)
+    return await tx.changed(sa.delete(artifacts).where(artifacts.c.id.in_(over)))

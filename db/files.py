@@ -42,6 +42,7 @@ class FileKind(StrEnum):
     CLIPS = "clips"
     THUMBNAILS = "thumbnails"
     ARTIFACTS = "artifacts"
+    REPORTS = "reports"
 
 
 class OutsideStore(ValueError):

@@ -13,6 +13,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from db import artifacts as made
 from db import uploads
 from db.database import Database, Transaction
 from db.files import Files
@@ -29,6 +30,9 @@ _PATIENCE: Final = timedelta(seconds=30)
 
 class Swept(Row, frozen=True, kw_only=True):
     """What was found out of order, and put right."""
+
+    outdated: int
+    """Files made for whoever asked, whose time is over; those that nothing else refers to are among the orphans."""
 
     expired: int
     """Uploads that stood still too long."""
@@ -57,13 +61,35 @@ async def reconcile(database: Database, files: Files, *, now: float) -> Swept:
     """
     before = now - GRACE.total_seconds()
     return Swept(
-        expired=await _expired(database),
+        outdated=await _outdated(database),
+        expired=await expire(database),
         discarded=await _discarded(database, files),
         struck=await _struck(database, files),
         lost=await _lost(database, files),
         orphans=await _orphans(database, files, before),
         leftovers=await files.clear_spool(before=before),
     )
+
+
+async def _outdated(database: Database) -> int:
+    count = 0
+    while True:
+        async with database.system() as tx:
+            dropped = await made.drop_expired(tx, most=_STEP)
+        count += dropped
+        if dropped < _STEP:
+            return count
+
+
+async def expire(database: Database) -> int:
+    """End uploads that stood still too long; how many those were."""
+    count = 0
+    while True:
+        async with database.system() as tx:
+            ended = await uploads.expire_stale(tx, most=_STEP)
+        count += len(ended)
+        if len(ended) < _STEP:
+            return count
 
 
 async def referred_to(tx: Transaction, paths: Collection[str]) -> set[str]:
@@ -77,16 +103,6 @@ async def referred_to(tx: Transaction, paths: Collection[str]) -> set[str]:
     ).subquery()
     found = await tx.rows(sa.select(asked).where(sa.exists().where(named.c.path == asked)))
     return {path for (path,) in found}
-
-
-async def _expired(database: Database) -> int:
-    count = 0
-    while True:
-        async with database.system() as tx:
-            ended = await uploads.expire_stale(tx, most=_STEP)
-        count += len(ended)
-        if len(ended) < _STEP:
-            return count
 
 
 async def _discarded(database: Database, files: Files) -> int:

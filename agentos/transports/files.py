@@ -54,6 +54,7 @@ _TYPES: Final = {
     ".md": "text/plain; charset=utf-8",
     ".json": "application/json",
     ".csv": "text/csv; charset=utf-8",
+    ".gz": "application/gzip",
     ".pdf": "application/pdf",
     ".zip": "application/zip",
 }

@@ -23,7 +23,7 @@ from tests.uploading import begun, context_of, pieces_on_disk, sent, services_ov
 
 People = dict[Role, User]
 CONTENT = video(2_500)
-NOTHING = Swept(expired=0, discarded=0, struck=0, lost=0, orphans=0, leftovers=0)
+NOTHING = Swept(outdated=0, expired=0, discarded=0, struck=0, lost=0, orphans=0, leftovers=0)
 
 
 @pytest.fixture

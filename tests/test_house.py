@@ -45,6 +45,8 @@ CATCHES_ALL = {
     "agentos/transports/sockets.py": "an operation that fails for reasons of ours must not end its socket",
     "workers/turn.py": "a fault of ours in one job must not take the worker's other jobs along",
     "resolvers/live.py": "the reader behind all subscriptions of a process: it outlives whatever PostgreSQL answers",
+    "resolvers/operations.py": "what fails after its call was answered is put on record; nobody else would be told",
+    "workers/rounds.py": "a mistake of ours in one manager must not end the others, nor the worker they are in",
     "workers/compute.py": "the killable process: what fails in it is sent home, or its caller would wait for ever",
 }
 """Edges that turn the unforeseen into an answer; everywhere else it travels on."""

@@ -7,6 +7,7 @@ found by looking and readers of the snapshot build it themselves.
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,6 @@ from arq import cron
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
-from dataloaders.snapshot import Snapshots
 from db import keys
 from db.database import DatabaseUnavailable
 from db.redis import REDIS_AWAY, connect
@@ -24,6 +24,9 @@ from workers.engine import Engine
 ANSWER_TIMEOUT_S: Final = 2.0
 LONGEST_PAUSE_S: Final = 5.0
 WARM_AT: Final = set(range(0, 60, 5))
+
+Warm = Callable[[], Awaitable[object]]
+"""Rebuilds what is old of the snapshots."""
 
 log = logging.getLogger(__name__)
 
@@ -36,20 +39,20 @@ async def ring(context: dict[str, Any], job_id: str) -> None:
 
 async def warm_admin_cache(context: dict[str, Any]) -> None:
     """Have the admin snapshot rebuilt before its readers find it old."""
-    snapshots: Snapshots = context["snapshots"]
+    warm: Warm = context["warm"]
     try:
-        await snapshots.warm_all()
+        await warm()
     except DatabaseUnavailable as error:
         log.warning("the snapshot is not warmed this time: %s", error)
 
 
-async def listen(redis_url: str, engine: Engine, snapshots: Snapshots) -> None:
+async def listen(redis_url: str, engine: Engine, warm: Warm) -> None:
     """Hear the bell and keep the snapshot warm until cancelled."""
     pause = 0.1
     while True:
         started = asyncio.get_running_loop().time()
         try:
-            await _once(redis_url, engine, snapshots)
+            await _once(redis_url, engine, warm)
         except REDIS_AWAY as error:
             log.warning("the doorbell is out of order: %s", error)
         if asyncio.get_running_loop().time() - started > LONGEST_PAUSE_S:
@@ -58,7 +61,7 @@ async def listen(redis_url: str, engine: Engine, snapshots: Snapshots) -> None:
         pause = min(LONGEST_PAUSE_S, pause * 2)
 
 
-async def _once(redis_url: str, engine: Engine, snapshots: Snapshots) -> None:
+async def _once(redis_url: str, engine: Engine, warm: Warm) -> None:
     client = over(connect(redis_url, answer_timeout_s=ANSWER_TIMEOUT_S))
     warming = cron(
         warm_admin_cache,  # type: ignore[arg-type] # arq's protocol insists on *args
@@ -72,7 +75,7 @@ async def _once(redis_url: str, engine: Engine, snapshots: Snapshots) -> None:
         cron_jobs=[warming],
         redis_pool=client,
         queue_name=keys.DOORBELL,
-        ctx={"engine": engine, "snapshots": snapshots},
+        ctx={"engine": engine, "warm": warm},
         handle_signals=False,
         poll_delay=0.1,
         keep_result=0,

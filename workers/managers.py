@@ -1,69 +1,117 @@
 """Managers: the small loops that keep the house in order while jobs are done.
 
-Each has a name and an interval and does one thing that several workers may do at once without harm. A tick that fails
-is logged and the next one comes; PostgreSQL away or too slow, or a disk in trouble, costs ticks, nothing else. Redis
-plays no part in any of them.
+Each has an interval and does one thing that several processes may do at once without harm. Which of them run, how often
+and with what options is asked of them in the database, and obeyed within a second (`workers.rounds`).
 """
 
-import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Annotated, Any, Final
 
-from db import leases, retention, sweeps, tallies, workers
+import msgspec
+from msgspec import Meta
+
+from dataloaders.snapshot import Snapshots
+from db import leases, managers, retention, sweeps, tallies, workers
 from db.database import Database
 from db.files import Files
-from db.health import DATABASE_FAILED
+from db.models.managers import ManagerId
+from db.rows import Row
+
+WORKERS_KEPT: Final = timedelta(days=1)
 
 log = logging.getLogger(__name__)
 
-WORKERS_KEPT = timedelta(days=1)
+
+class NoOptions(Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Nothing of it can be set but its interval."""
+
+
+class QueueOptions(Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the queue is looked after."""
+
+    most: Annotated[int, Meta(ge=1, le=1000)] = 100
+    """Jobs that are taken away from silent workers in one round."""
+
+
+class DatabaseOptions(Row, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the database is probed."""
+
+    slow_ms: Annotated[int, Meta(ge=1, le=5000)] = 500
+    """An answer that takes longer is logged."""
+
+
+OPTIONS: Final[Mapping[ManagerId, type[Row]]] = {ManagerId.QUEUE: QueueOptions, ManagerId.DATABASE: DatabaseOptions}
+"""What can be set of a manager beside its interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manager:
     """One loop."""
 
-    name: str
+    id: ManagerId
     every: timedelta
-    tick: Callable[[], Awaitable[object]]
+    tick: Callable[[Any], Awaitable[object]]
+    """One round, with the manager's options."""
 
-    async def run(self) -> None:
-        """Tick until cancelled."""
-        while True:
-            try:
-                await self.tick()
-            except DATABASE_FAILED as error:
-                log.warning("the %s manager skips a round: %s", self.name, error)
-            await asyncio.sleep(self.every.total_seconds())
+    driven: bool = False
+    """Whether its rounds are begun from outside, by a cron."""
 
 
-def managers(database: Database, files: Files) -> list[Manager]:
+def known(database: Database, files: Files, snapshots: Snapshots) -> list[Manager]:
     """Every manager that runs beside the jobs."""
 
-    async def reap() -> None:
+    async def reap(options: QueueOptions) -> None:
         async with database.system() as tx:
-            for job in await leases.reap(tx):
+            for job in await leases.reap(tx, most=options.most):
                 log.warning("job %s was left by its worker and is %s", job.id, job.status)
 
-    async def fold() -> None:
+    async def fold(_: NoOptions) -> None:
         async with database.system() as tx:
             await tallies.fold(tx)
 
-    async def forget() -> None:
+    async def forget(_: NoOptions) -> None:
         async with database.system() as tx:
             await workers.forget(tx, silent_for=WORKERS_KEPT)
+            await managers.forget(tx)
 
-    async def clean() -> None:
+    async def probe(options: DatabaseOptions) -> None:
+        began = time.perf_counter()
+        async with database.system() as tx:
+            await managers.wishes(tx)
+        took_ms = (time.perf_counter() - began) * 1000
+        if took_ms > options.slow_ms:
+            log.warning("the database took %.0f ms to answer", took_ms)
+
+    async def expire(_: NoOptions) -> None:
+        await sweeps.expire(database)
+
+    async def clean(_: NoOptions) -> None:
         await sweeps.reconcile(database, files, now=time.time())
         await retention.drop_old_rows(database)
         await retention.drop_old_work(database, files)
 
+    async def warm(_: NoOptions) -> None:
+        await snapshots.warm_all()
+
     return [
-        Manager(name="queue", every=timedelta(seconds=5), tick=reap),
-        Manager(name="analytics", every=timedelta(seconds=10), tick=fold),
-        Manager(name="agents", every=timedelta(minutes=10), tick=forget),
-        Manager(name="cleanup", every=timedelta(minutes=5), tick=clean),
+        Manager(id=ManagerId.SNAPSHOT, every=timedelta(seconds=5), tick=warm, driven=True),
+        Manager(id=ManagerId.QUEUE, every=timedelta(seconds=5), tick=reap),
+        Manager(id=ManagerId.ANALYTICS, every=timedelta(seconds=10), tick=fold),
+        Manager(id=ManagerId.DATABASE, every=timedelta(seconds=30), tick=probe),
+        Manager(id=ManagerId.UPLOAD, every=timedelta(minutes=1), tick=expire),
+        Manager(id=ManagerId.AGENTS, every=timedelta(minutes=10), tick=forget),
+        Manager(id=ManagerId.CLEANUP, every=timedelta(minutes=5), tick=clean),
     ]
+
+
+def options(manager: ManagerId, given: Mapping[str, Any]) -> Any:
+    """The options of a manager; those that were never set are the usual ones.
+
+    Raises:
+        msgspec.ValidationError: one is unknown or out of range.
+    """
+    return msgspec.convert(given, type=OPTIONS.get(manager, NoOptions))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -19,13 +20,15 @@ from db import leases, workers
 from db.database import Database
 from db.files import Files
 from db.health import DATABASE_FAILED
+from db.models.managers import ManagerId
 from db.models.work import WorkerState
 from db.workers import Beat
 from workers.agents import registry
 from workers.agents.contract import Agent
 from workers.bell import listen
 from workers.engine import Engine
-from workers.managers import managers
+from workers.managers import known
+from workers.rounds import Rounds
 from workers.turn import Turns
 
 BEAT: Final = timedelta(seconds=5)
@@ -71,12 +74,14 @@ async def work(shift: Shift, stop: asyncio.Event) -> None:
         heartbeat=shift.heartbeat,
     )
     pulse = Pulse(shift, engine, turns)
+    rounds = Rounds(shift.database, worker_id, known(shift.database, shift.files, shift.snapshots))
+    warm = partial(rounds.once, ManagerId.SNAPSHOT)
     log.info("worker %s takes up to %d jobs at once", worker_id, shift.concurrency)
     async with asyncio.TaskGroup() as group:
         beside = [
             group.create_task(pulse.run(), name="pulse"),
-            group.create_task(listen(shift.redis_url, engine, shift.snapshots), name="doorbell"),
-            *(group.create_task(m.run(), name=m.name) for m in managers(shift.database, shift.files)),
+            group.create_task(listen(shift.redis_url, engine, warm), name="doorbell"),
+            group.create_task(rounds.run(), name="rounds"),
         ]
         working = group.create_task(engine.run(), name="engine")
         await stop.wait()
@@ -84,6 +89,7 @@ async def work(shift: Shift, stop: asyncio.Event) -> None:
         await working
         for task in beside:
             task.cancel()
+    await rounds.last()
     await pulse.last()
 
 

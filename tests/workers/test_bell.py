@@ -36,7 +36,7 @@ async def heard(bench: Bench, redis_url: str, redis: Redis, folder: Path) -> Asy
     snapshots = Snapshots(bench.database, redis, about)
     engine = Listening(bench.database, bench.turns().take, worker_id="w", concurrency=1)
     async with asyncio.TaskGroup() as group:
-        listening = group.create_task(listen(redis_url, engine, snapshots))
+        listening = group.create_task(listen(redis_url, engine, snapshots.warm_all))
         try:
             yield engine
         finally:

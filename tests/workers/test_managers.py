@@ -1,27 +1,32 @@
-"""Managers do their one thing round after round, and skip a round that the stores do not let them do."""
+"""Managers do their one thing in a round."""
 
-import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
-from sqlalchemy.exc import OperationalError
 
+from dataloaders.snapshot import About, Snapshots
 from db import leases, tallies
-from db.database import DatabaseUnavailable
+from db.models.managers import ManagerId
 from db.models.work import JobStatus
-from tests.waiting import eventually
+from db.redis import Redis
 from tests.workers.conftest import Bench
-from workers.managers import Manager, managers
+from workers.managers import OPTIONS, known, options
 
 
-async def test_each_manager_s_round_does_its_work(bench: Bench) -> None:
+async def test_each_manager_s_round_does_its_work(bench: Bench, redis: Redis, tmp_path: Path) -> None:
+    about = About(version="0", started_at=datetime.now(UTC), data_dir=tmp_path, host="127.0.0.1", port=0, ws_port=0)
+    snapshots = Snapshots(bench.database, redis, about)
     job = await bench.submitted()
     async with bench.database.system() as tx:
         await leases.claim(tx, "silent", most=1, lease=timedelta(seconds=-1))
         before = await tallies.counts(tx)
 
-    for manager in managers(bench.database, bench.files):
-        await manager.tick()
+    for manager in known(bench.database, bench.files, snapshots):
+        await manager.tick(options(manager.id, {}))
+    await snapshots.close()
 
     async with bench.database.transaction("default") as tx:
         after = await tallies.counts(tx)
@@ -30,28 +35,32 @@ async def test_each_manager_s_round_does_its_work(bench: Bench) -> None:
     assert JobStatus.QUEUED is (await bench.found(job.id)).status
 
 
+async def test_a_round_of_the_queue_takes_no_more_jobs_than_its_options_say(
+    bench: Bench, redis: Redis, tmp_path: Path
+) -> None:
+    for _ in range(3):
+        await bench.submitted()
+    async with bench.database.system() as tx:
+        await leases.claim(tx, "silent", most=3, lease=timedelta(seconds=-1))
+    about = About(version="0", started_at=datetime.now(UTC), data_dir=tmp_path, host="127.0.0.1", port=0, ws_port=0)
+    managers = {m.id: m for m in known(bench.database, bench.files, Snapshots(bench.database, redis, about))}
+
+    await managers[ManagerId.QUEUE].tick(options(ManagerId.QUEUE, {"most": 2}))
+
+    async with bench.database.system() as tx:
+        await tallies.fold(tx)
+        assert 1 == (await tallies.counts(tx))[JobStatus.PROCESSING]
+
+
 @pytest.mark.parametrize(
-    "trouble",
-    [
-        DatabaseUnavailable("away"),
-        OperationalError("DELETE", {}, TimeoutError("the statement took too long")),
-        OSError("no space left on device"),
-    ],
+    ("manager", "given"),
+    [(ManagerId.QUEUE, {"most": 0}), (ManagerId.QUEUE, {"least": 1}), (ManagerId.CLEANUP, {"most": 5})],
 )
-async def test_a_round_that_the_stores_refuse_is_skipped_and_the_next_one_comes(trouble: Exception) -> None:
-    rounds: list[str] = []
+def test_options_are_known_and_in_their_range(manager: ManagerId, given: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        options(manager, given)
 
-    async def tick() -> None:
-        rounds.append("tried")
-        if len(rounds) == 1:
-            raise trouble
 
-    async def so_far() -> int:
-        return len(rounds)
-
-    running = asyncio.create_task(Manager(name="test", every=timedelta(milliseconds=10), tick=tick).run())
-    seen = await eventually(so_far, lambda count: count >= 3)
-    running.cancel()
-    await asyncio.wait([running])
-
-    assert seen >= 3
+@pytest.mark.parametrize("manager", OPTIONS)
+def test_options_that_were_never_set_are_the_usual_ones(manager: ManagerId) -> None:
+    assert OPTIONS[manager]() == options(manager, {})

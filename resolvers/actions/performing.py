@@ -109,7 +109,7 @@ def _key(context: Context, action: Action[Any, Any], payload: Payload, text: str
 async def _now(context: Context, action: Action[Any, R], payload: Payload, key: Key | None) -> Performed[R]:
     calls: list[tuple[Call[R], R]] = []
     assert action.carried is not None
-    carried, entry = action.carried, entry_of(context, action, payload, key=key and key.text)
+    carried, entry = action.carried, entry_of(context, action, payload, key=None if key is None else key.text)
     prepared = await _prepared(context, action, payload, entry)
 
     async def effect(tx: Transaction) -> bytes:
@@ -159,7 +159,10 @@ async def _later(context: Context, action: Action[Any, R], payload: Payload, key
         return msgspec.json.encode(Begun(operation.id))
 
     done = await context.services.chain.admit(
-        entry_of(context, action, payload, key=key and key.text), effect, key=key, depends_on=action.depends_on
+        entry_of(context, action, payload, key=None if key is None else key.text),
+        effect,
+        key=key,
+        depends_on=action.depends_on,
     )
     operation = await _followed(context, done)
     result = None if operation.result is None else msgspec.convert(operation.result, type=action.result)

@@ -14,6 +14,7 @@ from db.redis import connect
 from guards.audit import Audit
 from guards.chain import Chain
 from guards.links import Links
+from guards.rates import Rates
 from guards.replays import Replays
 from guards.sessions import Sessions
 from guards.tokens import KeyRing, Tokens
@@ -60,6 +61,7 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
             doorbell=Doorbell(redis),
             chain=Chain(database, Replays(), Audit(database)),
             operations=Operations(database),
+            rates=Rates(redis, database),
             media_root=settings.media_root,
             admin_allow=settings.admin_allow,
         )

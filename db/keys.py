@@ -39,3 +39,8 @@ def snapshot_read(tenant: str) -> str:
 def snapshot_announced(tenant: str) -> str:
     """What was last announced of the tenant's snapshot, section by section."""
     return f"{PREFIX}snapshot:announced:{tenant}"
+
+
+def rate(algorithm: str, tenant: str, key: str) -> str:
+    """A counter of calls; all of them in one slot of a cluster, for one call is counted on several at once."""
+    return f"{PREFIX}{{rates}}:{algorithm}:{tenant}:{key}"

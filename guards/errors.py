@@ -6,6 +6,8 @@ One family, without any notion of HTTP or GraphQL; the edges translate. Every co
 
 from typing import ClassVar
 
+from guards.allowances import Spent
+
 
 class Refusal(Exception):
     """The server understood and will not; the caller can tell why from `code`."""
@@ -106,6 +108,21 @@ class RateLimited(Refusal):
     """Asked too often."""
 
     code = "RATE_LIMITED"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: int | None = None,
+        policy: str | None = None,
+        spent: Spent | None = None,
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.policy = policy
+        """Which limit said no, by the name that clients are told."""
+
+        self.spent = spent
+        """What is left of all limits of the call; nothing was charged."""
 
 
 class Unavailable(Refusal):

@@ -4,7 +4,7 @@ Needs no store, so nothing can be down. What is not an address is in no network.
 """
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 Network = IPv4Network | IPv6Network
@@ -26,3 +26,11 @@ def allowed(address: str, networks: Iterable[Network]) -> bool:
     """Whether an address is in one of the networks."""
     found = parsed(address)
     return found is not None and any(found in network for network in networks)
+
+
+def neighbourhood(address: str) -> str:
+    """What one client has to itself: an IPv4 address, or the /64 an IPv6 address is in; else one for all the rest."""
+    found = parsed(address)
+    if found is None:
+        return "nowhere"
+    return str(found) if isinstance(found, IPv4Address) else str(ip_network((found, 64), strict=False))

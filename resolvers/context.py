@@ -16,6 +16,7 @@ from guards.errors import Forbidden
 from guards.links import Links
 from guards.networks import LOOPBACK, Network
 from guards.permissions import HOUSE_TENANT, Permission, inside_only, of_the_house
+from guards.rates import Rates, Spent
 from guards.sessions import Sessions
 from guards.tokens import Tokens
 from resolvers.live import Hub
@@ -38,6 +39,7 @@ class Services:
     doorbell: Doorbell
     chain: Chain
     operations: Operations
+    rates: Rates
     media_root: Path | None = None
     """The folder that jobs may name files of; None for none."""
 
@@ -69,6 +71,9 @@ class Context:
 
     None before there was a plan: then no action runs at all.
     """
+
+    spent: Spent | None = None
+    """What the operation has counted against its limits, or would have had it not been refused; None before that."""
 
     replayed: set[str] = field(default_factory=set)
     """Response keys whose answer is a stored one."""

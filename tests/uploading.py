@@ -16,6 +16,7 @@ from guards.audit import Audit
 from guards.callers import Caller
 from guards.chain import Chain
 from guards.links import Links
+from guards.rates import Rates
 from guards.replays import Replays
 from guards.sessions import Sessions
 from guards.tokens import KeyRing, Tokens, new_key
@@ -60,6 +61,7 @@ def services_over(database: Database, redis: Redis, folder: Path, *, quota_bytes
         doorbell=Doorbell(redis),
         chain=Chain(database, Replays(), Audit(database)),
         operations=Operations(database),
+        rates=Rates(redis, database),
     )
 
 

@@ -140,6 +140,7 @@ async def test_a_migration_does_not_queue_behind_a_long_transaction(database_url
 
     It gives up instead and gives its turn back, so the next runner need not wait for it.
     """
+    touches_jobs = await runner.downgrade(database_url, "0023")
     before = await objects(database_url)
     other = await asyncpg.connect(driver_url(database_url))
     holding = other.transaction()
@@ -149,7 +150,7 @@ async def test_a_migration_does_not_queue_behind_a_long_transaction(database_url
         with pytest.raises(MigrationBusy, match="try again"):
             async with asyncio.timeout(10):
                 await runner.downgrade(database_url, "0003", lock_timeout=SOON)
-        assert runner.head() == await runner.current(database_url)
+        assert touches_jobs == await runner.current(database_url)
         assert before == await objects(database_url)
         assert await other.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_ID)
     finally:

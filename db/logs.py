@@ -1,8 +1,8 @@
 """The log of a tenant: lines that processes wrote, in the order of time."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -66,7 +66,42 @@ class Filter(Row, frozen=True, kw_only=True):
         return found
 
 
+class Counted(Row, frozen=True):
+    """How many lines there are, counted no further than `MOST_COUNTED`."""
+
+    lines: int
+    more: bool
+    """Whether there are more than were counted."""
+
+
+class Written(Row, frozen=True):
+    """How many lines of one level a source wrote in one clock hour."""
+
+    hour: datetime
+    level: Severity
+    source: str
+    lines: int
+
+
+class Minute(Row, frozen=True):
+    """What was written within one minute."""
+
+    minute: datetime
+    lines: int
+    errors: int
+    """Of these, errors and worse."""
+
+
+MOST_COUNTED: Final = 10_000
+"""How far lines are counted where somebody waits for the number."""
+
+MOST_ADDED_UP: Final = 200_000
+"""How many of the newest lines figures over time are made of."""
+
 LINE = Shape(LogLine, logs)
+
+_NEWEST_FIRST = (logs.c.created_at.desc(), logs.c.id.desc())
+_OLDEST_FIRST = (logs.c.created_at, logs.c.id)
 
 _NEWEST = LINE.select().order_by(logs.c.created_at.desc(), logs.c.id.desc()).limit(sa.bindparam("most"))
 
@@ -76,6 +111,18 @@ _SOURCES = sa.text(
     "SELECT (SELECT logs.source FROM logs WHERE tenant_id = :tenant AND logs.source > found.source "
     "ORDER BY logs.source LIMIT 1) FROM found WHERE found.source IS NOT NULL) "
     "SELECT source FROM found WHERE source IS NOT NULL"
+)
+
+_WRITTEN = sa.text(
+    "WITH newest AS (SELECT created_at, level, source FROM logs WHERE created_at >= :since AND created_at < :until "
+    "ORDER BY created_at DESC LIMIT :most) "
+    "SELECT date_trunc('hour', created_at), level, source, count(*) FROM newest GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+)
+_MINUTES = sa.text(
+    "WITH newest AS (SELECT created_at, level FROM logs WHERE created_at >= :since "
+    "ORDER BY created_at DESC LIMIT :most) "
+    "SELECT date_trunc('minute', created_at), count(*), count(*) FILTER (WHERE level IN ('error', 'critical')) "
+    "FROM newest GROUP BY 1 ORDER BY 1"
 )
 
 
@@ -111,6 +158,54 @@ async def newest(tx: Transaction, *, most: int) -> list[LogLine]:
     return [LogLine(*row) for row in await tx.rows(_NEWEST, {"most": most})]
 
 
+async def tail(tx: Transaction, wanted: Filter, *, most: int) -> list[LogLine]:
+    """The newest lines that a filter selects, the newest first."""
+    newest_first = LINE.select().where(*wanted.clauses()).order_by(logs.c.created_at.desc(), logs.c.id.desc())
+    return await LINE.all(tx, newest_first.limit(most))
+
+
 async def sources(tx: Transaction) -> list[str]:
     """Who has written lines, in the order of the alphabet."""
     return [source for (source,) in await tx.rows(_SOURCES, {"tenant": tx.tenant})]
+
+
+async def stretch(
+    tx: Transaction, wanted: Filter, *, beyond: LogLine | None = None, most: int, oldest_first: bool = False
+) -> list[LogLine]:
+    """The next lines behind one that was read before, or the first ones; for reading on and on."""
+    statement = LINE.select().where(*wanted.clauses())
+    if beyond is not None:
+        here = sa.tuple_(logs.c.created_at, logs.c.id)
+        there = sa.tuple_(sa.literal(beyond.created_at, logs.c.created_at.type), sa.literal(beyond.id, sa.Uuid()))
+        statement = statement.where(here > there if oldest_first else here < there)
+    return await LINE.all(tx, statement.order_by(*(_OLDEST_FIRST if oldest_first else _NEWEST_FIRST)).limit(most))
+
+
+async def counted(tx: Transaction, wanted: Filter) -> Counted:
+    """How many lines a filter selects, as far as they are counted; costs no more when there are more."""
+    some = sa.select(logs.c.id).where(*wanted.clauses()).limit(MOST_COUNTED + 1).subquery()
+    lines: int = await tx.scalar(sa.select(sa.func.count()).select_from(some))
+    return Counted(min(lines, MOST_COUNTED), lines > MOST_COUNTED)
+
+
+async def written(tx: Transaction, since: datetime, until: datetime) -> list[Written]:
+    """What was written in each clock hour, by level and source, of the newest `MOST_ADDED_UP` lines of that time."""
+    rows = await tx.rows(_WRITTEN, {"since": since, "until": until, "most": MOST_ADDED_UP})
+    return [Written(hour, Severity(level), *rest) for hour, level, *rest in rows]
+
+
+async def minutes(tx: Transaction, since: datetime) -> list[Minute]:
+    """What was written in each minute since then, of the newest `MOST_ADDED_UP` lines."""
+    return [Minute(*row) for row in await tx.rows(_MINUTES, {"since": since, "most": MOST_ADDED_UP})]
+
+
+async def moment(tx: Transaction, *, ago: timedelta = timedelta(0)) -> datetime:
+    """The time of the database, by which lines are dated, so long ago."""
+    at: datetime = await tx.scalar(sa.select(sa.func.now() - ago))
+    return at
+
+
+async def clear(tx: Transaction, wanted: Filter, *, most: int) -> int:
+    """Remove some of the lines that a filter selects, the oldest first; how many those were."""
+    some = sa.select(logs.c.id).where(*wanted.clauses()).order_by(*_OLDEST_FIRST).limit(most)
+    return await tx.changed(sa.delete(logs).where(logs.c.id.in_(some)))

@@ -178,7 +178,8 @@ async def leave(tx: Transaction, process: str) -> None:
 async def spells(tx: Transaction, *, lasting: timedelta) -> list[Spell]:
     """How the rounds of each manager went in the last stretch of time."""
     c = manager_minutes.c
-    classes = sa.func.unnest(c.took).table_valued("count", with_ordinality="place", joins_implicitly=True).render_derived()
+    counts = sa.func.unnest(c.took).table_valued("count", with_ordinality="place", joins_implicitly=True)
+    classes = counts.render_derived()
     recent = c.minute > sa.func.now() - lasting
     totals = await tx.rows(
         sa.select(c.manager, sa.func.sum(c.rounds), sa.func.sum(c.errors)).where(recent).group_by(c.manager)

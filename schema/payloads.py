@@ -17,7 +17,7 @@ from msgspec import NODEFAULT, Meta
 from strawberry.scalars import JSON
 from strawberry.schema_directive import Location
 
-from db import agents, jobs, queues, uploads
+from db import agents, jobs, logs, queues, uploads
 from db import operations as operation_rows
 from db.rows import Row
 from resolvers.actions import reading
@@ -27,7 +27,7 @@ from schema.scalars import BigInt
 from schema.types.agents import Agent
 from schema.types.jobs import Job, Upload
 from schema.types.operations import Operation
-from schema.types.system import QueueState
+from schema.types.system import LogLine, QueueState
 
 SHOWN: Final[Mapping[type, type]] = {
     jobs.Job: Job,
@@ -35,6 +35,7 @@ SHOWN: Final[Mapping[type, type]] = {
     uploads.Upload: Upload,
     queues.QueueState: QueueState,
     operation_rows.Operation: Operation,
+    logs.LogLine: LogLine,
 }
 """Rows that the schema has a type for already."""
 

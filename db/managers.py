@@ -196,6 +196,12 @@ async def spells(tx: Transaction, *, lasting: timedelta) -> list[Spell]:
     return [Spell(manager, int(rounds), int(errors), tuple(took[manager])) for manager, rounds, errors in totals]
 
 
+def liveliest(found: Sequence[Run]) -> ManagerState:
+    """How a manager is over all of its processes: as the liveliest of them."""
+    states = {run.state for run in found}
+    return next((state for state in ManagerState if state in states), ManagerState.STOPPED)
+
+
 async def forget(tx: Transaction) -> None:
     """Remove what is too old to be asked for."""
     await tx.execute(sa.delete(manager_minutes).where(manager_minutes.c.minute < sa.func.now() - KEPT))

@@ -6,10 +6,11 @@ of a subject stand together in `schema.queries`.
 
 from schema.fields import described
 from schema.queries.jobs import Jobs
+from schema.queries.managers import Managers
 from schema.queries.people import People
 from schema.queries.system import System
 
 
 @described
-class Query(People, Jobs, System):
+class Query(People, Jobs, System, Managers):
     """What can be read."""

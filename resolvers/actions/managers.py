@@ -136,7 +136,7 @@ async def manager_configure(call: Call[ManagerConfigured], asked: ManagerConfigu
         manager_id=wish.id,
         applied={name: value for name, value in applied.items() if getattr(asked, name) is not None},
         version=wish.version,
-        state=_state(runs),
+        state=managers.liveliest(runs),
         processes=len(runs),
         obeyed=0,
     )
@@ -144,7 +144,7 @@ async def manager_configure(call: Call[ManagerConfigured], asked: ManagerConfigu
     async def finish(result: ManagerConfigured) -> ManagerConfigured:
         obeying = await _obeyed(call.services, [wish])
         return msgspec.structs.replace(
-            result, state=_state(obeying), processes=len(obeying), obeyed=_how_many(obeying, wish)
+            result, state=managers.liveliest(obeying), processes=len(obeying), obeyed=_how_many(obeying, wish)
         )
 
     call.afterwards(finish)
@@ -321,7 +321,7 @@ def _figures(
     failed = None if spell is None or not spell.rounds else spell.errors / spell.rounds
     return ManagerFigures(
         id=manager,
-        state=_state(runs) if runs else None,
+        state=managers.liveliest(runs) if runs else None,
         response_time_ms=None if spell is None else spell.quantile_ms(0.5),
         p95_ms=None if spell is None else spell.quantile_ms(0.95),
         rounds=0 if spell is None else spell.rounds,
@@ -361,7 +361,7 @@ async def _decided(call: Call[ManagerChanged], manager: ManagerId, **values: Any
     await managers.asked(call.tx, manager)
     wish = await managers.ask(call.tx, manager, **values)
     call.afterwards(partial(_changed, call.services, wish, time.monotonic()))
-    before = _state(runs)
+    before = managers.liveliest(runs)
     return ManagerChanged(
         manager_id=manager, previous_state=before, state=before, processes=len(runs), obeyed=0, took_ms=0.0
     )
@@ -374,7 +374,7 @@ async def _all_decided(call: Call[ManagersChanged], *, generation: bool) -> Mana
         await managers.asked(call.tx, manager)
         wishes.append(await managers.ask(call.tx, manager, wish=ManagerWish.RUNNING, generation=generation))
         own = [run for run in runs if run.manager is manager]
-        before = _state(own)
+        before = managers.liveliest(own)
         results.append(
             ManagerChanged(
                 manager_id=manager, previous_state=before, state=before, processes=len(own), obeyed=0, took_ms=0.0
@@ -399,7 +399,7 @@ async def _changed(services: Services, wish: Wish, began: float, before: Manager
     runs = await _obeyed(services, [wish])
     return msgspec.structs.replace(
         before,
-        state=_state(runs),
+        state=managers.liveliest(runs),
         processes=len(runs),
         obeyed=_how_many(runs, wish),
         took_ms=round((time.monotonic() - began) * 1000, 1),
@@ -432,12 +432,6 @@ async def _obeyed(services: Services, wishes: Sequence[Wish]) -> list[Run]:
 
 def _how_many(runs: Sequence[Run], wish: Wish) -> int:
     return sum(run.version >= wish.version for run in runs if run.manager is wish.id)
-
-
-def _state(runs: Sequence[Run]) -> ManagerState:
-    """How a manager is over all of its processes: as the liveliest of them."""
-    found = {run.state for run in runs}
-    return next((state for state in ManagerState if state in found), ManagerState.STOPPED)
 
 
 ACTIONS: Final[tuple[Action[Any, Any], ...]] = (

@@ -24,6 +24,7 @@ from resolvers import uploads
 from resolvers.context import Context, Services
 from resolvers.live import Hub
 from resolvers.operations import Operations
+from tests.acting import act
 from workers.doorbell import Doorbell
 
 FTYP = b"\0\0\0\x18ftypisom\0\0\2\0isomavc1"
@@ -80,9 +81,29 @@ def context_of(services: Services, user: User | None) -> Context:
     return Context.made(services, caller, trace_id=uuid4().hex, address="127.0.0.1")
 
 
+async def opened(
+    context: Context, filename: str, size_bytes: int, chunk_bytes: int | None = None, digest: str | None = None
+) -> Upload:
+    """An upload, as the action answers it."""
+    begun = await act(
+        context, "upload.init", filename=filename, size_bytes=size_bytes, chunk_bytes=chunk_bytes, sha256=digest
+    )
+    upload: Upload = begun.upload
+    return upload
+
+
+async def finalized(
+    context: Context, upload_id: UUID, total_chunks: int | None = None, digest: str | None = None
+) -> Upload:
+    """An upload once it is complete, as the action answers it."""
+    done = await act(context, "upload.finalize", upload_id=str(upload_id), total_chunks=total_chunks, sha256=digest)
+    upload: Upload = done.upload
+    return upload
+
+
 async def begun(context: Context, content: bytes, chunk_bytes: int, *, digest: str | None = None) -> Upload:
     """An upload of some content, nothing of it sent."""
-    return await uploads.init(context, "holiday.mp4", len(content), chunk_bytes, digest)
+    return await opened(context, "holiday.mp4", len(content), chunk_bytes, digest)
 
 
 async def sent(context: Context, upload: Upload, content: bytes, *indexes: int) -> Upload:
@@ -97,7 +118,7 @@ async def sent(context: Context, upload: Upload, content: bytes, *indexes: int) 
 async def uploaded(context: Context, content: bytes, chunk_bytes: int = 1000) -> Upload:
     """A finalized upload of some content."""
     upload = await sent(context, await begun(context, content, chunk_bytes), content)
-    return await uploads.finalize(context, upload.id)
+    return await finalized(context, upload.id)
 
 
 def pieces_on_disk(files: Files, upload_id: UUID) -> list[str]:

@@ -10,9 +10,8 @@ from db import users
 from db.database import Database
 from db.models.work import UploadStatus
 from db.redis import connect
-from resolvers import uploads
 from resolvers.queries import uploads as seen
-from tests.uploading import context_of, sent, services_over, video
+from tests.uploading import context_of, finalized, sent, services_over, video
 
 
 async def send(database_url: str, redis_url: str, folder: str, user: str, upload_id: str, size: str, seed: str) -> None:
@@ -29,7 +28,7 @@ async def send(database_url: str, redis_url: str, folder: str, user: str, upload
         print("sending", flush=True)
         await sent(context, upload, content, index)
     print("finalizing", flush=True)
-    upload = await uploads.finalize(context, upload.id)
+    upload = await finalized(context, upload.id)
     assert upload.status is UploadStatus.COMPLETED
     print("done", flush=True)
     await redis.aclose()

@@ -19,7 +19,7 @@ from guards.errors import BadInput, Conflict, Mismatch, Refusal
 from resolvers import uploads
 from resolvers.context import Context
 from resolvers.queries import uploads as seen
-from tests.uploading import begun, context_of, services_over, sha256, streamed, video
+from tests.uploading import begun, context_of, finalized, services_over, sha256, streamed, video
 
 SIZE, CHUNK = 47, 10
 CONTENT = video(SIZE)
@@ -90,7 +90,7 @@ async def refusal_of(answer: Awaitable[Upload]) -> type[Refusal] | None:
 
 async def tried(context: Context, model: Model, upload_id: UUID, move: str, index: int) -> None:
     if move == "finalize":
-        refusal = await refusal_of(uploads.finalize(context, upload_id))
+        refusal = await refusal_of(finalized(context, upload_id))
         model.completed = len(model.written) == COUNT
         assert (None if model.completed else Conflict) is refusal
     else:

@@ -35,7 +35,19 @@ from resolvers import uploads
 from resolvers.context import Context, Services
 from resolvers.queries import uploads as seen
 from resolvers.uploads import LARGEST_CHUNK, LARGEST_FILE
-from tests.uploading import begun, context_of, pieces_on_disk, sent, services_over, sha256, streamed, uploaded, video
+from tests.uploading import (
+    begun,
+    context_of,
+    finalized,
+    opened,
+    pieces_on_disk,
+    sent,
+    services_over,
+    sha256,
+    streamed,
+    uploaded,
+    video,
+)
 
 People = dict[Role, User]
 CONTENT = video(2_500)
@@ -66,7 +78,7 @@ async def test_chunks_in_any_order_make_a_verified_video(sender: Context) -> Non
     assert (UploadStatus.UPLOADING, 1500, 60) == (halfway.status, halfway.received_bytes, halfway.progress)
 
     await sent(sender, upload, CONTENT, 1)
-    done = await uploads.finalize(sender, upload.id, 3)
+    done = await finalized(sender, upload.id, 3)
 
     assert (UploadStatus.COMPLETED, 100, "video/mp4") == (done.status, done.progress, done.media_type)
     assert (sha256(CONTENT), "holiday.mp4") == (done.sha256, done.filename)
@@ -88,13 +100,13 @@ async def test_each_step_is_told_to_who_listens(sender: Context) -> None:
 async def test_finalizing_again_gives_the_same(sender: Context) -> None:
     done = await uploaded(sender, CONTENT)
 
-    assert done == await uploads.finalize(sender, done.id, 3, sha256(CONTENT))
+    assert done == await finalized(sender, done.id, 3, sha256(CONTENT))
 
 
 async def test_four_at_once_finalize_once(sender: Context) -> None:
     upload = await sent(sender, await begun(sender, CONTENT, 1000), CONTENT)
 
-    done = await asyncio.gather(*(uploads.finalize(sender, upload.id) for _ in range(4)))
+    done = await asyncio.gather(*(finalized(sender, upload.id) for _ in range(4)))
 
     assert 1 == len(set(done))
     assert UploadStatus.COMPLETED is done[0].status
@@ -107,7 +119,7 @@ async def test_the_same_chunk_again_changes_nothing(sender: Context) -> None:
     assert upload == await sent(sender, upload, CONTENT, 0)
     assert before == await fingerprint(sender, upload.id)
 
-    done = await uploads.finalize(sender, (await sent(sender, upload, CONTENT, 1, 2)).id)
+    done = await finalized(sender, (await sent(sender, upload, CONTENT, 1, 2)).id)
     assert done == await sent(sender, upload, CONTENT, 2)
 
 
@@ -195,10 +207,10 @@ async def test_on_a_full_disk_an_upload_is_not_finalized_and_keeps_its_chunks(se
     before = await fingerprint(sender, upload.id)
 
     with full_after(300_000), pytest.raises(Unavailable, match="the server's disk is full"):
-        await uploads.finalize(sender, upload.id)
+        await finalized(sender, upload.id)
 
     assert before == await fingerprint(sender, upload.id)
-    assert UploadStatus.COMPLETED is (await uploads.finalize(sender, upload.id)).status
+    assert UploadStatus.COMPLETED is (await finalized(sender, upload.id)).status
 
 
 async def test_of_four_equal_chunks_at_once_one_is_counted(sender: Context) -> None:
@@ -227,10 +239,10 @@ async def test_finalizing_names_what_is_missing_and_can_go_on(sender: Context) -
     upload = await sent(sender, await begun(sender, CONTENT, 1000), CONTENT, 1)
 
     with pytest.raises(Conflict, match="2 chunks are still missing: 0, 2"):
-        await uploads.finalize(sender, upload.id)
+        await finalized(sender, upload.id)
 
     await sent(sender, upload, CONTENT, 0, 2)
-    assert UploadStatus.COMPLETED is (await uploads.finalize(sender, upload.id)).status
+    assert UploadStatus.COMPLETED is (await finalized(sender, upload.id)).status
 
 
 async def test_a_piece_gone_from_disk_is_asked_for_again(sender: Context) -> None:
@@ -238,11 +250,11 @@ async def test_a_piece_gone_from_disk_is_asked_for_again(sender: Context) -> Non
     await sender.services.files.drop_piece(upload.id, 1, sha256(CONTENT[1000:2000]))
 
     with pytest.raises(Conflict, match="1 chunk is still missing: 1"):
-        await uploads.finalize(sender, upload.id)
+        await finalized(sender, upload.id)
 
     assert [Range(1000, 2000)] == (await seen.status(sender, upload.id)).missing
     await sent(sender, upload, CONTENT, 1)
-    assert UploadStatus.COMPLETED is (await uploads.finalize(sender, upload.id)).status
+    assert UploadStatus.COMPLETED is (await finalized(sender, upload.id)).status
 
 
 @pytest.mark.parametrize("told", ["at the beginning", "at the end"])
@@ -253,7 +265,7 @@ async def test_a_file_with_another_digest_is_not_taken(sender: Context, told: st
     before = await fingerprint(sender, upload.id)
 
     with pytest.raises(Mismatch):
-        await uploads.finalize(sender, upload.id, 3, late)
+        await finalized(sender, upload.id, 3, late)
 
     assert before == await fingerprint(sender, upload.id)
 
@@ -262,14 +274,14 @@ async def test_a_completed_upload_is_not_confirmed_with_another_digest(sender: C
     done = await uploaded(sender, CONTENT)
 
     with pytest.raises(Mismatch):
-        await uploads.finalize(sender, done.id, 3, sha256(b"other"))
+        await finalized(sender, done.id, 3, sha256(b"other"))
 
 
 async def test_another_number_of_chunks_is_refused(sender: Context) -> None:
     upload = await sent(sender, await begun(sender, CONTENT, 1000), CONTENT)
 
     with pytest.raises(BadInput):
-        await uploads.finalize(sender, upload.id, 4)
+        await finalized(sender, upload.id, 4)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +293,7 @@ async def test_what_is_no_video_is_refused_whatever_it_is_called(sender: Context
     before = await fingerprint(sender, upload.id)
 
     with pytest.raises(Unsupported, match=seems):
-        await uploads.finalize(sender, upload.id)
+        await finalized(sender, upload.id)
 
     assert before == await fingerprint(sender, upload.id)
 
@@ -303,13 +315,13 @@ async def test_impossible_uploads_are_not_begun(
     sender: Context, size: int, chunk: int | None, digest: str | None, refusal: type[Refusal]
 ) -> None:
     with pytest.raises(refusal):
-        await uploads.init(sender, "a.mp4", size, chunk, digest)
+        await opened(sender, "a.mp4", size, chunk, digest)
 
     assert 0 == await seen.how_many(sender, Filter())
 
 
 async def test_the_largest_file_is_taken_in_the_largest_chunks(sender: Context) -> None:
-    upload = await uploads.init(sender, "a.mp4", LARGEST_FILE, sha256="A" * 64)
+    upload = await opened(sender, "a.mp4", LARGEST_FILE, digest="A" * 64)
 
     assert (LARGEST_CHUNK, 13, "a" * 64) == (upload.chunk_bytes, upload.chunk_count, upload.sha256)
     assert 4 * MB == upload.length_of(12)
@@ -321,13 +333,11 @@ async def test_ten_at_once_do_not_get_past_the_quota(
     house = services_over(database, redis, tmp_path, quota_bytes=5_000)
     contexts = [context_of(house, people[Role.USER]) for _ in range(10)]
 
-    answers = await asyncio.gather(
-        *(uploads.init(context, "a.mp4", 1_000) for context in contexts), return_exceptions=True
-    )
+    answers = await asyncio.gather(*(opened(context, "a.mp4", 1_000) for context in contexts), return_exceptions=True)
 
     assert 5 == sum(isinstance(answer, QuotaExceeded) for answer in answers)
     assert 5 == await seen.how_many(contexts[0], Filter())
-    assert 1_000 == (await uploads.init(context_of(house, people[Role.OPERATOR]), "a.mp4", 1_000)).size_bytes
+    assert 1_000 == (await opened(context_of(house, people[Role.OPERATOR]), "a.mp4", 1_000)).size_bytes
 
 
 async def test_a_foreign_upload_looks_missing_to_who_sends(
@@ -345,9 +355,9 @@ async def test_a_foreign_upload_looks_missing_to_who_sends(
         for upload_id in (upload.id, uuid4()):
             with pytest.raises(NotFound) as received:
                 await uploads.receive(context, upload_id, 0, streamed(CONTENT[:1000]))
-            with pytest.raises(NotFound) as finalized:
-                await uploads.finalize(context, upload_id)
-            refusals |= {str(refusal.value).replace(str(upload_id), "ID") for refusal in (received, finalized)}
+            with pytest.raises(NotFound) as ended:
+                await finalized(context, upload_id)
+            refusals |= {str(refusal.value).replace(str(upload_id), "ID") for refusal in (received, ended)}
         assert {"there is no upload ID"} == refusals
 
     assert before == await fingerprint(owner, upload.id)

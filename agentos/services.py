@@ -16,6 +16,7 @@ from guards.chain import Chain
 from guards.links import Links
 from guards.rates import Rates
 from guards.replays import Replays
+from guards.seals import Seals
 from guards.sessions import Sessions
 from guards.tokens import KeyRing, Tokens
 from resolvers.context import Services
@@ -59,7 +60,7 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
             links=Links(link_secret(ring), settings.base_url),
             hub=Hub(database, redis),
             doorbell=Doorbell(redis),
-            chain=Chain(database, Replays(), Audit(database)),
+            chain=Chain(database, Replays(), Audit(database, seals_of(settings))),
             operations=Operations(database),
             rates=Rates(redis, database),
             media_root=settings.media_root,
@@ -80,6 +81,17 @@ def key_ring(settings: Settings) -> KeyRing:
     if settings.jwt_keys is not None:
         return KeyRing.parsed(settings.jwt_keys.get_secret_value())
     return KeyRing.kept_in(settings.keys_file)
+
+
+def seals_of(settings: Settings) -> Seals:
+    """What the audit trail is signed and sealed with: keys of its own, which are kept for as long as the trail.
+
+    Raises:
+        ValueError: they cannot be read.
+    """
+    if settings.audit_keys is not None:
+        return Seals(KeyRing.parsed(settings.audit_keys.get_secret_value()))
+    return Seals(KeyRing.kept_in(settings.audit_dir / "keys.json"))
 
 
 def link_secret(ring: KeyRing) -> bytes:

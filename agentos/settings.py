@@ -50,6 +50,10 @@ class Settings(BaseSettings):
         default=None,
         description="Signing keys as `agentos` writes them to keys.json; absent: that file in the data directory.",
     )
+    audit_keys: SecretStr | None = Field(
+        default=None,
+        description="Keys of the audit trail, written as those of the tokens; absent: a file in the data directory.",
+    )
     jwt_issuer: str = Field(default="agentos", description="The `iss` of our tokens.")
     log_level: Level = Field(default="info", description="Least severe level written.")
     log_format: Format = Field(default="auto", description="auto: pretty on a terminal, else JSON.")
@@ -83,6 +87,11 @@ class Settings(BaseSettings):
     def keys_file(self) -> Path:
         """Where the signing keys lie when the environment does not bring them."""
         return self.data_dir.resolve() / "keys.json"
+
+    @cached_property
+    def audit_dir(self) -> Path:
+        """Where the audit trail's keys and anchors lie."""
+        return self.data_dir.resolve() / "audit"
 
     @cached_property
     def base_url(self) -> str:

@@ -1,18 +1,26 @@
 """The audit trail: who did what, or was refused it, with nothing in it that should not be kept.
 
 An entry of what was done is written in the transaction of its effect; one of what was refused in a transaction of its
-own, and awaited. PostgreSQL away: nothing runs that would have to be on record.
+own, and awaited. What an entry says is chosen field by field: ids, numbers and words of ours. From where the
+caller came is sealed beside the trail (`guards.seals`). PostgreSQL away: nothing runs that would have to be on record.
 """
 
+import asyncio
+import hashlib
+import re
+from collections.abc import Collection, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
-from db import audit
+from db import audit, subjects
 from db.database import Database, Transaction
 from guards.errors import Forbidden, Refusal, Unauthenticated
+from guards.seals import LONGEST_AGENT, Identity, Sealed, Seals
+
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Outcome(StrEnum):
@@ -57,8 +65,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 class Audit:
     """Writes the trail; one object for a process."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, seals: Seals) -> None:
         self._database = database
+        self._writing: set[asyncio.Task[None]] = set()
+        self.seals = seals
 
     async def done(self, tx: Transaction, entry: Entry, answer: bytes) -> None:
         """Put on record what this transaction does, if it commits.
@@ -66,20 +76,89 @@ class Audit:
         Args:
             answer: what the action answers, as JSON; ids and numbers of it are kept, nothing else.
         """
-        await audit.add(tx, _row(entry, Outcome.DONE, None))
+        await self._write(tx, entry, Outcome.DONE, None, outline(answer))
 
     async def refused(self, entry: Entry, outcome: Outcome, code: str) -> None:
         """Put on record what was not done, and why."""
+        # A caller who hangs up at once must not thereby keep what they tried off the record.
+        writing = asyncio.create_task(self._write_alone(entry, outcome, code))
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+        await asyncio.shield(writing)
+
+    async def identities(self, tx: Transaction, commitments: Collection[bytes]) -> dict[bytes, Identity]:
+        """From where some entries came, as far as that has not been erased."""
+        known = await subjects.readable(tx, tx.tenant, commitments)
+        opened = {each.commitment: self.seals.opened(tx.tenant, _sealed(each)) for each in known}
+        return {commitment: identity for commitment, identity in opened.items() if identity is not None}
+
+    async def _write_alone(self, entry: Entry, outcome: Outcome, code: str) -> None:
         async with self._database.transaction(entry.tenant) as tx:
-            await audit.add(tx, _row(entry, outcome, code))
+            await self._write(tx, entry, outcome, code, {})
+
+    async def _write(
+        self, tx: Transaction, entry: Entry, outcome: Outcome, code: str | None, result: Mapping[str, Any]
+    ) -> None:
+        commitment = await self._commitment(tx, entry)
+        await audit.add(
+            tx,
+            audit.NewEntry(
+                actor_id=entry.actor,
+                role=entry.role,
+                action=entry.action,
+                target=entry.target,
+                outcome=outcome,
+                code=code,
+                trace_id=entry.trace_id,
+                key_hash=None if entry.key is None else hashlib.sha256(entry.key.encode()).digest(),
+                details=entry.details,
+                result=result,
+                commitment=commitment,
+            ),
+        )
+
+    async def _commitment(self, tx: Transaction, entry: Entry) -> bytes | None:
+        if not entry.address:
+            return None
+        identity = Identity(entry.address, entry.user_agent[:LONGEST_AGENT])
+        handle = self.seals.handle(entry.tenant, entry.actor, identity)
+        if (known := await subjects.found(tx, handle)) is not None:
+            return known
+        sealed = self.seals.sealed(entry.tenant, identity)
+        return await subjects.keep(
+            tx,
+            subjects.NewSubject(
+                commitment=sealed.commitment,
+                actor_id=entry.actor,
+                handle=handle,
+                place=self.seals.place(entry.tenant, entry.address),
+                key_id=sealed.key_id,
+                wrapped=sealed.wrapped,
+                sealed=sealed.sealed,
+            ),
+        )
 
 
-def _row(entry: Entry, outcome: Outcome, code: str | None) -> audit.NewEntry:
-    return audit.NewEntry(
-        actor_id=entry.actor,
-        action=entry.action,
-        target=entry.target,
-        outcome=outcome if code is None else code,
-        trace_id=entry.trace_id,
-        details=entry.details,
-    )
+def outline(answer: bytes) -> dict[str, Any]:
+    """What of an answer may be put on record: numbers, flags and ids, of lists the length, of things within the id."""
+    found = msgspec.json.decode(answer)
+    if not isinstance(found, dict):
+        return {}
+    return {name: kept for name, value in found.items() if (kept := _outlined(value)) is not None}
+
+
+def _outlined(value: Any) -> Any:
+    match value:
+        case bool() | int() | float():
+            return value
+        case str():
+            return value if _ID.fullmatch(value) else None
+        case list():
+            return len(value)
+        case {"id": inner}:
+            return _outlined(inner)
+    return None
+
+
+def _sealed(subject: subjects.Subject) -> Sealed:
+    return Sealed(commitment=subject.commitment, key_id=subject.key_id, wrapped=subject.wrapped, sealed=subject.sealed)

@@ -27,7 +27,10 @@ _OTHERS_OUT: Final = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
-_TABLES: Final = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+_TABLES: Final = (
+    "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
+    "AND relnamespace::regnamespace::text IN ('public', 'audit_trail') AND relname <> 'alembic_version'"
+)
 _KEPT: Final = ("tenants", "agents")
 """Tables whose first rows every test finds."""
 

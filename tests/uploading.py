@@ -18,6 +18,7 @@ from guards.chain import Chain
 from guards.links import Links
 from guards.rates import Rates
 from guards.replays import Replays
+from guards.seals import Seals
 from guards.sessions import Sessions
 from guards.tokens import KeyRing, Tokens, new_key
 from resolvers import uploads
@@ -60,7 +61,7 @@ def services_over(database: Database, redis: Redis, folder: Path, *, quota_bytes
         links=Links(b"tests" * 8, "http://127.0.0.1"),
         hub=Hub(database, redis),
         doorbell=Doorbell(redis),
-        chain=Chain(database, Replays(), Audit(database)),
+        chain=Chain(database, Replays(), Audit(database, Seals(KeyRing([new_key()])))),
         operations=Operations(database),
         rates=Rates(redis, database),
     )

@@ -1,4 +1,4 @@
-"""What is written down as it happens: events for those who listen, system events, logs, and the audit trail."""
+"""What is written down as it happens: events for those who listen, system events, logs."""
 
 from enum import StrEnum
 
@@ -63,19 +63,4 @@ logs = sa.Table(
     sa.Index("logs_tenant_id_created_at_idx", "tenant_id", "created_at", "id"),
     sa.Index("logs_tenant_id_level_idx", "tenant_id", "level", "created_at", "id"),
     sa.Index("logs_tenant_id_source_idx", "tenant_id", "source", "created_at", "id"),
-)
-
-audit = sa.Table(
-    "audit",
-    metadata,
-    key(),
-    tenant(),
-    sa.Column("actor_id", sa.Uuid()),
-    text("action"),
-    optional("target"),
-    text("outcome"),
-    optional("trace_id"),
-    document("details"),
-    moment("created_at", now=True),
-    sa.Index("audit_tenant_id_created_at_idx", "tenant_id", "created_at", "id"),
 )

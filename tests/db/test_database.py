@@ -41,7 +41,8 @@ async def test_the_roles_that_act_own_nothing_and_bypass_nothing(database: Datab
             sa.text("SELECT count(*) FROM pg_tables WHERE tableowner IN ('agentos_app', 'agentos_system')")
         )
 
-    assert {("agentos_app", False, False), ("agentos_system", False, False)} == set(rows)
+    roles = ("agentos_app", "agentos_audit", "agentos_system")
+    assert {(role, False, False) for role in roles} == set(rows)
     assert 0 == owned
 
 

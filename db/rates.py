@@ -6,7 +6,11 @@ Either takes all that a call wants or nothing, by the store's own clock, so any 
 from collections.abc import Sequence
 from typing import Any, Final
 
-from db.levels import Counter, Level
+import sqlalchemy as sa
+
+from db.database import Transaction
+from db.levels import Counter, Level, sliding
+from db.models.calls import calls
 from db.redis import Redis
 from db.rows import Row
 
@@ -167,3 +171,48 @@ async def _run(redis: Redis, what: str, name: str, counters: Sequence[Counter]) 
         at,
         tuple(Level(bool(fits), left, reset, None if wait < 0 else wait) for fits, left, reset, wait in levels),
     )
+
+
+_MICROSECONDS: Final = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger())
+
+# In the order of the keys, so that two calls never wait for each other; the time is read once a row is held.
+_HELD: Final = sa.text(
+    "INSERT INTO calls (tenant_id, key) SELECT :tenant, key FROM unnest(CAST(:keys AS text[])) AS key ORDER BY key "
+    "ON CONFLICT (tenant_id, key) DO UPDATE SET key = excluded.key "
+    "RETURNING key, taken, CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
+)
+_COUNT: Final = (
+    sa.update(calls)
+    .where(calls.c.tenant_id == sa.bindparam("whose"), calls.c.key == sa.bindparam("counter"))
+    .values(taken=sa.bindparam("now_taken"), changed_at=sa.func.now())
+)
+
+
+async def charge_critical(tx: Transaction, counters: Sequence[Counter]) -> Reading:
+    """Count a call in the transaction's tenant on all of its counters, or on none; always as a sliding window.
+
+    Until the transaction ends nobody else counts on them.
+    """
+    rows = await tx.rows(_HELD, {"tenant": tx.tenant, "keys": [counter.key for counter in counters]})
+    taken = {key: found for key, found, _ in rows}
+    now = max(at for _, _, at in rows)
+    levels = [sliding(taken[counter.key], now, counter) for counter in counters]
+    if not all(level.fits for level in levels):
+        return Reading(False, now, tuple(levels))
+    after = {
+        counter.key: [*(at for at in taken[counter.key] if at > now - counter.window_us), *[now] * counter.units]
+        for counter in counters
+    }
+    await tx.execute(
+        _COUNT, [{"whose": tx.tenant, "counter": key, "now_taken": moments} for key, moments in after.items()]
+    )
+    left = (sliding(after[counter.key], now, counter) for counter in counters)
+    return Reading(True, now, tuple(Level(True, level.remaining, level.reset_us, 0) for level in left))
+
+
+async def look_critical(tx: Transaction, counters: Sequence[Counter]) -> Reading:
+    """How counters of the transaction's tenant stand."""
+    now: int = await tx.scalar(sa.select(_MICROSECONDS))
+    wanted = sa.select(calls.c.key, calls.c.taken).where(calls.c.key.in_([counter.key for counter in counters]))
+    taken = {key: found for key, found in await tx.rows(wanted)}
+    return Reading(False, now, tuple(sliding(taken.get(counter.key, ()), now, counter) for counter in counters))

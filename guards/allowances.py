@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from db.levels import SECOND, Algorithm
+from db.levels import Algorithm
 from guards import networks
 
 BURST_WINDOW_S: Final = 10
@@ -46,7 +46,7 @@ class Bucket(msgspec.Struct, frozen=True):
     rate: Rate
     units: int = 1
     everywhere: bool = False
-    """Counted over all tenants together, for those who are not signed in to one."""
+    """Counted over all tenants together, for those who are not signed in to one; nothing critical is."""
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -141,8 +141,3 @@ def merged(buckets: tuple[Bucket, ...]) -> tuple[Bucket, ...]:
         same = found.get(key)
         found[key] = bucket if same is None else msgspec.structs.replace(same, units=same.units + bucket.units)
     return tuple(found.values())
-
-
-def window_us(rate: Rate) -> int:
-    """A rate's window, as stores count it."""
-    return rate.window_s * SECOND

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -19,8 +19,10 @@ from db.redis import Redis
 from db.uploads import NewUpload
 from db.users import User
 from guards.errors import BadInput, Conflict, NotFound, RateLimited, Refusal
+from resolvers import jobs as room
 from resolvers.context import Context
-from resolvers.jobs import MOST_QUEUED, Order, Source, Wishes, cancel, create, retry
+from resolvers.jobs import MOST_QUEUED, Order, Source, Wishes
+from tests.acting import act
 from tests.uploading import context_of, services_over
 from workers.agents.roster import DEFAULT_CHAIN
 
@@ -41,8 +43,6 @@ REFUSED = [
     (Order(source=URL, title="x" * 201), "title: at most 200"),
     (Order(source=URL, title="a\x07b"), "title: plain text"),
     (Order(source=URL, title="a\u202egp4"), "title: plain text"),
-    (Order(source=URL, priority=11), "priority: 0 to 10"),
-    (Order(source=URL, priority=-1), "priority: 0 to 10"),
     (Order(source=URL, chain=[]), "chain: 1 to 30"),
     (Order(source=URL, chain=["clipper", "clipper"]), "chain: an agent can have only one turn"),
     (Order(source=URL, chain=["clipper", "nobody"]), "chain: there is no agent nobody"),
@@ -61,6 +61,25 @@ REFUSED = [
 def context(database: Database, redis: Redis, people: People, tmp_path: Path) -> Context:
     """An operation of a plain user."""
     return context_of(services_over(database, redis, tmp_path), people[Role.USER])
+
+
+async def create(context: Context, order: Order) -> Job:
+    """A job made of an order."""
+    plan = await room.planned(context, order)
+    async with context.services.database.transaction(context.caller.tenant) as tx:
+        return await room.create(context, tx, plan)
+
+
+async def cancel(context: Context, job_id: UUID) -> Job:
+    """A job that was asked to be cancelled."""
+    job: Job = (await act(context, "job.cancel", job_id=str(job_id))).job
+    return job
+
+
+async def retry(context: Context, job_id: UUID, priority: int | None = None) -> Job:
+    """A job that is tried again."""
+    job: Job = (await act(context, "job.retry", job_id=str(job_id), priority=priority)).job
+    return job
 
 
 async def queued(database: Database, owner: User, status: JobStatus = JobStatus.QUEUED) -> Job:
@@ -282,8 +301,8 @@ async def test_a_job_of_somebody_else_looks_missing(
     before = await counted(database)
 
     for who, job in ((context, colleagues), (context, strangers), (admin, strangers)):
-        for act in (cancel, retry):
+        for ask in (cancel, retry):
             with pytest.raises(Refusal) as refusal:
-                await act(who, job.id)
+                await ask(who, job.id)
             assert ("NOT_FOUND", f"there is no job {job.id}") == (refusal.value.code, str(refusal.value))
     assert before == await counted(database)

@@ -1,6 +1,6 @@
 """The audit trail of a tenant: one unbroken line of entries, which are added and never changed.
 
-Number, time and hashes of an entry are the database's own doing (`audit_trail.chain`); nothing of them is sent.
+Number, time and hashes of an entry are the database's own doing (`audit_trail.chain`), whatever was sent.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -165,7 +165,8 @@ _LASTS = sa.text(
 async def add(tx: Transaction, entry: NewEntry) -> None:
     """Write an entry; holds the tenant's head until the transaction ends, so let it be the last thing done."""
     values = {name: getattr(entry, name) for name in NewEntry.__struct_fields__}
-    await tx.execute(sa.insert(audit).values(tenant_id=tx.tenant, **values))
+    # The number is none yet: SQLAlchemy wants to be given whatever is part of a primary key.
+    await tx.execute(sa.insert(audit).values(tenant_id=tx.tenant, seq=0, **values))
 
 
 async def listed(tx: Transaction, wanted: Filter, order: Order, window: Window) -> Page[Entry]:
@@ -182,23 +183,17 @@ async def how_many(tx: Transaction, wanted: Filter) -> int:
     return await total(tx, ENTRY, wanted.clauses())
 
 
-async def links(
-    tx: Transaction,
-    tenant: str,
-    *,
-    after: int,
-    most: int,
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> list[Link]:
-    """The entries that follow a number, in the order of the line.
-
-    Args:
-        since: inclusive.
-        until: exclusive.
-    """
-    where = [audit.c.tenant_id == tenant, audit.c.seq > after, *during(audit.c.at, since, until)]
+async def links(tx: Transaction, tenant: str, *, after: int, most: int) -> list[Link]:
+    """The entries that follow a number, in the order of the line."""
+    where = audit.c.tenant_id == tenant, audit.c.seq > after
     return await LINK.all(tx, LINK.select().where(*where).order_by(audit.c.seq).limit(most))
+
+
+async def span(tx: Transaction, tenant: str, since: datetime | None, until: datetime | None) -> tuple[int, int] | None:
+    """The first and the last number between two times (`since` inclusive, `until` exclusive), or None."""
+    where = [audit.c.tenant_id == tenant, *during(audit.c.at, since, until)]
+    [(first, last)] = await tx.rows(sa.select(sa.func.min(audit.c.seq), sa.func.max(audit.c.seq)).where(*where))
+    return None if first is None else (first, last)
 
 
 async def tenants(tx: Transaction) -> list[str]:

@@ -28,12 +28,19 @@ class NewSubject(Row, frozen=True, kw_only=True):
 
 
 class Subject(Row, frozen=True):
-    """Somebody at some place whose key is still there."""
+    """Somebody at some place, to be read only as long as the key is there."""
 
     commitment: bytes
+    """What the trail has of it; says nothing without the key, and with it fits nothing else."""
+
     key_id: str
+    """Which of our keys wraps its own."""
+
     wrapped: bytes
+    """Its own key."""
+
     sealed: bytes
+    """Who and where it is."""
 
 
 SUBJECT = Shape(Subject, table)

@@ -18,7 +18,7 @@ import msgspec
 from db import audit, subjects
 from db.database import Database, Transaction
 from guards.errors import Forbidden, Refusal, Unauthenticated
-from guards.seals import LONGEST_AGENT, Identity, Sealed, Seals
+from guards.seals import LONGEST_AGENT, Identity, Seals
 
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -89,7 +89,7 @@ class Audit:
     async def identities(self, tx: Transaction, commitments: Collection[bytes]) -> dict[bytes, Identity]:
         """From where some entries came, as far as that has not been erased."""
         known = await subjects.readable(tx, tx.tenant, commitments)
-        opened = {each.commitment: self.seals.opened(tx.tenant, _sealed(each)) for each in known}
+        opened = {each.commitment: self.seals.opened(tx.tenant, each) for each in known}
         return {commitment: identity for commitment, identity in opened.items() if identity is not None}
 
     async def _write_alone(self, entry: Entry, outcome: Outcome, code: str) -> None:
@@ -158,7 +158,3 @@ def _outlined(value: Any) -> Any:
         case {"id": inner}:
             return _outlined(inner)
     return None
-
-
-def _sealed(subject: subjects.Subject) -> Sealed:
-    return Sealed(commitment=subject.commitment, key_id=subject.key_id, wrapped=subject.wrapped, sealed=subject.sealed)

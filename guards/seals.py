@@ -16,6 +16,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from db.subjects import Subject
 from guards.tokens import Key, KeyRing
 
 LONGEST_AGENT: Final = 500
@@ -29,22 +30,6 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
 
     address: str
     user_agent: str
-
-
-class Sealed(msgspec.Struct, frozen=True, kw_only=True):
-    """An identity that can be read only as long as its key is there."""
-
-    commitment: bytes
-    """What the trail has of it; says nothing without the key, and fits nothing else with it."""
-
-    key_id: str
-    """Which of our keys wraps the identity's own."""
-
-    wrapped: bytes
-    """The identity's own key."""
-
-    sealed: bytes
-    """The identity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +75,18 @@ class Seals:
         known = (self._ring.named(each["kid"]) for each in self._ring.jwks["keys"])
         return [self._keyed(key, "where", tenant, address) for key in known if key is not None]
 
-    def sealed(self, tenant: str, identity: Identity) -> Sealed:
+    def sealed(self, tenant: str, identity: Identity) -> Subject:
         """An identity under a fresh key of its own."""
         signer, own, plain = self._ring.signer, os.urandom(32), msgspec.json.encode(identity)
         commitment = _committed(own, plain)
-        return Sealed(
+        return Subject(
             commitment=commitment,
             key_id=signer.id,
             wrapped=_closed(self._wrapping(signer), own, tenant.encode() + commitment),
             sealed=_closed(_subkey(own, b"seal"), plain, commitment),
         )
 
-    def opened(self, tenant: str, sealed: Sealed) -> Identity | None:
+    def opened(self, tenant: str, sealed: Subject) -> Identity | None:
         """The identity, or None when the key to it is not ours or anything about it was changed."""
         wrapping = self._ring.named(sealed.key_id)
         if wrapping is None:

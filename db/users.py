@@ -113,6 +113,11 @@ async def mark_disabled(tx: Transaction, user_id: UUID) -> bool:
     return await tx.changed(statement) == 1
 
 
+async def is_tenant(tx: Transaction, tenant: str) -> bool:
+    """Whether there is a tenant of that name."""
+    return bool(await tx.scalar(sa.select(sa.exists().where(tenants.c.id == tenant))))
+
+
 async def ensure_tenant(tx: Transaction, tenant: str, *, name: str | None = None) -> bool:
     """Make a tenant if it is not there; True when it is new."""
     statement = insert(tenants).values(id=tenant, name=name or tenant).on_conflict_do_nothing()

@@ -28,9 +28,14 @@ def allowed(address: str, networks: Iterable[Network]) -> bool:
     return found is not None and any(found in network for network in networks)
 
 
-def neighbourhood(address: str) -> str:
-    """What one client has to itself: an IPv4 address, or the /64 an IPv6 address is in; else one for all the rest."""
+def neighbourhood(address: str, *, wide: bool = False) -> str:
+    """What one client has to itself: an IPv4 address, or the /64 an IPv6 address is in; one word for all the rest.
+
+    Args:
+        wide: for IPv4, the /24 instead, in which a client finds its next address.
+    """
     found = parsed(address)
     if found is None:
         return "nowhere"
-    return str(found) if isinstance(found, IPv4Address) else str(ip_network((found, 64), strict=False))
+    length = 64 if isinstance(found, IPv6Address) else 24 if wide else 32
+    return str(ip_network((found.packed, length), strict=False))

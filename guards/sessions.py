@@ -1,8 +1,9 @@
 """Signing in and staying signed in: passwords for tokens, refresh tokens for fresh ones (RFC 9700 §4.14).
 
 A refresh token is exchanged once. Asked again within ten seconds (a lost answer, two tabs) it gives the same successor;
-later, or when its successor has been used too, somebody holds a copy, and the whole family ends. Everything is in
-PostgreSQL: with Redis away nothing changes here, with PostgreSQL away nobody signs in.
+later, or when its successor has been used too, somebody holds a copy, and the whole family ends. Who guesses passwords
+is locked out (`guards.lockouts`), and told the same as who is only wrong. Everything is in PostgreSQL: with Redis away
+nothing changes here, with PostgreSQL away nobody signs in.
 """
 
 import base64
@@ -24,6 +25,7 @@ from db.models.identity import Role
 from guards import passwords
 from guards.callers import Caller
 from guards.errors import Unauthenticated
+from guards.lockouts import Attempt, Lockouts
 from guards.tokens import LONGEST_LIFE, Tokens
 
 FAMILY_LIFE: Final = timedelta(days=30)
@@ -50,19 +52,26 @@ class Sessions:
     def __init__(self, database: Database, tokens: Tokens) -> None:
         self._database = database
         self._tokens = tokens
+        self._lockouts = Lockouts(database)
 
-    async def opened(self, *, tenant: str, email: str, password: str) -> Session:
+    async def opened(self, *, tenant: str, email: str, password: str, address: str) -> Session:
         """A session for who knows the password.
 
+        Args:
+            address: from where they try; too many failures from there, and nothing is looked at for a while.
+
         Raises:
-            Unauthenticated: unknown address, wrong password or disabled user; which one is not told.
+            Unauthenticated: unknown address, wrong password, disabled user or locked out; which one is not told.
         """
         found = await self._credentials(tenant, email)
-        if not await passwords.matches(password, found.password_hash if found else None):
+        attempt = Attempt(tenant=tenant, email=email, address=address, user_id=found.id if found else None)
+        admission = await self._lockouts.begin(attempt)
+        # Even a password that will not do is compared with something, so that no answer is quicker than another.
+        stored = found.password_hash if found and admission.open else None
+        if not await passwords.matches(password, stored) or found is None or found.disabled_at is not None:
+            await self._lockouts.failed(attempt, admission)
             raise Unauthenticated("email or password is wrong")
-        assert found is not None
-        if found.disabled_at is not None:
-            raise Unauthenticated("email or password is wrong")
+        await self._lockouts.succeeded(attempt)
         refresh = _new_token()
         async with self._database.transaction(tenant) as tx:
             await users.mark_signed_in(tx, found.id)

@@ -25,9 +25,8 @@ async def login(context: Context, tenant: str, email: str, password: str) -> Sig
     Raises:
         Unauthenticated: address or password is wrong, or the user is disabled.
     """
-    return await _with_user(
-        context, await context.services.sessions.opened(tenant=tenant, email=email, password=password)
-    )
+    opened = context.services.sessions.opened(tenant=tenant, email=email, password=password, address=context.address)
+    return await _with_user(context, await opened)
 
 
 async def refresh(context: Context, refresh_token: str) -> SignedIn:

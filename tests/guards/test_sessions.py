@@ -25,6 +25,7 @@ from guards.tokens import KeyRing, Tokens, new_key
 
 PASSWORD = "correct horse battery staple"
 EMAIL = "ada@default.test"
+HERE = "127.0.0.1"
 TOKENS = Tokens(KeyRing([new_key(), new_key()]), issuer="https://agentos.test")
 GARBAGE = ("", "x", "A" * 43, "not base64 at all!", "é" * 43, "\ud800", "\0", "A" * 100_000, "a.b.c")
 LATE = PARENT_GRACE + timedelta(seconds=1)
@@ -56,7 +57,7 @@ async def ada(database: Database, password_hash: str) -> User:
 @pytest_asyncio.fixture
 async def session(sessions: Sessions, ada: User) -> Session:
     """Ada, signed in."""
-    return await sessions.opened(tenant="default", email=EMAIL, password=PASSWORD)
+    return await sessions.opened(tenant="default", email=EMAIL, password=PASSWORD, address=HERE)
 
 
 async def execute(database: Database, statement: str, **parameters: Any) -> None:
@@ -101,7 +102,7 @@ async def refused(sessions: Sessions, token: str) -> None:
 
 
 async def test_the_right_password_opens_a_session(sessions: Sessions, ada: User, database: Database) -> None:
-    session = await sessions.opened(tenant="default", email=EMAIL.upper(), password=PASSWORD)
+    session = await sessions.opened(tenant="default", email=EMAIL.upper(), password=PASSWORD, address=HERE)
 
     caller = TOKENS.verified(session.access_token)
     assert (ada.id, "default", Role.OPERATOR, ada.token_version) == (
@@ -142,7 +143,7 @@ async def test_whoever_is_not_let_in_is_not_told_why(
         ("nothing at all", "", "", ""),
     ):
         with pytest.raises(Unauthenticated) as answer:
-            await sessions.opened(tenant=tenant, email=email, password=password)
+            await sessions.opened(tenant=tenant, email=email, password=password, address=HERE)
         assert "email or password is wrong" == str(answer.value), what
 
     assert [] == await stored(database)
@@ -218,7 +219,7 @@ async def test_a_grandparent_ends_the_family_even_within_the_grace(
 async def test_another_sign_in_of_the_same_user_outlives_a_family_that_ends(
     sessions: Sessions, session: Session, database: Database
 ) -> None:
-    elsewhere = await sessions.opened(tenant="default", email=EMAIL, password=PASSWORD)
+    elsewhere = await sessions.opened(tenant="default", email=EMAIL, password=PASSWORD, address=HERE)
     await sessions.renewed(session.refresh_token)
     await age(database, LATE)
     await refused(sessions, session.refresh_token)

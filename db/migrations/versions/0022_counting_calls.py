@@ -45,7 +45,7 @@ def upgrade() -> None:
         sa.Column("locked_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("known_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("changed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("length(subject) = 32", name="lockouts_subject_check"),
+        sa.CheckConstraint("length(subject) = 32", name=op.f("lockouts_subject_check")),
         sa.PrimaryKeyConstraint("subject", name="lockouts_pkey"),
     )
     op.create_index("lockouts_changed_at_idx", "lockouts", ["changed_at"])

@@ -11,6 +11,7 @@ from dataloaders.snapshot import About, Snapshots
 from db.database import Database
 from db.files import MB, Files
 from db.redis import connect
+from guards.anchors import Anchors
 from guards.audit import Audit
 from guards.chain import Chain
 from guards.links import Links
@@ -92,6 +93,15 @@ def seals_of(settings: Settings) -> Seals:
     if settings.audit_keys is not None:
         return Seals(KeyRing.parsed(settings.audit_keys.get_secret_value()))
     return Seals(KeyRing.kept_in(settings.audit_dir / "keys.json"))
+
+
+def anchors_of(settings: Settings, database: Database) -> Anchors:
+    """Where the audit trail is anchored outside of the database.
+
+    Raises:
+        ValueError: the keys cannot be read.
+    """
+    return Anchors(database, seals_of(settings), settings.audit_dir / "anchors.ndjson")
 
 
 def link_secret(ring: KeyRing) -> bytes:

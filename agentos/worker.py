@@ -8,7 +8,7 @@ import signal
 
 from agentos import VERSION, logs
 from agentos.lifeline import parent_gone
-from agentos.services import opened
+from agentos.services import anchors_of, opened
 from agentos.settings import Settings
 from workers.running import Shift
 from workers.running import work as take_jobs
@@ -34,6 +34,7 @@ async def work(settings: Settings, *, supervised: bool) -> None:
             redis_url=settings.redis_url,
             snapshots=services.snapshots,
             files=services.files,
+            anchors=anchors_of(settings, services.database),
             version=VERSION,
             concurrency=settings.worker_concurrency,
             speech_model=settings.speech_model,

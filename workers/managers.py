@@ -20,6 +20,7 @@ from db.database import Database
 from db.files import Files
 from db.models.managers import ManagerId
 from db.rows import Row
+from guards.anchors import Anchors
 
 WORKERS_KEPT: Final = timedelta(days=1)
 
@@ -61,7 +62,7 @@ class Manager:
     """Whether its rounds are begun from outside, by a cron."""
 
 
-def known(database: Database, files: Files, snapshots: Snapshots) -> list[Manager]:
+def known(database: Database, files: Files, snapshots: Snapshots, anchors: Anchors) -> list[Manager]:
     """Every manager that runs beside the jobs."""
 
     async def reap(options: QueueOptions) -> None:
@@ -93,9 +94,14 @@ def known(database: Database, files: Files, snapshots: Snapshots) -> list[Manage
         await sweeps.reconcile(database, files, now=time.time())
         await retention.drop_old_rows(database)
         await retention.drop_old_work(database, files)
+        for month in await anchors.keep_months():
+            log.warning("the audit trail of %s was dropped: its time is over", month)
 
     async def warm(_: NoOptions) -> None:
         await snapshots.warm_all()
+
+    async def anchor(_: NoOptions) -> None:
+        await anchors.settle()
 
     return [
         Manager(id=ManagerId.SNAPSHOT, every=timedelta(seconds=5), tick=warm, driven=True),
@@ -105,6 +111,7 @@ def known(database: Database, files: Files, snapshots: Snapshots) -> list[Manage
         Manager(id=ManagerId.UPLOAD, every=timedelta(minutes=1), tick=expire),
         Manager(id=ManagerId.AGENTS, every=timedelta(minutes=10), tick=forget),
         Manager(id=ManagerId.CLEANUP, every=timedelta(minutes=5), tick=clean),
+        Manager(id=ManagerId.AUDIT, every=timedelta(seconds=5), tick=anchor),
     ]
 
 

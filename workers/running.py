@@ -23,6 +23,7 @@ from db.health import DATABASE_FAILED
 from db.models.managers import ManagerId
 from db.models.work import WorkerState
 from db.workers import Beat
+from guards.anchors import Anchors
 from workers.agents import registry
 from workers.agents.contract import Agent
 from workers.bell import listen
@@ -44,6 +45,7 @@ class Shift:
     redis_url: str
     snapshots: Snapshots
     files: Files
+    anchors: Anchors
     version: str
     concurrency: int = 1
     speech_model: Path | None = None
@@ -74,7 +76,7 @@ async def work(shift: Shift, stop: asyncio.Event) -> None:
         heartbeat=shift.heartbeat,
     )
     pulse = Pulse(shift, engine, turns)
-    rounds = Rounds(shift.database, worker_id, known(shift.database, shift.files, shift.snapshots))
+    rounds = Rounds(shift.database, worker_id, known(shift.database, shift.files, shift.snapshots, shift.anchors))
     warm = partial(rounds.once, ManagerId.SNAPSHOT)
     log.info("worker %s takes up to %d jobs at once", worker_id, shift.concurrency)
     async with asyncio.TaskGroup() as group:

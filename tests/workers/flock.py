@@ -26,6 +26,7 @@ from db.leases import Claim
 from db.models.work import AgentCategory
 from db.models.work import jobs as table
 from db.redis import connect
+from tests.trails import anchors_in
 from workers.agents.contract import Agent, MadeClip, Output, Reason, Step, Tools
 from workers.running import Shift, work
 
@@ -103,6 +104,7 @@ async def main(database_url: str, redis_url: str, root: str) -> None:
         redis_url=redis_url,
         snapshots=Snapshots(database, redis, _about(Path(root))),
         files=Files(Path(root)),
+        anchors=anchors_in(database, Path(root) / "audit"),
         version="0",
         concurrency=4,
         lease=LEASE,

@@ -12,6 +12,7 @@ from db import leases, tallies
 from db.models.managers import ManagerId
 from db.models.work import JobStatus
 from db.redis import Redis
+from tests.trails import anchors_in
 from tests.workers.conftest import Bench
 from workers.managers import OPTIONS, known, options
 
@@ -24,7 +25,7 @@ async def test_each_manager_s_round_does_its_work(bench: Bench, redis: Redis, tm
         await leases.claim(tx, "silent", most=1, lease=timedelta(seconds=-1))
         before = await tallies.counts(tx)
 
-    for manager in known(bench.database, bench.files, snapshots):
+    for manager in known(bench.database, bench.files, snapshots, anchors_in(bench.database, tmp_path)):
         await manager.tick(options(manager.id, {}))
     await snapshots.close()
 
@@ -43,7 +44,8 @@ async def test_a_round_of_the_queue_takes_no_more_jobs_than_its_options_say(
     async with bench.database.system() as tx:
         await leases.claim(tx, "silent", most=3, lease=timedelta(seconds=-1))
     about = About(version="0", started_at=datetime.now(UTC), data_dir=tmp_path, host="127.0.0.1", port=0, ws_port=0)
-    managers = {m.id: m for m in known(bench.database, bench.files, Snapshots(bench.database, redis, about))}
+    snapshots, anchors = Snapshots(bench.database, redis, about), anchors_in(bench.database, tmp_path)
+    managers = {m.id: m for m in known(bench.database, bench.files, snapshots, anchors)}
 
     await managers[ManagerId.QUEUE].tick(options(ManagerId.QUEUE, {"most": 2}))
 

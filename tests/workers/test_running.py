@@ -15,6 +15,7 @@ from db.models.work import JobStatus, WorkerState
 from db.pages import Order, Window
 from db.redis import Redis
 from db.workers import Worker
+from tests.trails import anchors_in
 from tests.waiting import eventually
 from tests.workers import flock
 from tests.workers.conftest import Bench
@@ -31,6 +32,7 @@ async def at_work(bench: Bench, redis_url: str, redis: Redis, folder: Path) -> A
         redis_url=redis_url,
         snapshots=snapshots,
         files=bench.files,
+        anchors=anchors_in(bench.database, folder),
         version="5.0.0",
         agents=flock.agents(),
     )

@@ -20,6 +20,7 @@ from guards.errors import BadInput, Conflict, NotControllable
 from resolvers.context import Context, Services
 from tests.acting import act
 from tests.conftest import People
+from tests.trails import anchors_in
 from tests.uploading import context_of, services_over
 from tests.waiting import eventually
 from workers.managers import known
@@ -41,7 +42,8 @@ def admin(services: Services, people: People) -> Context:
 @asynccontextmanager
 async def at_work(services: Services, process: str = "here") -> AsyncIterator[None]:
     """A process with all of its managers."""
-    rounds = Rounds(services.database, process, known(services.database, services.files, services.snapshots))
+    anchors = anchors_in(services.database, services.files.root.parent)
+    rounds = Rounds(services.database, process, known(services.database, services.files, services.snapshots, anchors))
     task = asyncio.create_task(rounds.run())
     try:
         await eventually(lambda: _runs(services, process), bool)

@@ -116,15 +116,15 @@ class Filter(Row, frozen=True, kw_only=True):
     target: str | None = None
     outcomes: Collection[str] = ()
     trace_id: str | None = None
-    after: datetime | None = None
-    before: datetime | None = None
+    since: datetime | None = None
+    until: datetime | None = None
     about: str | None = None
     """Only actions on one kind of thing, such as `job`."""
 
     def clauses(self) -> list[sa.ColumnElement[bool]]:
         """The same as SQL."""
         c = audit.c
-        found = during(c.at, self.after, self.before)
+        found = during(c.at, self.since, self.until)
         given = (
             (c.actor_id, self.actor_id),
             (c.action, self.action),

@@ -5,9 +5,10 @@ from enum import StrEnum
 
 import strawberry
 
-from db import agents, clips, jobs, logs, pages, system_events, uploads
+from db import agents, audit, clips, jobs, logs, pages, system_events, uploads
 from db.models.records import Severity
 from db.models.work import AgentCategory, JobStatus, UploadStatus
+from guards.audit import Outcome
 from guards.errors import BadInput
 from schema.connections import Direction, order
 from schema.fields import asked
@@ -49,6 +50,13 @@ class TimeOrderField(StrEnum):
     """What a list can be sorted by that is kept in the order of time."""
 
     CREATED_AT = "created_at"
+
+
+class AuditOrderField(StrEnum):
+    """What the audit trail can be sorted by."""
+
+    SEQ = "seq"
+    AT = "at"
 
 
 @asked
@@ -128,6 +136,18 @@ class EventOrder:
     """How system events are sorted."""
 
     field: TimeOrderField = TimeOrderField.CREATED_AT
+    direction: Direction = Direction.DESC
+
+    def order(self) -> pages.Order:
+        """The same for the database."""
+        return order(self.field, self.direction)
+
+
+@asked
+class AuditOrder:
+    """How the audit trail is sorted."""
+
+    field: AuditOrderField = AuditOrderField.SEQ
     direction: Direction = Direction.DESC
 
     def order(self) -> pages.Order:
@@ -282,6 +302,36 @@ class EventFilter:
             source=self.source,
             created_after=utc("createdAfter", self.created_after),
             created_before=utc("createdBefore", self.created_before),
+        )
+
+
+@asked
+class AuditFilter:
+    """Which entries of the audit trail; every part that is given must hold."""
+
+    actor_id: strawberry.ID | None = None
+    action: str | None = None
+    target: str | None = None
+    """The id of what it was about."""
+
+    outcomes: list[Outcome] | None = None
+    trace_id: str | None = None
+    since: datetime | None = None
+    """Inclusive."""
+
+    until: datetime | None = None
+    """Exclusive."""
+
+    def wanted(self) -> audit.Filter:
+        """The same for the database."""
+        return audit.Filter(
+            actor_id=named("actorId", self.actor_id),
+            action=self.action,
+            target=self.target,
+            outcomes=tuple(self.outcomes or ()),
+            trace_id=self.trace_id,
+            since=utc("since", self.since),
+            until=utc("until", self.until),
         )
 
 

@@ -5,6 +5,7 @@ of a subject stand together in `schema.queries`.
 """
 
 from schema.fields import described
+from schema.queries.audit import AuditTrail
 from schema.queries.jobs import Jobs
 from schema.queries.managers import Managers
 from schema.queries.people import People
@@ -12,5 +13,5 @@ from schema.queries.system import System
 
 
 @described
-class Query(People, Jobs, System, Managers):
+class Query(People, Jobs, System, Managers, AuditTrail):
     """What can be read."""

@@ -44,3 +44,8 @@ def snapshot_announced(tenant: str) -> str:
 def rate(algorithm: str, tenant: str, key: str) -> str:
     """A counter of calls; all of them in one slot of a cluster, for one call is counted on several at once."""
     return f"{PREFIX}{{rates}}:{algorithm}:{tenant}:{key}"
+
+
+def log_stream(digest: str) -> str:
+    """What whoever brings the token of that digest may follow of the log; never the token itself."""
+    return f"{PREFIX}log-stream:{digest}"

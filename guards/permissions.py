@@ -165,7 +165,16 @@ EVERYDAY: Final = frozenset(
 )
 """What changes more than the caller's own and is used from anywhere all the same, as it was before."""
 
-_OF_THE_HOUSE: Final = ("system.*", "service.*", "worker.*", "database.*", "manager.*", "cache.*", "breaker.*")
+_OF_THE_HOUSE: Final = (
+    "system.*",
+    "service.*",
+    "worker.*",
+    "database.*",
+    "manager.*",
+    "cache.*",
+    "breaker.*",
+    "logs.restart_service",
+)
 """What reaches beyond one tenant: processes, the database as a whole, what all tenants share."""
 
 _READS: Final = (

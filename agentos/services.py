@@ -15,6 +15,7 @@ from guards.anchors import Anchors
 from guards.audit import Audit
 from guards.chain import Chain
 from guards.links import Links
+from guards.lockouts import Lockouts
 from guards.rates import Rates
 from guards.replays import Replays
 from guards.seals import Seals
@@ -63,9 +64,11 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
             doorbell=Doorbell(redis),
             chain=Chain(database, Replays(), Audit(database, seals_of(settings))),
             operations=Operations(database),
-            rates=Rates(redis, database),
+            rates=Rates(redis, database, replicas=settings.replicas),
+            lockouts=Lockouts(database),
             media_root=settings.media_root,
             admin_allow=settings.admin_allow,
+            action_allow=settings.action_allow,
         )
     finally:
         await snapshots.close()

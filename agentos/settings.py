@@ -2,6 +2,7 @@
 
 import os
 from datetime import datetime
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from guards.networks import LOOPBACK, Network
+from guards.networks import LOOPBACK, Confinement, Network
+from guards.permissions import Permission
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "pretty"]
@@ -42,6 +44,14 @@ class Settings(BaseSettings):
     admin_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
         default=LOOPBACK,
         description="Networks (CIDR, comma-separated) from which admin reads are served.",
+    )
+    action_allow: Annotated[tuple[Confinement, ...], NoDecode] = Field(
+        default=(),
+        description="Networks from which alone single actions may be used, beside ADMIN_ALLOW: "
+        "`system.*=10.0.0.0/8;database.restore_backup=127.0.0.1/32,::1/128`.",
+    )
+    replicas: int = Field(
+        default=1, ge=1, le=1000, description="API processes that share the rate limits while Redis does not answer."
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
         default=(), description="Networks of proxies whose X-Forwarded-For is believed, comma-separated."
@@ -78,6 +88,14 @@ class Settings(BaseSettings):
     def _listed(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
+    @field_validator("action_allow", mode="before")
+    @classmethod
+    def _confining(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        rules = [rule.partition("=") for rule in value.split(";") if rule.strip()]
+        return [_confinement(pattern.strip(), cls._listed(networks)) for pattern, _, networks in rules]
+
     @cached_property
     def files_dir(self) -> Path:
         """Where uploads, clips and artifacts lie."""
@@ -97,6 +115,15 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """The start of every link, without a slash at the end."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+def _confinement(pattern: str, networks: object) -> dict[str, object]:
+    # A rule with a typing error would leave open what it was written for.
+    if not any(fnmatchcase(permission, pattern) for permission in Permission):
+        raise ValueError(f"no action is called {pattern!r}")
+    if not networks:
+        raise ValueError(f"{pattern}: name the networks, as in {pattern}=127.0.0.1/32")
+    return {"pattern": pattern, "networks": networks}
 
 
 def inherited(**given: object) -> dict[str, str]:

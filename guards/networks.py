@@ -1,9 +1,11 @@
-"""From where: the networks that an address must be in, for reads that show the whole house.
+"""From where: the networks that an address must be in, for what shows the whole house and for single actions.
 
 Needs no store, so nothing can be down. What is not an address is in no network.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -11,6 +13,16 @@ Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
 LOOPBACK: Final[tuple[Network, ...]] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """From where alone some actions may be used."""
+
+    pattern: str
+    """Which, such as `system.*`."""
+
+    networks: tuple[Network, ...]
 
 
 def parsed(address: str) -> Address | None:
@@ -26,6 +38,11 @@ def allowed(address: str, networks: Iterable[Network]) -> bool:
     """Whether an address is in one of the networks."""
     found = parsed(address)
     return found is not None and any(found in network for network in networks)
+
+
+def confined(name: str, address: str, confinements: Iterable[Confinement]) -> bool:
+    """Whether an action is kept from an address; every rule that is about it has to admit it."""
+    return any(not allowed(address, rule.networks) for rule in confinements if fnmatchcase(name, rule.pattern))
 
 
 def neighbourhood(address: str, *, wide: bool = False) -> str:

@@ -14,7 +14,8 @@ from guards.callers import Caller, signed_in
 from guards.chain import Chain
 from guards.errors import Forbidden
 from guards.links import Links
-from guards.networks import LOOPBACK, Network
+from guards.lockouts import Lockouts
+from guards.networks import LOOPBACK, Confinement, Network
 from guards.permissions import HOUSE_TENANT, Permission, inside_only, of_the_house
 from guards.rates import Rates, Spent
 from guards.sessions import Sessions
@@ -40,11 +41,15 @@ class Services:
     chain: Chain
     operations: Operations
     rates: Rates
+    lockouts: Lockouts
     media_root: Path | None = None
     """The folder that jobs may name files of; None for none."""
 
     admin_allow: tuple[Network, ...] = LOOPBACK
     """From where the whole house is shown and steered."""
+
+    action_allow: tuple[Confinement, ...] = ()
+    """From where alone single actions may be used, beside that."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,6 +132,8 @@ class Context:
         """Why the caller may not use a permission of theirs here, if so."""
         if inside_only(permission) and not networks.allowed(self.address, self.services.admin_allow):
             return f"the role {caller.role} may not {permission} from {self.address}"
+        if networks.confined(permission, self.address, self.services.action_allow):
+            return f"{permission} may be used from its own networks only, and {self.address} is in none of them"
         if of_the_house(permission) and caller.tenant != HOUSE_TENANT:
             return f"{permission} concerns the whole installation: only the tenant {HOUSE_TENANT} may"
         return None

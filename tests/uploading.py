@@ -16,6 +16,7 @@ from guards.audit import Audit
 from guards.callers import Caller
 from guards.chain import Chain
 from guards.links import Links
+from guards.lockouts import Lockouts
 from guards.rates import Rates
 from guards.replays import Replays
 from guards.seals import Seals
@@ -64,6 +65,7 @@ def services_over(database: Database, redis: Redis, folder: Path, *, quota_bytes
         chain=Chain(database, Replays(), Audit(database, Seals(KeyRing([new_key()])))),
         operations=Operations(database),
         rates=Rates(redis, database),
+        lockouts=Lockouts(database),
     )
 
 

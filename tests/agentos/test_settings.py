@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from agentos.settings import Settings, inherited
+from guards.networks import Confinement
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,6 +18,26 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert (IPv4Network("10.0.0.0/8"), IPv6Network("::1/128")) == settings.admin_allow
     assert ("https://a.example", "https://b.example") == settings.cors_origins
+
+
+def test_actions_are_confined_by_rules_with_semicolons_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTOS_ACTION_ALLOW", "system.*=10.0.0.0/8, ::1/128; database.restore_backup=127.0.0.1/32;")
+
+    assert (
+        Confinement("system.*", (IPv4Network("10.0.0.0/8"), IPv6Network("::1/128"))),
+        Confinement("database.restore_backup", (IPv4Network("127.0.0.1/32"),)),
+    ) == Settings().action_allow
+
+
+@pytest.mark.parametrize(
+    "rule", ["sytem.*=10.0.0.0/8", "system.*", "system.*=", "=10.0.0.0/8", "system.*=10.0.0.1/8", "system.*=everybody"]
+)
+def test_a_rule_that_would_confine_nothing_is_refused(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A typing error must not leave open what the rule was written for."""
+    monkeypatch.setenv("AGENTOS_ACTION_ALLOW", rule)
+
+    with pytest.raises(ValidationError):
+        Settings()
 
 
 @pytest.mark.parametrize(("name", "value"), [("PORT", "65536"), ("WORKERS", "-1"), ("ADMIN_ALLOW", "everybody")])

@@ -16,6 +16,8 @@ from graphql import (
     GraphQLResolveInfo,
     Undefined,
     lexicographic_sort_schema,
+    parse,
+    specified_rules,
 )
 from graphql.execution.collect_fields import FieldDetails
 from graphql.pyutils import Path
@@ -29,12 +31,13 @@ from strawberry.types.enum import StrawberryEnumDefinition
 from strawberry.types.execution import ExecutionContext, PreExecutionError
 
 from guards.errors import Refusal
-from schema import access, docs
+from schema import access, counts, docs
 from schema.counts import Short
+from schema.directives import IDEMPOTENT
 from schema.errors import tell
-from schema.limits import Limits
+from schema.limits import MOST_TOKENS, RULES, Limits, unclear
 from schema.mutation import Mutation
-from schema.plan import IDEMPOTENT, Plans, admit
+from schema.plan import Plan, Plans, admit
 from schema.projections import Projections
 from schema.query import Query
 from schema.scalars import SCALARS
@@ -43,7 +46,7 @@ from schema.types.agents import Agent
 from schema.types.jobs import Clip, Job, Upload
 from schema.types.people import User
 from schema.types.system import LogLine, SystemEvent, Worker
-from schema.validations import Validations
+from schema.validations import Validations, findings
 
 PROJECTIONS: Final = "projections"
 """Where a schema keeps what it worked out, for its executors to find."""
@@ -101,6 +104,20 @@ class Schema(strawberry.Schema):
             refused = PreExecutionError(data=None, errors=[error])
         return refused
 
+    def plan(self, text: str, name: str | None = None) -> Plan:
+        """The plan of an operation, without running it.
+
+        Raises:
+            GraphQLError: the document is wrong in itself, or does not tell which of its operations is meant.
+        """
+        counts.require_short(text)
+        document = parse(text, max_tokens=MOST_TOKENS)
+        for error in findings(self._schema, document, (*specified_rules, *RULES)):
+            raise error
+        if refused := unclear(document, name):
+            raise refused
+        return self._plans.of(text, document, name)
+
     async def _admit(self, context: ExecutionContext) -> None:
         """Have the plan of the operation let it pass."""
         assert context.query is not None
@@ -122,6 +139,8 @@ class Schema(strawberry.Schema):
         # members. Here only the copy that is printed is sorted.
         shown = copy(self)
         shown._schema = lexicographic_sort_schema(self._schema)
+        # The arguments of a directive stay in the order they are written down in.
+        shown._schema.directives = tuple(sorted(self._schema.directives, key=lambda directive: directive.name))
         return print_schema(shown)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:

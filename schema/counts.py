@@ -65,10 +65,19 @@ class Short(SchemaExtension):
         Raises:
             GraphQLError: too long.
         """
-        if len(self.execution_context.query or "") > LONGEST_TEXT:
-            told = f"the document is longer than {LONGEST_TEXT} characters: put what is long into variables"
-            raise GraphQLError(told, extensions={"code": BAD_USER_INPUT})
+        require_short(self.execution_context.query or "")
         yield
+
+
+def require_short(text: str) -> None:
+    """Make sure that a document is not too long to be read at all.
+
+    Raises:
+        GraphQLError: it is.
+    """
+    if len(text) > LONGEST_TEXT:
+        told = f"the document is longer than {LONGEST_TEXT} characters: put what is long into variables"
+        raise GraphQLError(told, extensions={"code": BAD_USER_INPUT})
 
 
 def refusal(document: DocumentNode) -> GraphQLError | None:

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
 import strawberry
+from strawberry.extensions import FieldExtension
 from strawberry.types.field import StrawberryField
 
 from guards.permissions import Permission
 from resolvers.context import Context
 from schema import docs
-from schema.access import Access, Guarded, Open
+from schema.access import Access, Guarded, Open, Seen
+from schema.directives import PAGED, Cost
 
 Info = strawberry.Info[Context, None]
 
@@ -23,29 +25,45 @@ F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type)
 
 
-def requires(*permissions: Permission | tuple[Permission, ...], gives: Any = None) -> Callable[[F], F]:
-    """A root field for callers who hold one of the permissions, or all of those in a tuple."""
+def requires(
+    *permissions: Permission | tuple[Permission, ...], gives: Any = None, seen: Seen = Seen.BY_ONE, weight: int = 1
+) -> Callable[[F], F]:
+    """A root field for callers who hold one of the permissions, or all of those in a tuple.
+
+    Args:
+        seen: for whom its answer is the same.
+        weight: what it costs, compared with reading an attribute.
+    """
     ways = tuple(way if isinstance(way, tuple) else (way,) for way in permissions)
-    return _declared(gives, Guarded(ways))
+    return guarded(Guarded(ways, seen=seen), gives=gives, weight=weight)
 
 
 def public(gives: Any = None) -> Callable[[F], F]:
     """A root field for everybody, signed in or not."""
-    return _declared(gives, Open())
+    return guarded(Open(), gives=gives)
 
 
-def nested(gives: Any = None) -> Callable[[F], F]:
+def guarded(access: Access, *, gives: Any = None, weight: int = 1) -> Callable[[F], F]:
+    """A root field with an access of its own."""
+    return _declared(gives, [access], weight)
+
+
+def nested(gives: Any = None, *, weight: int = 1) -> Callable[[F], F]:
     """A field of a type that takes more than reading an attribute; its root field was guarded."""
-    return _declared(gives, None)
+    return _declared(gives, [], weight)
 
 
-def _declared(gives: Any, access: Access | None) -> Callable[[F], F]:
+def _declared(gives: Any, extensions: list[FieldExtension], weight: int) -> Callable[[F], F]:
     def decorated(function: F) -> F:
+        directives: list[object] = [PAGED] if "first" in inspect.signature(function).parameters else []
+        if weight != 1:
+            directives.append(Cost(weight=weight))
         field: Any = strawberry.field(
             function,
             is_subscription=inspect.isasyncgenfunction(function),
             description=docs.summary(function),
-            extensions=[] if access is None else [access],
+            directives=directives,
+            extensions=extensions,
             graphql_type=gives,
         )
         # A StrawberryField in place of the function: it is what the class decorator looks for.

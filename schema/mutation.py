@@ -7,14 +7,13 @@ import strawberry
 from strawberry.tools import create_type
 from strawberry.types.field import StrawberryField
 
-from guards.permissions import Permission
 from resolvers import identity
 from resolvers.actions import reading
 from resolvers.actions.catalogue import CATALOGUE
 from resolvers.actions.contract import Action
 from resolvers.actions.performing import perform
-from schema import docs
-from schema.access import Guarded
+from schema import choosing, docs
+from schema.access import Acting, Open, SigningOut
 from schema.actions import (
     LoginInput,
     LoginPayload,
@@ -23,28 +22,27 @@ from schema.actions import (
     RefreshInput,
     RefreshPayload,
 )
-from schema.fields import Info, described, fields_of, public, requires, shown
+from schema.fields import Info, described, fields_of, guarded, shown
 from schema.payloads import Types, plain
-from schema.plan import ACTION
 
 
 @described
 class SigningIn:
     """What can be done without having signed in, and undone."""
 
-    @public()
+    @guarded(Open("login", 10))
     async def login(self, info: Info, input: LoginInput) -> LoginPayload:
         """Sign in with a password."""
         signed = await identity.login(info.context, input.tenant, input.email, input.password)
         return LoginPayload(session=shown(signed.session), user=shown(signed.user))
 
-    @public()
+    @guarded(Open("refresh", 30))
     async def refresh(self, info: Info, input: RefreshInput) -> RefreshPayload:
         """Exchange a refresh token for fresh tokens."""
         signed = await identity.refresh(info.context, input.refresh_token)
         return RefreshPayload(session=shown(signed.session), user=shown(signed.user))
 
-    @requires(Permission.ME_READ)
+    @guarded(SigningOut())
     async def logout(self, info: Info, input: LogoutInput | None = None) -> LogoutPayload:
         """End all access tokens of the caller."""
         await identity.logout(info.context, input.refresh_token if input else None)
@@ -76,8 +74,7 @@ def _acting(action: Action[Any, Any], types: Types) -> StrawberryField:
     field: Any = strawberry.field(
         resolver,
         description=docs.cut(action.doc),
-        extensions=[Guarded(((action.permission,),))],
-        metadata={ACTION: action},
+        extensions=[Acting(action)],
     )
     made: StrawberryField = field
     return made
@@ -87,7 +84,8 @@ def mutation() -> type:
     """The root of everything that can be done."""
     types = Types()
     acting = [_acting(action, types) for action in CATALOGUE.values()]
-    return create_type("Mutation", [*fields_of(SigningIn), *acting], description="What can be done.")
+    chosen = choosing.fields(CATALOGUE, types)
+    return create_type("Mutation", [*fields_of(SigningIn), *acting, *chosen], description="What can be done.")
 
 
 Mutation: Final = mutation()

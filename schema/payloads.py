@@ -15,7 +15,6 @@ import msgspec
 import strawberry
 from msgspec import NODEFAULT, Meta
 from strawberry.scalars import JSON
-from strawberry.schema_directive import Location
 
 from db import agents, jobs, logs, queues, uploads
 from db import operations as operation_rows
@@ -23,6 +22,7 @@ from db.rows import Row
 from resolvers.actions import reading
 from resolvers.actions.contract import Action, Payload
 from schema import docs
+from schema.directives import Constraint
 from schema.scalars import BigInt
 from schema.types.agents import Agent
 from schema.types.jobs import Job, Upload
@@ -38,19 +38,6 @@ SHOWN: Final[Mapping[type, type]] = {
     logs.LogLine: LogLine,
 }
 """Rows that the schema has a type for already."""
-
-
-@strawberry.schema_directive(
-    locations=[Location.INPUT_FIELD_DEFINITION], name="constraint", description="What a value must be like."
-)
-class Constraint:
-    """`@constraint(min: 0, max: 10)`"""
-
-    min: float | None = strawberry.UNSET
-    max: float | None = strawberry.UNSET
-    min_length: int | None = strawberry.UNSET
-    max_length: int | None = strawberry.UNSET
-    pattern: str | None = strawberry.UNSET
 
 
 class Types:

@@ -1,12 +1,13 @@
 """The plan of an operation: what must be settled about all of it before any of it is run.
 
 Compiled once for each document and operation. The same for HTTP, WebSocket and REST, because it stands inside the
-schema: authorization first, of the operation as a whole, before anything a client sent is even coerced; then the
-limits, all in one go. What writes or watches is refused as a whole; of a read only the fields that may not be seen.
+schema: what it may answer first; then authorization, of the operation as a whole, before anything a client sent is
+even coerced; then the limits, all in one go. What writes or watches is refused as a whole; of a read only the fields
+that may not be seen. Counting that cannot be done is for `guards.rates` to judge; authorization asks no store.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,40 +16,32 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
-    GraphQLArgument,
-    GraphQLDirective,
+    GraphQLError,
     GraphQLField,
-    GraphQLNonNull,
     GraphQLObjectType,
     GraphQLSchema,
-    GraphQLString,
     InlineFragmentNode,
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
+    Undefined,
     value_from_ast_untyped,
 )
-from graphql.language import DirectiveLocation
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
-from guards.errors import BadInput, Refusal
+from guards.allowances import Bucket, Rate, of_denials, of_user
+from guards.errors import BadInput, RateLimited, Refusal
+from guards.permissions import Permission
 from guards.replays import require_key
-from resolvers.actions.contract import Action
 from resolvers.actions.performing import entry_of
 from resolvers.context import Context
-from schema.access import Access
+from schema.access import Access, Acting, Choosing, Guarded, place_of
+from schema.costs import MOST_FIELDS, Measure, Size
+from schema.directives import IDEMPOTENT
+from schema.errors import VALIDATION_FAILED
 
 KEPT: Final = 256
-ACTION: Final = "action"
-"""Where a mutation's field keeps the row of the catalogue that it is made from."""
-
-IDEMPOTENT: Final = GraphQLDirective(
-    "idempotent",
-    [DirectiveLocation.FIELD],
-    {"key": GraphQLArgument(GraphQLNonNull(GraphQLString), description="16 to 128 letters, digits, `_` or `-`.")},
-    description="Does the action once, however often it is sent with this key.",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +49,36 @@ class Root:
     """One root field of an operation."""
 
     place: str
-    """Its response key."""
+    """Its response key, under which it is let pass."""
 
     node: FieldNode
     access: Access | None
     """Who may use it; None for introspection, which says so itself."""
-
-    action: Action[Any, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is known of an operation without its variables."""
 
-    kind: OperationType
+    operation: OperationDefinitionNode
     roots: tuple[Root, ...]
+    size: Size
+    defaults: Mapping[str, Any]
+    """What variables are that are not given."""
+
+    @property
+    def kind(self) -> OperationType:
+        """Whether it reads, writes or watches."""
+        return self.operation.operation
 
     @property
     def as_a_whole(self) -> bool:
         """Whether one refused field refuses the operation."""
         return self.kind is not OperationType.QUERY
+
+    def cost(self, variables: Mapping[str, Any]) -> int:
+        """Fields that it may answer with these variables."""
+        return self.size.fields.of({**self.defaults, **variables})
 
 
 class Plans:
@@ -106,38 +109,132 @@ class Plans:
         root = self._schema.get_root_type(operation.operation)
         assert root is not None
         roots = tuple(_root(root, node) for node in _fields(document, operation.selection_set))
-        return Plan(operation.operation, roots)
+        defaults = {
+            each.variable.name.value: value_from_ast_untyped(each.default_value)
+            for each in operation.variable_definitions or ()
+            if each.default_value is not None
+        }
+        return Plan(operation, roots, Measure(self._schema, document).of(operation), defaults)
 
 
 async def admit(plan: Plan, context: Context, variables: Mapping[str, Any]) -> None:
     """Let an operation pass, or say why not; a refused action is on record.
 
     Raises:
+        GraphQLError: it asks for more than is answered.
         Refusal: the caller may not, or not so often, or the idempotency key does not do.
     """
+    require_moderate(plan, variables)
+    roots: Sequence[Root] = plan.roots
     try:
-        if plan.as_a_whole:
-            for root in plan.roots:
-                if root.access is not None:
-                    root.access.admit(context)
-        keys = _keys(plan, context, variables)
+        roots = list(decided(plan, context, variables))
+        admitted = list(_let_pass(plan, roots, context))
+        keys = _keys(roots, context, variables)
+        await _charge(context, buckets(admitted, context))
     except Refusal as refusal:
-        await _on_record(plan, context, refusal)
+        await _on_record(roots, context, refusal)
         raise
     context.admitted = keys
 
 
-async def _on_record(plan: Plan, context: Context, refusal: Refusal) -> None:
-    if context.viewer is None:
-        return
+async def admit_native(context: Context, permission: Permission, *, rate: Rate | None = None) -> None:
+    """Let a request pass that does not go through the schema, by the same rules.
+
+    Args:
+        rate: a limit that stands in the place of the one of its class.
+
+    Raises:
+        Refusal: the caller may not, or not so often.
+    """
+    access = Guarded(((permission,),))
+    access.admit(context)
+    charged = access.charges(context).once
+    if rate is not None:
+        charged = (Bucket(f"{permission}:{of_user(context.caller.user_id)}", permission, rate),)
+    await _charge(context, charged)
+
+
+def require_moderate(plan: Plan, variables: Mapping[str, Any]) -> None:
+    """Make sure that an operation asks for no more than is answered.
+
+    Raises:
+        GraphQLError: it does.
+    """
+    cost = plan.cost(variables)
+    if cost > MOST_FIELDS:
+        told = f"the operation may answer {min(cost, 10**18):.3g} fields, more than {MOST_FIELDS}: ask for fewer rows"
+        raise GraphQLError(told, plan.operation, extensions={"code": VALIDATION_FAILED})
+
+
+def decided(plan: Plan, context: Context, variables: Mapping[str, Any]) -> Iterator[Root]:
+    """The root fields with what was chosen in their arguments; nobody is told anything of it before they sign in.
+
+    Raises:
+        Unauthenticated: nobody is signed in.
+        BadInput: it cannot be told what was chosen.
+    """
     for root in plan.roots:
-        if root.action is not None:
-            await context.services.chain.refuse(entry_of(context, root.action, None), refusal)
+        if isinstance(root.access, Choosing):
+            assert context.caller
+            chosen = root.access.chosen(_arguments(root.node, {**plan.defaults, **variables}))
+            assert chosen.action is not None
+            yield Root(place_of(root.place, chosen.action), root.node, chosen)
+        else:
+            yield root
 
 
-def _keys(plan: Plan, context: Context, variables: Mapping[str, Any]) -> dict[str, str | None]:
+def buckets(roots: Sequence[Root], context: Context) -> tuple[Bucket, ...]:
+    """What these fields count against, one alias like the other."""
+    charges = [root.access.charges(context) for root in roots if root.access is not None]
+    once = dict.fromkeys(bucket for charge in charges for bucket in charge.once)
+    return (*(bucket for charge in charges for bucket in charge.each), *once)
+
+
+def _let_pass(plan: Plan, roots: Sequence[Root], context: Context) -> Iterator[Root]:
+    for root in roots:
+        if root.access is None:
+            continue
+        try:
+            root.access.admit(context)
+        except Refusal:
+            # A read is told beside the field, by the same object, and still gets what it may see.
+            if plan.as_a_whole:
+                raise
+        else:
+            yield root
+
+
+async def _charge(context: Context, charged: tuple[Bucket, ...]) -> None:
+    tenant = context.viewer.tenant if context.viewer else ""
+    try:
+        context.spent = await context.services.rates.charge(tenant, charged)
+    except RateLimited as limited:
+        context.spent = limited.spent
+        raise
+
+
+async def _on_record(roots: Sequence[Root], context: Context, refusal: Refusal) -> None:
+    """Put on record what was refused, unless that was refused all too often already.
+
+    Raises:
+        RateLimited: it was; nothing is put on record any more.
+    """
+    refused = [root.access.action for root in roots if root.access is not None and root.access.action is not None]
+    if context.viewer is None or not refused:
+        return
+    spent = context.spent
+    await _charge(context, (of_denials(context.viewer.user_id),))
+    context.spent = spent
+    if isinstance(refusal, RateLimited):
+        # A flood is one entry: that of the action whose limit it was, or else of the first.
+        refused = [next((action for action in refused if action.name == refusal.policy), refused[0])]
+    for action in refused:
+        await context.services.chain.refuse(entry_of(context, action, None), refusal)
+
+
+def _keys(roots: Sequence[Root], context: Context, variables: Mapping[str, Any]) -> dict[str, str | None]:
     """The idempotency key of each action, by its place."""
-    acting = [root for root in plan.roots if root.action is not None]
+    acting = [root for root in roots if isinstance(root.access, Acting)]
     if context.idempotency_key is not None and len(acting) > 1:
         raise BadInput("the idempotency key of a request stands for one action: give each its own by @idempotent(key:)")
     found: dict[str, str | None] = {}
@@ -154,14 +251,19 @@ def _keys(plan: Plan, context: Context, variables: Mapping[str, Any]) -> dict[st
     return found
 
 
+def _arguments(node: FieldNode, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """What was sent to a field, as it was sent."""
+    found = {each.name.value: value_from_ast_untyped(each.value, dict(variables)) for each in node.arguments or ()}
+    return {name: value for name, value in found.items() if value is not Undefined}
+
+
 def _root(parent: GraphQLObjectType, node: FieldNode) -> Root:
     place = (node.alias or node.name).value
     field = parent.fields.get(node.name.value)
     if field is None:
-        return Root(place, node, None, None)
-    declared = _declared(field)
-    access = next((each for each in declared.extensions if isinstance(each, Access)), None)
-    return Root(place, node, access, declared.metadata.get(ACTION))
+        return Root(place, node, None)
+    access = next((each for each in _declared(field).extensions if isinstance(each, Access)), None)
+    return Root(place, node, access)
 
 
 def _declared(field: GraphQLField) -> StrawberryField:

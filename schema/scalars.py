@@ -18,6 +18,7 @@ LARGEST = 2**53 - 1
 
 BigInt = NewType("BigInt", int)
 
+Nothing = NewType("Nothing", dict[str, Any])
 
 DEEPEST_JSON = 32
 """Levels that a JSON value may be nested."""
@@ -61,6 +62,12 @@ def _require_kept(item: object) -> None:
         raise GraphQLError("a whole number in JSON has at most 64 bits")
 
 
+def _nothing(value: object) -> dict[str, Any]:
+    if value != {}:
+        raise GraphQLError("there is nothing to give: write {}")
+    return {}
+
+
 ECMA_404: Final = "https://ecma-international.org/wp-content/uploads/ECMA-404_2nd_edition_december_2017.pdf"
 
 SCALARS: dict[object, ScalarDefinition] = {
@@ -76,6 +83,9 @@ SCALARS: dict[object, ScalarDefinition] = {
         description="A whole number of at most 53 bits, written as a JSON number.",
         serialize=_whole,
         parse_value=_whole,
+    ),
+    Nothing: strawberry.scalar(
+        name="Nothing", description="An empty object, where nothing can be given.", parse_value=_nothing
     ),
 }
 

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from datetime import date, datetime
 from enum import Enum
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 import msgspec
@@ -25,6 +27,8 @@ def payload(action: Action[P, Any], given: Mapping[str, Any], *, older: bool) ->
         BadInput: a field is missing, unknown, of the wrong kind or out of range; the message names it.
         NotFound: a field names something by what no id of ours looks like.
     """
+    if not isinstance(given, Mapping):
+        raise BadInput("payload: it must be an object")
     values = dict(given)
     if older:
         for alias, name in action.aliases.items():
@@ -59,21 +63,33 @@ def metas(annotation: Any) -> list[Meta]:
 
 def kept(asked: Payload) -> dict[str, Any]:
     """What of a payload may be put on record: numbers, flags, ids, times, words of an enum, and text marked as such."""
-    found: dict[str, Any] = {}
-    for name, annotation in fields(type(asked)).items():
-        value = getattr(asked, name)
-        marked = any((meta.extra or {}).get("kept") for meta in metas(annotation))
-        if value is not None and (marked or _harmless(value)):
-            found[name] = msgspec.to_builtins(value)
-    return found
+    hidden = redacted(type(asked))
+    return {
+        name: msgspec.to_builtins(value)
+        for name in asked.__struct_fields__
+        if name not in hidden and (value := getattr(asked, name)) is not None
+    }
 
 
-def _harmless(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_harmless, value))
-    if isinstance(value, Enum):
-        return True
-    return isinstance(value, bool | int | float | UUID | datetime | date)
+@cache
+def redacted(kind: type[Payload]) -> tuple[str, ...]:
+    """The fields of a payload that are left out on record, whatever is in them."""
+    return tuple(
+        name
+        for name, annotation in fields(kind).items()
+        if not any((meta.extra or {}).get("kept") for meta in metas(annotation)) and not _harmless(annotation)
+    )
+
+
+def _harmless(annotation: Any) -> bool:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _harmless(arguments[0])
+    if origin in (Union, UnionType, list, tuple, frozenset):
+        return all(_harmless(each) for each in arguments if each is not Ellipsis)
+    return isinstance(annotation, type) and issubclass(
+        annotation, bool | int | float | UUID | datetime | date | Enum | NoneType
+    )
 
 
 def _naming(kind: type[Payload]) -> list[tuple[str, str]]:

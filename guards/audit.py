@@ -92,6 +92,29 @@ class Audit:
         opened = {each.commitment: self.seals.opened(tx.tenant, each) for each in known}
         return {commitment: identity for commitment, identity in opened.items() if identity is not None}
 
+    async def erase(self, tenant: str, *, actor: UUID | None, address: str | None, trace_id: str) -> int:
+        """Destroy the keys to a user's identities, or to everybody's at an address; how many those were.
+
+        That it was done is on record, with the user's id but never with the address.
+        """
+        places = [] if address is None else self.seals.places(tenant, address)
+        async with self._database.transaction(tenant) as tx:
+            async with tx.everybody():
+                erased = await subjects.erase(tx, tenant, actor=actor, places=places)
+            done = Entry(
+                tenant=tenant,
+                actor=None,
+                role=None,
+                action="audit.erase",
+                target=None if actor is None else str(actor),
+                details={},
+                trace_id=trace_id,
+                address="",
+                user_agent="",
+            )
+            await self.done(tx, done, msgspec.json.encode({"erased": erased}))
+        return erased
+
     async def _write_alone(self, entry: Entry, outcome: Outcome, code: str) -> None:
         async with self._database.transaction(entry.tenant) as tx:
             await self._write(tx, entry, outcome, code, {})

@@ -46,6 +46,11 @@ class Seals:
     def __init__(self, ring: KeyRing) -> None:
         self._ring = ring
 
+    @property
+    def key_id(self) -> str:
+        """Which key signs."""
+        return self._ring.signer.id
+
     def signed(self, message: bytes) -> Signature:
         """A signature of these bytes."""
         key = self._ring.signer

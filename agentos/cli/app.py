@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from cyclopts import App, CycloptsError, Parameter
 
 from agentos import VERSION
-from agentos.cli import history, people, running, upkeep, work
+from agentos.cli import audit, history, people, running, upkeep, work
 from agentos.cli.printing import Failed, complain, say
 from agentos.cli.problems import explained
 
@@ -21,7 +21,7 @@ app = App(
     version=VERSION,
     help_format="plaintext",
 )
-for commands in (running.commands, work.commands, people.commands, history.commands, upkeep.commands):
+for commands in (running.commands, work.commands, people.commands, history.commands, upkeep.commands, audit.commands):
     for name in commands:
         app.command(commands[name])
 

@@ -1,184 +1,44 @@
-"""Processes: which one a pid really is, how to wait for its end, and the supervisor that owns the services.
+"""The supervisor: it owns the processes of all services and keeps them running.
 
-A pid alone names nobody, because it is given out again. Whoever wants to signal a process it did not just start itself
-holds an `Identity` (pid, start time, command line) and the signal goes out only if all three still agree.
-
-The supervisor keeps each service's processes running: one that ends is started again after a growing pause. Each child
-is the leader of a session of its own, so Ctrl-C reaches the supervisor alone, and its standard input is a lifeline
-(`agentos.lifeline`), so that none is left when the supervisor is killed.
+One that ends is started again after a growing pause. Each child is the leader of a session of its own, so Ctrl-C
+reaches the supervisor alone, and its standard input is a lifeline (`agentos.lifeline`), so that none is left when the
+supervisor is killed. What shall run is said from outside (`agentos.desires`); here it is brought about.
 """
 
 import asyncio
 import contextlib
 import logging
-import os
-import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
-import psutil  # type: ignore[import-untyped]  # it ships no types; what is read from it is annotated here
+from agentos.processes import Backoff, Gauge, Identity, end, ended, identity, kill, same
 
 log = logging.getLogger(__name__)
 
-Stopping = Sequence[tuple[signal.Signals, float]]
-"""How a process is ended: a signal and the seconds it gets, mildest first; SIGKILL comes after the last."""
-
-LEAVE_S = 1.0
-"""What is waited for after SIGKILL; longer only takes a process that hangs in the kernel, and no waiting helps that."""
-
-CLOCK_SLACK_S = 2.0
-"""How far two readings of one process's start may differ: the kernel counts ticks since boot, and the clock is set."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """Who a process is, so that a stranger under a recycled pid is never taken for it."""
-
-    pid: int
-    created: float
-    """Seconds since the epoch when it was started."""
-
-    argv: tuple[str, ...]
-    """Its command line as the kernel shows it; empty for a process of which it may not be read."""
-
-
-def identity(pid: int) -> Identity | None:
-    """Who has this pid now, or None if nobody alive has; a zombie is not alive."""
-    try:
-        process = psutil.Process(pid)
-        with process.oneshot():
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return None
-            argv = tuple(process.cmdline())
-            return Identity(pid=pid, created=process.create_time(), argv=argv)
-    except psutil.AccessDenied:
-        return Identity(pid=pid, created=0.0, argv=())
-    except (psutil.NoSuchProcess, ValueError):
-        return None
-
-
-def same_process(pid: int, created: float) -> bool:
-    """Whether the process that was started at `created` (seconds since the epoch) still lives under `pid`."""
-    now = identity(pid)
-    return now is not None and abs(now.created - created) <= CLOCK_SLACK_S
-
-
-def send(known: Identity, number: signal.Signals) -> bool:
-    """Signal a process if it is still the one that was met; False when it has gone or the pid is a stranger's."""
-    now = identity(known.pid)
-    if now is None or now.argv != known.argv or abs(now.created - known.created) > CLOCK_SLACK_S:
-        return False
-    try:
-        os.kill(known.pid, number)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-async def gone(known: Identity, *, every: float = 0.02) -> None:
-    """Wait until a process that is not our child has ended."""
-    while same_process(known.pid, known.created):  # noqa: ASYNC110 - the kernel tells only parents
-        await asyncio.sleep(every)
-
-
-async def ended(child: "subprocess.Popen[bytes]") -> int:
-    """Wait until a child has ended, reap it and return its exit status (negative: the signal that ended it).
-
-    Works on every event loop and may be cancelled at any time; the child stays as it is.
-    """
-    if sys.platform == "linux" and child.poll() is None:
-        with contextlib.suppress(OSError):  # a kernel or sandbox without pidfd; then it is asked for now and then
-            await _readable(os.pidfd_open(child.pid))
-    while (status := child.poll()) is None:  # noqa: ASYNC110 - where no pidfd says when
-        await asyncio.sleep(0.02)
-    return status
-
-
-async def end(child: "subprocess.Popen[bytes]", stopping: Stopping) -> None:
-    """End a child that leads a session, mildly first; at last with SIGKILL, together with all of its process group."""
-    for number, seconds in stopping:
-        if child.poll() is not None:
-            return
-        child.send_signal(number)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await ended(child)
-    kill(child)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LEAVE_S):
-            await ended(child)
-
-
-def kill(child: "subprocess.Popen[bytes]") -> None:
-    """Kill a child and its process group; nothing happens once it has been reaped, when its pid may be a stranger's."""
-    if child.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-
-
-async def _readable(descriptor: int) -> None:
-    loop = asyncio.get_running_loop()
-    event = asyncio.Event()
-    try:
-        loop.add_reader(descriptor, event.set)
-        try:
-            await event.wait()
-        finally:
-            loop.remove_reader(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@dataclass(slots=True, kw_only=True)
-class Backoff:
-    """How long to wait before the next start: doubling, jittered, and short again after a stable stretch."""
-
-    first: float = 0.1
-    """Seconds before the first restart."""
-
-    most: float = 30.0
-    """Seconds no pause exceeds."""
-
-    stable_after: float = 10.0
-    """A process that lived this many seconds counts as healthy: its next pause is `first` again."""
-
-    jitter: Callable[[], float] = random.random
-    """A number in 0.0..1.0; tests pin it down."""
-
-    _failures: int = field(default=0, init=False)
-
-    def pause(self, lived: float) -> float:
-        """Seconds to wait now that a process has ended after `lived` seconds: between half and the whole step."""
-        self._failures = 0 if lived >= self.stable_after else self._failures
-        step = min(self.most, self.first * 2.0 ** min(self._failures, 32))
-        self._failures += 1
-        return step * (0.5 + self.jitter() / 2)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """What the supervisor is to keep running."""
+class Program:
+    """What is kept running in one place."""
 
     name: str
+    """`api`, `worker-2`: unique under one supervisor."""
+
+    service: str
     argv: tuple[str, ...]
-    count: int = 1
-    """How many processes to begin with; `scale` changes it."""
-
-    numbered: bool = False
-    """Whether there may be several, called `name-1`, `name-2` and so on; otherwise one at most, called `name`."""
-
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Added to the supervisor's own `environment` for this service."""
+    """Added to the supervisor's own `environment`."""
+
+    renewal: int = 0
+    """Which of the processes that were asked for, one in the place of another, this is."""
 
 
 class State(StrEnum):
-    """What a process of a service is doing, seen from outside."""
+    """What a process is doing, seen from outside."""
 
     RUNNING = "running"
     WAITING = "waiting"
@@ -189,18 +49,22 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """One process of a service as it is at this moment."""
+    """One process as it is at this moment."""
 
     name: str
-    """`api`, `worker-2`: unique under one supervisor."""
-
     service: str
     pid: int | None
     """None while it waits to be started again."""
 
     state: State
+    leaving: bool
+    """Whether none is started after it."""
+
+    renewal: int
+    """Of the program that was started last."""
+
     restarts: int
-    """How often it was started again since the supervisor began."""
+    """How often it ended by itself and was started again."""
 
     started_at: datetime | None
     """UTC; None while it waits."""
@@ -212,25 +76,37 @@ class Observed:
     """Bytes of memory it holds; None is not known."""
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A process that is no more."""
+
+    service: str
+    pid: int
+
+
 class Supervisor:
     """Owns the processes of all services, from `run` to its return."""
 
-    def __init__(self, services: Iterable[Service], *, environment: Mapping[str, str], grace_s: float = 25.0) -> None:
-        """Take on services; nothing is started before `run`.
+    def __init__(self, programs: Iterable[Program], *, environment: Mapping[str, str], grace_s: float = 25.0) -> None:
+        """Take on programs; nothing is started before `run`.
 
         Args:
             environment: what every child starts with; nothing is inherited beside it.
-            grace_s: seconds between SIGTERM and SIGKILL, for all children at once.
+            grace_s: seconds between SIGTERM and SIGKILL.
         """
-        self._services = {service.name: service for service in services}
+        self.changed = asyncio.Event()
+        """Set whenever a process has begun or ended; cleared by whoever looks."""
+
+        self._programs = tuple(programs)
         self._environment = environment
         self._grace_s = grace_s
         self._places: dict[str, _Place] = {}
+        self._gone: list[Gone] = []
         self._group: asyncio.TaskGroup | None = None
         self._stop = asyncio.Event()
 
     async def run(self, *, signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)) -> None:
-        """Run all services until `stop` is called or one of `signals` comes; a second one kills at once.
+        """Run all programs until `stop` is called or one of `signals` comes; a second one kills at once.
 
         Returns once every child is gone, at most `grace_s` and one second after the stop.
         """
@@ -239,8 +115,8 @@ class Supervisor:
             loop.add_signal_handler(number, self._signalled, number)
         try:
             async with asyncio.TaskGroup() as self._group:
-                for service in self._services.values():
-                    self.scale(service.name, service.count)
+                for program in self._programs:
+                    self.keep(program)
                 await self._stop.wait()
                 for place in self._places.values():
                     place.leave()
@@ -259,28 +135,49 @@ class Supervisor:
         for place in self._places.values():
             place.kill()
 
-    def scale(self, name: str, count: int) -> None:
-        """Run this many processes of a service from now on; surplus ones are asked to end, the newest number first.
+    def keep(self, program: Program) -> None:
+        """Keep a program running; where its predecessor has not left yet, once it has."""
+        if self._group is None or self._stop.is_set():
+            return
+        place = self._places.get(program.name)
+        if place is None or place.empty:
+            place = self._places[program.name] = _Place(program, self._environment, self._grace_s, self._noticed)
+        place.keep(self._group, program)
 
-        Raises:
-            KeyError: there is no such service.
-            ValueError: more than one of a service that is not numbered, fewer than none, or `run` is not running.
+    def renew(self, program: Program) -> None:
+        """Start this program as soon as the one in its place has ended, which it is not asked for here."""
+        self._places[program.name].renew(program)
+
+    def part(self, name: str) -> None:
+        """Start no other once the process of that name has ended, which it is not asked for here."""
+        self._places[name].part()
+
+    def ask(self, name: str, *, grace_s: float | None = None) -> None:
+        """Ask the process of that name to end, and kill it when it does not within the grace.
+
+        Args:
+            grace_s: seconds between SIGTERM and SIGKILL, when it is not the supervisor's own.
         """
-        service = self._services[name]
-        if count < 0 or (count > 1 and not service.numbered) or self._group is None:
-            raise ValueError(f"cannot run {count} of {name}")
-        names = [f"{name}-{number}" for number in range(1, count + 1)] if service.numbered else [name] * count
-        for place in self._places.values():
-            if place.service.name == name and place.name not in names:
-                place.leave()
-        for new in names:
-            place = self._places.setdefault(new, _Place(new, service, self._environment, self._grace_s))
-            place.keep(self._group)
+        self._places[name].ask(self._grace_s if grace_s is None else grace_s)
+
+    def kill_one(self, name: str, pid: int) -> bool:
+        """Kill a process at once, if it is still the one that is meant; whether it was."""
+        place = self._places.get(name)
+        return place is not None and place.kill_if(pid)
 
     def observed(self) -> list[Observed]:
-        """Every process there is, in the order of the services; one that was scaled away is missing once it is gone."""
-        places = [place for name in self._services for place in self._places.values() if place.service.name == name]
-        return [place.observed() for place in places if not place.empty]
+        """Every process there is; one that has left is missing."""
+        return [place.observed() for place in self._places.values() if not place.empty]
+
+    def gone(self) -> list[Gone]:
+        """The processes that have ended since this was last asked."""
+        found, self._gone = self._gone, []
+        return found
+
+    def _noticed(self, gone: Gone | None) -> None:
+        if gone is not None:
+            self._gone.append(gone)
+        self.changed.set()
 
     def _signalled(self, number: signal.Signals) -> None:
         if self._stop.is_set():
@@ -291,39 +188,71 @@ class Supervisor:
             self.stop()
 
 
-class _Place:
-    """Where one process of a service runs, one after the other, never two at once."""
+class _After(StrEnum):
+    """What follows the end of a process."""
 
-    def __init__(self, name: str, service: Service, environment: Mapping[str, str], grace_s: float) -> None:
-        self.name = name
-        self.service = service
-        self._environment = {**environment, **service.environment}
-        self._grace_s = grace_s
+    RESTART = "restart"
+    RENEWAL = "renewal"
+    NOTHING = "nothing"
+
+
+class _Place:
+    """Where one process runs, one after the other, never two at once."""
+
+    def __init__(
+        self,
+        program: Program,
+        environment: Mapping[str, str],
+        grace_s: float,
+        notice: Callable[[Gone | None], None],
+    ) -> None:
+        self._program = self._next = program
+        self._environment = environment
+        self._grace_s = self._patience_s = grace_s
+        self._notice = notice
         self._task: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()
-        self._leaving = False
+        self._after = _After.RESTART
+        self._asked = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._ending = False
         self._child: subprocess.Popen[bytes] | None = None
-        self._measured: psutil.Process | None = None
+        self._identity: Identity | None = None
+        self._gauge: Gauge | None = None
         self._started_at: datetime | None = None
-        self._starts = 0
+        self._restarts = 0
 
     @property
     def empty(self) -> bool:
         """Whether nothing runs here and nothing will."""
-        return (self._task is None or self._task.done()) and not self._turn.locked()
+        return self._task is None or self._task.done()
 
-    def keep(self, group: asyncio.TaskGroup) -> None:
+    def keep(self, group: asyncio.TaskGroup, program: Program) -> None:
         """Keep a process running here; one that is just leaving is waited for first."""
-        if self.empty or self._leaving:
-            self._task = group.create_task(self._keep(), name=f"keep {self.name}")
-            self._leaving = False
+        self._next = program
+        if self._task is None:
+            self._task = group.create_task(self._keep(), name=f"keep {program.name}")
+        elif self._after is _After.NOTHING:
+            self._after = _After.RENEWAL
+
+    def renew(self, program: Program) -> None:
+        """Start another program here once this one has ended."""
+        self._next, self._after = program, _After.RENEWAL
+        self._hurry.set()
+
+    def part(self) -> None:
+        """Start nothing more here."""
+        self._after = _After.NOTHING
+        self._hurry.set()
+
+    def ask(self, grace_s: float) -> None:
+        """Ask the process to end."""
+        self._patience_s = grace_s
+        self._asked.set()
 
     def leave(self) -> None:
         """Ask the process to end, and start no other."""
-        if self._task is not None and not self._leaving:
-            self._leaving = True
-            self._task.cancel()
+        self.part()
+        self.ask(self._grace_s)
 
     def kill(self) -> None:
         """End the process at once, and start no other."""
@@ -331,39 +260,51 @@ class _Place:
         if self._child is not None:
             kill(self._child)
 
+    def kill_if(self, pid: int) -> bool:
+        """End the process at once, if this is its pid and it is the one that was started here."""
+        child, known = self._child, self._identity
+        if child is None or known is None or child.pid != pid or not same(known, identity(pid)):
+            return False
+        kill(child)
+        return True
+
     def observed(self) -> Observed:
         """The process as it is at this moment."""
-        child = self._child
-        state = State.STOPPING if self._leaving or self._ending else State.WAITING if child is None else State.RUNNING
-        cpu, rss = self._measure()
+        child, leaving = self._child, self._after is _After.NOTHING
+        state = State.STOPPING if leaving or self._ending else State.WAITING if child is None else State.RUNNING
+        cpu, rss = (None, None) if self._gauge is None else self._gauge.read()
         return Observed(
-            name=self.name,
-            service=self.service.name,
+            name=self._program.name,
+            service=self._program.service,
             pid=None if child is None else child.pid,
             state=state,
-            restarts=max(0, self._starts - 1),
+            leaving=leaving,
+            renewal=self._program.renewal,
+            restarts=self._restarts,
             started_at=None if child is None else self._started_at,
             cpu=cpu,
             rss=rss,
         )
 
-    def _measure(self) -> tuple[float | None, int | None]:
-        if self._child is None or self._measured is None:
-            return None, None
-        try:
-            return self._measured.cpu_percent(interval=None) / 100, self._measured.memory_info().rss
-        except psutil.Error:
-            return None, None
-
     async def _keep(self) -> None:
-        backoff = Backoff()
-        async with self._turn:
-            while True:
-                began = time.monotonic()
-                outcome = await self._outcome()
+        backoff, name = Backoff(), self._program.name
+        while self._after is not _After.NOTHING:
+            self._after = _After.RESTART
+            self._hurry.clear()
+            began = time.monotonic()
+            outcome = await self._outcome()
+            if self._after is _After.RESTART:
                 pause = backoff.pause(time.monotonic() - began)
-                log.error("%s %s; starting it again in %.2f s", self.name, outcome, pause)
-                await asyncio.sleep(pause)
+                log.error("%s %s; starting it again in %.2f s", name, outcome, pause)
+                await self._rest(pause)
+            self._restarts += self._after is _After.RESTART
+        # The task is done only after this; whoever is told now must find the place empty.
+        asyncio.get_running_loop().call_soon(self._notice, None)
+
+    async def _rest(self, pause: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._hurry.wait()
 
     async def _outcome(self) -> str:
         try:
@@ -371,34 +312,40 @@ class _Place:
         except OSError as error:
             return f"could not be started ({error})"
 
-    async def _live(self) -> int:
-        """Run one process to its end; when cancelled, end it."""
-        self._starts += 1
-        child = _spawn(self.service.argv, self._environment)
-        self._child, self._started_at = child, datetime.now(UTC)
+    async def _live(self) -> int | None:
+        """Run one process to its end, which it is brought to when it is asked for or this is cancelled."""
+        self._asked.clear()
+        self._patience_s = self._grace_s
+        self._program = self._next
+        child = _spawn(self._program.argv, {**self._environment, **self._program.environment})
+        self._child, self._identity, self._started_at = child, identity(child.pid), datetime.now(UTC)
+        self._gauge = Gauge(child.pid)
+        self._notice(None)
         try:
-            self._measured = _first_look(child.pid)
-            return await ended(child)
+            await self._ended_or_asked(child)
         finally:
             self._ending = True
             try:
-                await end(child, ((signal.SIGTERM, self._grace_s),))
+                await end(child, ((signal.SIGTERM, self._patience_s),))
             finally:
                 kill(child)  # cancelled a second time: nobody is left who would wait out the grace
                 if child.stdin is not None:
                     child.stdin.close()
-                self._child = self._measured = None
+                self._child = self._gauge = self._identity = None
                 self._ending = False
+                self._notice(Gone(self._program.service, child.pid))
+        return child.returncode
+
+    async def _ended_or_asked(self, child: "subprocess.Popen[bytes]") -> None:
+        ending = asyncio.create_task(ended(child), name=f"end of {self._program.name}")
+        asked = asyncio.create_task(self._asked.wait(), name=f"ask {self._program.name}")
+        try:
+            await asyncio.wait((ending, asked), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ending.cancel()
+            asked.cancel()
+            await asyncio.wait((ending, asked))
 
 
 def _spawn(argv: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(argv, stdin=subprocess.PIPE, env=environment, start_new_session=True)
-
-
-def _first_look(pid: int) -> psutil.Process | None:
-    """A measuring point from which the first CPU share is counted."""
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(pid)
-        process.cpu_percent(interval=None)
-        return process
-    return None

@@ -10,23 +10,27 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
 from agentos import first_run
+from agentos.desires import Desires
 from agentos.embedded import Addresses, InUse, Stores
 from agentos.embedded.ownership import announced
 from agentos.first_run import Account
+from agentos.logs import Journal
 from agentos.ports import free_port
 from agentos.settings import Settings, inherited
-from agentos.supervisor import Service, Supervisor
-from db.database import Database
+from agentos.supervisor import Program, Supervisor
+from db import profiles
+from db.database import Database, Transaction
 from db.migrations import runner
+from db.services import NewProcess, Process, Service
 
 ADDRESS: Final = "address.json"
 GRACE_S: Final = 2.0
@@ -70,12 +74,27 @@ class Running:
             started_at=self.started_at.isoformat(),
         )
 
-    def services(self) -> list[Service]:
-        """What the supervisor keeps running."""
-        return [
-            Service(name="api", argv=command("serve", "--supervised")),
-            Service(name="worker", argv=command("worker", "--supervised"), count=self.settings.workers, numbered=True),
+    async def desired(self, tx: Transaction) -> list[NewProcess]:
+        """What runs as long as nobody desires otherwise: API, warmer, workers, and a worker for every profile."""
+        serving = [
+            NewProcess(
+                name=f"{profile.name}-1",
+                service=Service.WORKERS,
+                settings=profile.settings,
+                profile=profile.name,
+            )
+            for profile in await profiles.everyone(tx)
         ]
+        return [*self.standing(), *serving]
+
+    def standing(self) -> list[NewProcess]:
+        """The part of it that is known without a database."""
+        workers = [
+            NewProcess(name=f"worker-{number}", service=Service.WORKERS)
+            for number in range(1, self.settings.workers + 1)
+        ]
+        warmer = NewProcess(name="warmer", service=Service.WARMER)
+        return [NewProcess(name="api", service=Service.API), warmer, *workers]
 
     async def ready(self) -> None:
         """Wait until the API says that it is ready.
@@ -91,6 +110,27 @@ class Running:
                             return
                     await asyncio.sleep(LOOK_EVERY_S)
         raise NotReady(f"the API did not become ready within {READY_WITHIN_S:.0f} s; its own words are above")
+
+
+def program(desired: NewProcess | Process, *, renewal: int = 0) -> Program:
+    """What a desired process is started as."""
+    match Service(desired.service):
+        case Service.API:
+            argv = command("serve", "--supervised")
+        case Service.WARMER:
+            argv = command("worker", "--supervised", "--only", "warmer")
+        case Service.WORKERS:
+            argv = command("worker", "--supervised", "--name", desired.name, *_options(desired.settings))
+    return Program(name=desired.name, service=desired.service, argv=argv, renewal=renewal)
+
+
+def _options(settings: Mapping[str, Any]) -> Iterator[str]:
+    if jobs := settings.get("max_jobs"):
+        yield from ("--concurrency", str(jobs))
+    if timeout := settings.get("job_timeout"):
+        yield from ("--job-timeout", str(timeout))
+    for queue in settings.get("queues") or ():
+        yield from ("--queue", queue)
 
 
 def command(*arguments: str) -> tuple[str, ...]:
@@ -155,14 +195,26 @@ async def up(settings: Settings, *, told: "Told", demo: bool = False) -> None:
 
 
 async def _serve(here: Running, told: "Told", *, demo: bool) -> None:
-    supervisor = Supervisor(here.services(), environment=here.environment, grace_s=GRACE_S)
+    supervisor = Supervisor(map(program, here.standing()), environment=here.environment, grace_s=GRACE_S)
+    database = Database.connect(here.addresses.database_url, size=2, application="agentos supervisor")
+    journal = Journal(source="supervisor")
+    desires = Desires(
+        database, supervisor, first=here.desired, program=lambda process: program(process, renewal=process.renewals)
+    )
     try:
         async with asyncio.TaskGroup() as group:
-            follow = group.create_task(_follow(here, told, demo=demo), name="ready")
+            beside = [
+                group.create_task(_follow(here, told, demo=demo), name="ready"),
+                group.create_task(desires.run(), name="desires"),
+                group.create_task(journal.run(database), name="journal"),
+            ]
             await supervisor.run()
-            follow.cancel()
+            for task in beside:
+                task.cancel()
+        await desires.last()
     finally:
         (here.settings.data_dir / ADDRESS).unlink(missing_ok=True)
+        await database.close()
     told.stopped()
 
 

@@ -3,31 +3,40 @@
 It ends when it is told to by a signal, or when the supervisor that started it is gone.
 """
 
-import asyncio
-import signal
+from dataclasses import dataclass
 
-from agentos import VERSION, logs
-from agentos.lifeline import parent_gone
+from agentos import VERSION
+from agentos.background import stoppable, written_down
 from agentos.services import anchors_of, opened
 from agentos.settings import Settings
+from db.jobs import DEFAULT_QUEUE
 from workers.running import Shift
 from workers.running import work as take_jobs
 
 
-async def work(settings: Settings, *, supervised: bool) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """Which worker it is to be."""
+
+    name: str | None = None
+    """What its supervisor calls it."""
+
+    queues: tuple[str, ...] = (DEFAULT_QUEUE,)
+    job_timeout_s: int | None = None
+
+
+async def work(settings: Settings, kind: Kind, *, supervised: bool) -> None:
     """Work until told to stop, then put back what is held.
 
     Args:
         settings: with the addresses of both stores.
         supervised: the standard input is a lifeline to the supervisor.
     """
-    logs.configure(settings.log_level, settings.log_format)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    follow = asyncio.create_task(_follow(stop), name="lifeline") if supervised else None
-    async with opened(settings, application="agentos worker") as services:
+    async with (
+        stoppable(supervised=supervised) as stop,
+        opened(settings, application="agentos worker") as services,
+        written_down(settings, services.database, source=kind.name or "worker"),
+    ):
         assert settings.redis_url is not None
         shift = Shift(
             database=services.database,
@@ -37,15 +46,11 @@ async def work(settings: Settings, *, supervised: bool) -> None:
             anchors=anchors_of(settings, services.database),
             version=VERSION,
             concurrency=settings.worker_concurrency,
+            name=kind.name,
+            queues=kind.queues,
+            job_timeout_s=kind.job_timeout_s,
             speech_model=settings.speech_model,
             media_root=settings.media_root,
             fetch_private=settings.fetch_private,
         )
         await take_jobs(shift, stop)
-    if follow is not None:
-        follow.cancel()
-
-
-async def _follow(stop: asyncio.Event) -> None:
-    await parent_gone()
-    stop.set()

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -14,6 +14,10 @@ from db.models.work import JobStatus, StepStatus, jobs, processing_steps
 from db.pages import Order, Page, Window, during, page, total
 from db.rows import Row, Shape
 
+DEFAULT_QUEUE: Final = "default"
+"""In which jobs wait that no profile was asked for."""
+
+OPEN = (JobStatus.QUEUED, JobStatus.PROCESSING)
 FINISHED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
@@ -70,6 +74,9 @@ class NewJob(Row, frozen=True, kw_only=True):
     source_url: str | None = None
     title: str = ""
     workflow_type: str = "video_processing"
+    queue: str = DEFAULT_QUEUE
+    """Served by every worker; that of a profile only by the profile's own."""
+
     options: Mapping[str, Any] = {}
     chain: Sequence[str] = ()
     priority: int = 5
@@ -120,6 +127,20 @@ async def by_ids(tx: Transaction, ids: Collection[UUID], *, owner: UUID | None =
     return await JOB.all(tx, JOB.select().where(jobs.c.id.in_(ids), *_owned(owner)))
 
 
+async def for_change(tx: Transaction, job_id: UUID, *, owner: UUID | None = None) -> Job | None:
+    """One job, which nobody else changes until this transaction ends; with `owner`, only if it is theirs."""
+    return await JOB.first(tx, JOB.select().where(jobs.c.id == job_id, *_owned(owner)).with_for_update())
+
+
+async def descendants(tx: Transaction, job_id: UUID, *, owner: UUID | None = None) -> list[Job]:
+    """The jobs that were made of a job, and of those, and so on, oldest first; nobody else changes them meanwhile."""
+    found = sa.select(jobs.c.id).where(jobs.c.parent_job_id == job_id).cte("found", recursive=True)
+    # UNION, not UNION ALL: should two jobs ever name each other, each is found once.
+    found = found.union(sa.select(jobs.c.id).where(jobs.c.parent_job_id == found.c.id))
+    wanted = JOB.select().where(jobs.c.id.in_(sa.select(found.c.id)), jobs.c.id != job_id, *_owned(owner))
+    return await JOB.all(tx, wanted.order_by(jobs.c.id).with_for_update())
+
+
 async def visible(tx: Transaction, ids: Collection[UUID]) -> set[UUID]:
     """Which of these ids are those of jobs that the transaction may see."""
     return {job_id for (job_id,) in await tx.rows(sa.select(jobs.c.id).where(jobs.c.id.in_(ids)))}
@@ -155,6 +176,7 @@ async def add(tx: Transaction, new: NewJob) -> Job:
         source_url=new.source_url,
         title=new.title,
         workflow_type=new.workflow_type,
+        queue=new.queue,
         options=dict(new.options),
         chain=list(new.chain),
         priority=new.priority,
@@ -174,19 +196,25 @@ async def add(tx: Transaction, new: NewJob) -> Job:
     return job
 
 
-async def mark_cancelled(tx: Transaction, job_id: UUID, *, owner: UUID | None = None) -> Job | None:
+async def mark_cancelled(
+    tx: Transaction, job_id: UUID, *, owner: UUID | None = None, force: bool = False
+) -> Job | None:
     """Cancel a queued job at once, or ask the worker of a running one to stop.
 
-    None when it has finished or is not there. The worker sees the request at its next heartbeat or within a second by
-    doorbell, whichever is sooner.
+    None when it has finished or is not there. The worker sees the request within a second.
+
+    Args:
+        force: cancel a running one at once, too; whatever its worker still writes is thrown away.
     """
-    queued = jobs.c.status == JobStatus.QUEUED
+    at_once = sa.true() if force else jobs.c.status == JobStatus.QUEUED
     statement = (
         sa.update(jobs)
-        .where(jobs.c.id == job_id, jobs.c.status.in_((JobStatus.QUEUED, JobStatus.PROCESSING)), *_owned(owner))
+        .where(jobs.c.id == job_id, jobs.c.status.in_(OPEN), *_owned(owner))
         .values(
-            status=sa.case((queued, sa.cast(JobStatus.CANCELLED, jobs.c.status.type)), else_=jobs.c.status),
-            completed_at=sa.case((queued, sa.func.now()), else_=None),
+            status=sa.case((at_once, sa.cast(JobStatus.CANCELLED, jobs.c.status.type)), else_=jobs.c.status),
+            completed_at=sa.case((at_once, sa.func.now()), else_=None),
+            lease_until=sa.case((at_once, None), else_=jobs.c.lease_until),
+            fence=sa.case((at_once, jobs.c.fence + 1), else_=jobs.c.fence),
             cancel_requested_at=sa.func.coalesce(jobs.c.cancel_requested_at, sa.func.now()),
             updated_at=sa.func.now(),
         )
@@ -235,6 +263,43 @@ async def mark_retried(
         .values(status=StepStatus.PENDING, progress=0, message=None, started_at=None, finished_at=None)
     )
     await announce(tx, job)
+    return job
+
+
+async def mark_failed(
+    tx: Transaction, job_id: UUID, *, code: str, message: str, owner: UUID | None = None
+) -> Job | None:
+    """Mark a job that waits or runs as failed; whatever its worker still writes is thrown away. None if it has ended."""
+    statement = (
+        sa.update(jobs)
+        .where(jobs.c.id == job_id, jobs.c.status.in_(OPEN), *_owned(owner))
+        .values(
+            status=JobStatus.FAILED,
+            completed_at=sa.func.now(),
+            lease_until=None,
+            fence=jobs.c.fence + 1,
+            error_code=code,
+            error_message=message,
+            updated_at=sa.func.now(),
+        )
+    )
+    job = await JOB.first(tx, statement.returning(*JOB.columns))
+    if job is not None:
+        await cancel_steps(tx, job.id)
+        await announce(tx, job)
+    return job
+
+
+async def mark_urgent(tx: Transaction, job_id: UUID, *, priority: int, owner: UUID | None = None) -> Job | None:
+    """Give a queued job another place in the order of turns; None in any other state."""
+    statement = (
+        sa.update(jobs)
+        .where(jobs.c.id == job_id, jobs.c.status == JobStatus.QUEUED, *_owned(owner))
+        .values(priority=priority, updated_at=sa.func.now())
+    )
+    job = await JOB.first(tx, statement.returning(*JOB.columns))
+    if job is not None:
+        await announce(tx, job)
     return job
 
 

@@ -10,6 +10,9 @@ EVENTS_BELL = PREFIX + "events"
 DOORBELL = PREFIX + "doorbell"
 """The queue in which workers are told of jobs that are due."""
 
+WARMING = PREFIX + "warming"
+"""The queue of the warmer, in which there is nothing but its own cron."""
+
 
 def snapshot(tenant: str) -> str:
     """The admin snapshot of a tenant; the default tenant's has the name that older clients know."""

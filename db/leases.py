@@ -10,14 +10,15 @@ from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 
 from db import jobs
 from db.database import Transaction
-from db.jobs import JOB, Job
+from db.jobs import DEFAULT_QUEUE, JOB, Job
 from db.models.identity import tenants
 from db.models.work import FailureCode, JobStatus, StepStatus, agents, processing_steps, queue_states
 from db.models.work import jobs as table
-from db.queues import PAUSED
+from db.queues import PAUSED, still
 from db.rows import Row
 
 LEASE: Final = timedelta(seconds=30)
@@ -58,16 +59,31 @@ def _agent_off() -> sa.ColumnElement[bool]:
     )
 
 
-async def claim(tx: Transaction, worker_id: str, *, most: int, lease: timedelta = LEASE) -> list[Claim]:
+async def claim(
+    tx: Transaction, worker_id: str, *, most: int, lease: timedelta = LEASE, queues: Collection[str] = (DEFAULT_QUEUE,)
+) -> list[Claim]:
     """Take the most urgent jobs that are due, wherever no pause or switched-off agent is in their way.
 
     Among equally urgent ones the tenant goes first that was served longest ago, so that a thousand jobs of one do not
     hold up the single job of another.
+
+    Args:
+        queues: only jobs of these.
     """
+    if not await still(tx):
+        # Somebody is deciding about a queue: what was begun now might be what they forbid.
+        return []
+    # One stretch of the index for each tenant and queue, so that what waits in other queues costs nothing here.
+    wanted = (
+        sa.func.unnest(sa.literal(list(queues), pg.ARRAY(sa.Text)))
+        .table_valued("queue", name="wanted")
+        .render_derived()
+    )
     own = (
         sa.select(table.c.id, table.c.priority, table.c.run_at)
         .where(
             table.c.tenant_id == tenants.c.id,
+            table.c.queue == wanted.c.queue,
             table.c.status == JobStatus.QUEUED,
             table.c.run_at <= sa.func.now(),
             ~_paused(),
@@ -84,7 +100,7 @@ async def claim(tx: Transaction, worker_id: str, *, most: int, lease: timedelta 
         partition_by=tenants.c.id, order_by=(own.c.priority.desc(), own.c.run_at, own.c.id)
     )
     turns = sa.select(own.c.id, own.c.priority, own.c.run_at, served.label("served"), place.label("place")).select_from(
-        tenants.join(own, sa.true())
+        tenants.join(wanted, sa.true()).join(own, sa.true())
     )
     waiting = turns.cte("waiting")
     due = (
@@ -141,13 +157,28 @@ async def look(tx: Transaction, worker_id: str, held: Collection[tuple[UUID, int
 
 async def reap(tx: Transaction, *, most: int = 100) -> list[Job]:
     """Take jobs whose worker fell silent away from it: queued again, or failed when they were tried often enough."""
+    return await _taken_away(tx, table.c.lease_until < sa.func.now(), most=most, count_attempt=True)
+
+
+async def take_back(tx: Transaction, worker_id: str, *, count_attempt: bool) -> list[Job]:
+    """Take all jobs away from a worker that is known to be gone, whatever its leases say.
+
+    Args:
+        count_attempt: False when it was killed on purpose, through no fault of the jobs.
+    """
+    return await _taken_away(tx, table.c.worker_id == worker_id, most=100, count_attempt=count_attempt)
+
+
+async def _taken_away(tx: Transaction, whose: sa.ColumnElement[bool], *, most: int, count_attempt: bool) -> list[Job]:
     silent = (
         sa.select(table.c.id)
-        .where(table.c.status == JobStatus.PROCESSING, table.c.lease_until < sa.func.now())
+        .where(table.c.status == JobStatus.PROCESSING, whose)
         .limit(most)
         .with_for_update(skip_locked=True)
     )
-    wanted, spent = table.c.cancel_requested_at.is_(None), table.c.attempt >= table.c.max_attempts
+    spared = 0 if count_attempt else 1
+    wanted = table.c.cancel_requested_at.is_(None)
+    spent = table.c.attempt - spared >= table.c.max_attempts
     statement = (
         sa.update(table)
         .where(table.c.id.in_(silent))
@@ -158,6 +189,7 @@ async def reap(tx: Transaction, *, most: int = 100) -> list[Job]:
                 else_=sa.cast(JobStatus.QUEUED, table.c.status.type),
             ),
             fence=table.c.fence + 1,
+            attempt=table.c.attempt - spared,
             lease_until=None,
             worker_id=None,
             run_at=sa.func.now(),

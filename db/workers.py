@@ -1,18 +1,19 @@
-"""The workers: processes that do the jobs of all tenants, as they last said of themselves.
+"""The workers: processes that do the jobs of all tenants, as they last said of themselves, and what is asked of them.
 
 A worker is judged by the age of its heartbeat: silent for fifteen seconds it counts as gone, whatever it said last.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from db.database import Transaction
+from db.models.control import TrialState, agent_trials
 from db.models.work import WorkerState, workers
 from db.pages import Order, Page, Window, page, total
 from db.rows import Row, Shape
@@ -94,6 +95,45 @@ class Beat(Row, frozen=True, kw_only=True):
     jobs_failed: int
     cpu_percent: float | None
     memory_mb: float | None
+    name: str | None = None
+    """What its supervisor calls it; None for one that has none."""
+
+    settings: Mapping[str, Any] = {}
+    """How it works just now: `max_jobs`, `job_timeout`, `queues`."""
+
+
+class OnDuty(Row, frozen=True):
+    """One worker as those see it who steer it."""
+
+    id: str
+    name: str | None
+    hostname: str
+    pid: int
+    version: str
+    state: WorkerState
+    desired_state: WorkerState
+    alive: bool
+    current_jobs: list[UUID]
+    settings: dict[str, Any]
+    """How it works just now."""
+
+    jobs_completed: int
+    jobs_failed: int
+    cpu_percent: float | None
+    memory_mb: float | None
+    started_at: datetime
+    heartbeat_at: datetime
+
+
+class Orders(Row, frozen=True):
+    """What is asked of one worker."""
+
+    desired_state: WorkerState
+    asked: dict[str, Any]
+    """Settings that were changed since it began."""
+
+    trials: bool
+    """Whether an agent waits to be tried."""
 
 
 _LOOKS: Final = {
@@ -107,18 +147,66 @@ _LOOKS: Final = {
 _ALIVE = sa.and_(workers.c.state != WorkerState.STOPPED, workers.c.heartbeat_at > sa.func.now() - SILENT_AFTER)
 _IN_HAND = sa.case((_ALIVE, workers.c.current_jobs), else_=sa.literal([], workers.c.current_jobs.type))
 WORKER = Shape(Worker, workers, alive=_ALIVE, current_jobs=_IN_HAND)
+ON_DUTY = Shape(OnDuty, workers, alive=_ALIVE, current_jobs=_IN_HAND)
+_ORDERS = sa.select(
+    workers.c.desired_state,
+    workers.c.asked,
+    sa.exists().where(agent_trials.c.state == TrialState.WAITING, agent_trials.c.expires_at > sa.func.now()),
+).where(workers.c.id == sa.bindparam("worker_id"))
 _HEARD_LAST = WORKER.select().order_by(workers.c.heartbeat_at.desc(), workers.c.id).limit(sa.bindparam("most"))
 
 
 async def beat(tx: Transaction, said: Beat) -> WorkerState:
     """Write down a worker's heartbeat and answer what it is asked to be."""
-    values = {name: getattr(said, name) for name in Beat.__struct_fields__}
+    values = {name: getattr(said, name) for name in Beat.__struct_fields__} | {"settings": dict(said.settings)}
     statement = insert(workers).values(**values)
     told = {name: statement.excluded[name] for name in values if name != "id"} | {"heartbeat_at": sa.func.now()}
     wanted: WorkerState = await tx.scalar(
         statement.on_conflict_do_update(index_elements=[workers.c.id], set_=told).returning(workers.c.desired_state)
     )
     return wanted
+
+
+async def orders(tx: Transaction, worker_id: str) -> Orders | None:
+    """What is asked of a worker; None when it was never heard of."""
+    rows = await tx.rows(_ORDERS, {"worker_id": worker_id})
+    return Orders(*rows[0]) if rows else None
+
+
+async def on_duty(tx: Transaction, which: str | None = None) -> list[OnDuty]:
+    """Workers that are alive, by name; with `which`, only that of this id or name."""
+    found = ON_DUTY.select().where(_ALIVE).order_by(workers.c.name, workers.c.id)
+    if which is not None:
+        found = found.where(sa.or_(workers.c.id == which, workers.c.name == which))
+    return await ON_DUTY.all(tx, found)
+
+
+async def last_of(tx: Transaction, which: str) -> OnDuty | None:
+    """The worker of this id, or the one that had this name last, alive or not."""
+    found = ON_DUTY.select().where(sa.or_(workers.c.id == which, workers.c.name == which))
+    return await ON_DUTY.first(tx, found.order_by(workers.c.heartbeat_at.desc()).limit(1))
+
+
+async def desire(tx: Transaction, ids: Collection[str], state: WorkerState) -> None:
+    """Ask workers to be active, paused or draining; each obeys within a second."""
+    await tx.execute(sa.update(workers).where(workers.c.id.in_(ids)).values(desired_state=state))
+
+
+async def ask(tx: Transaction, ids: Collection[str], settings: Mapping[str, Any]) -> None:
+    """Ask workers to work with other settings, over those they were asked for before."""
+    merged = workers.c.asked.concat(sa.literal(dict(settings), workers.c.asked.type))
+    await tx.execute(sa.update(workers).where(workers.c.id.in_(ids)).values(asked=merged))
+
+
+async def mark_gone(tx: Transaction, hostname: str, pid: int) -> list[str]:
+    """Note that the process of a worker has ended; the ids it was known by."""
+    statement = (
+        sa.update(workers)
+        .where(workers.c.hostname == hostname, workers.c.pid == pid, _ALIVE)
+        .values(state=WorkerState.STOPPED)
+        .returning(workers.c.id)
+    )
+    return [worker_id for (worker_id,) in await tx.rows(statement)]
 
 
 async def forget(tx: Transaction, *, silent_for: timedelta) -> int:

@@ -46,13 +46,13 @@ async def warm_admin_cache(context: dict[str, Any]) -> None:
         log.warning("the snapshot is not warmed this time: %s", error)
 
 
-async def listen(redis_url: str, engine: Engine, warm: Warm) -> None:
-    """Hear the bell and keep the snapshot warm until cancelled."""
+async def listen(redis_url: str, engine: Engine | None, warm: Warm, *, queue: str = keys.DOORBELL) -> None:
+    """Hear the bell, if there is an engine for it, and keep the snapshot warm until cancelled."""
     pause = 0.1
     while True:
         started = asyncio.get_running_loop().time()
         try:
-            await _once(redis_url, engine, warm)
+            await _once(redis_url, engine, warm, queue)
         except REDIS_AWAY as error:
             log.warning("the doorbell is out of order: %s", error)
         if asyncio.get_running_loop().time() - started > LONGEST_PAUSE_S:
@@ -61,7 +61,7 @@ async def listen(redis_url: str, engine: Engine, warm: Warm) -> None:
         pause = min(LONGEST_PAUSE_S, pause * 2)
 
 
-async def _once(redis_url: str, engine: Engine, warm: Warm) -> None:
+async def _once(redis_url: str, engine: Engine | None, warm: Warm, queue: str) -> None:
     client = over(connect(redis_url, answer_timeout_s=ANSWER_TIMEOUT_S))
     warming = cron(
         warm_admin_cache,  # type: ignore[arg-type] # arq's protocol insists on *args
@@ -71,10 +71,10 @@ async def _once(redis_url: str, engine: Engine, warm: Warm) -> None:
         timeout=10,
     )
     worker = Worker(
-        functions=[func(ring, name=RING)],  # type: ignore[arg-type] # arq's protocol insists on *args
+        functions=[] if engine is None else [func(ring, name=RING)],  # type: ignore[arg-type] # arq insists on *args
         cron_jobs=[warming],
         redis_pool=client,
-        queue_name=keys.DOORBELL,
+        queue_name=queue,
         ctx={"engine": engine, "warm": warm},
         handle_signals=False,
         poll_delay=0.1,

@@ -1,8 +1,8 @@
 """The engine of a worker: it takes jobs that are due, keeps hold of them, and lets go when told to.
 
 Three loops share one table of holds. One claims whenever a place is free: at once when the bell rings, else every
-second. One looks twice a second whether a held job was cancelled or lost, and renews the leases every ten seconds. One
-says that this worker is alive. PostgreSQL away or too slow: nothing new is claimed, and a job whose lease could not be
+second. One looks twice a second whether a held job was cancelled or lost, says that it knows what was decided about
+queues, and renews the leases every ten seconds. One says that this worker is alive. PostgreSQL away or too slow: nothing new is claimed, and a job whose lease could not be
 renewed in time is given up here before anybody else may take it. Redis plays no part.
 """
 
@@ -10,16 +10,17 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from db import leases
-from db.database import Database
+from db import leases, queues
+from db.database import Database, Transaction
 from db.health import DATABASE_FAILED
+from db.jobs import DEFAULT_QUEUE
 from db.leases import Claim
 
 LOOK_EVERY_S: Final = 0.5
@@ -46,6 +47,9 @@ class Hold:
     """A job in the hands of this worker."""
 
     claim: Claim
+    since: float = field(default_factory=time.monotonic)
+    """When it was taken."""
+
     verdict: Verdict | None = None
     decided: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -72,16 +76,26 @@ class Engine:
         concurrency: int,
         lease: timedelta = leases.LEASE,
         heartbeat: timedelta = leases.HEARTBEAT,
+        queues: Sequence[str] = (DEFAULT_QUEUE,),
     ) -> None:
         self.worker_id = worker_id
         self.concurrency = concurrency
+        self.queues = tuple(queues)
+        """From which jobs are taken; changed, it holds from the next look on."""
+
         self.paused = False
         """True while this worker shall claim nothing more; what it holds goes on."""
+
+        self.retiring = False
+        """True once this worker does its last jobs."""
 
         self._database = database
         self._turn = turn
         self._lease = lease
         self._heartbeat = heartbeat
+        self._seen: datetime | None = None
+        """Up to when decisions about queues are known."""
+
         self._holds: dict[UUID, Hold] = {}
         self._bell = asyncio.Event()
         self._draining = False
@@ -99,11 +113,20 @@ class Engine:
         """Claim nothing more and put back what is held; `run` returns when that is done."""
         self._draining = True
         self._bell.set()
+        self.put_back()
+
+    def retire(self) -> None:
+        """Claim nothing more; `run` returns when all that is held is done."""
+        self.retiring = True
+        self._bell.set()
+
+    def put_back(self) -> None:
+        """Have all that is held put back, for whoever takes it next."""
         for hold in self._holds.values():
             hold.let_go(Verdict.DRAINED)
 
     async def run(self) -> None:
-        """Work until drained."""
+        """Work until drained or retired."""
         async with asyncio.TaskGroup() as group:
             keeping = group.create_task(self._keep_hold(), name="leases")
             async with asyncio.TaskGroup() as turns:
@@ -111,14 +134,14 @@ class Engine:
             keeping.cancel()
 
     async def _claim_into(self, turns: asyncio.TaskGroup) -> None:
-        while not self._draining:
+        while not self._draining and not self.retiring:
             self._bell.clear()
             free = 0 if self.paused else self.concurrency - len(self._holds)
             for claim in await self._claimed(free):
                 hold = Hold(claim)
                 self._holds[claim.job.id] = hold
                 turns.create_task(self._do(hold), name=f"job {claim.job.id}")
-            if not self._draining:
+            if not self._draining and not self.retiring:
                 await _rung(self._bell, IDLE_LOOK_S)
 
     async def _claimed(self, free: int) -> list[Claim]:
@@ -126,7 +149,7 @@ class Engine:
             return []
         try:
             async with self._database.system() as tx:
-                return await leases.claim(tx, self.worker_id, most=free, lease=self._lease)
+                return await leases.claim(tx, self.worker_id, most=free, lease=self._lease, queues=self.queues)
         except DATABASE_FAILED as error:
             log.warning("cannot look at the queue: %s", error)
             # Spread out, so that a fleet does not come back to a database that has just come up all at once.
@@ -151,15 +174,18 @@ class Engine:
                 renewed = now if due or not self._holds else renewed
             except DATABASE_FAILED as error:
                 log.warning("cannot look after what is held: %s", error)
-                if now - renewed >= self._lease.total_seconds():
+                if not self._holds:
+                    renewed = now
+                elif now - renewed >= self._lease.total_seconds():
                     for hold in self._holds.values():
                         hold.let_go(Verdict.LOST)
 
     async def _look(self, *, renew: bool) -> None:
         held = {(hold.claim.job.id, hold.claim.fence): hold for hold in self._holds.values() if hold.verdict is None}
-        if not held:
-            return
         async with self._database.system() as tx:
+            await self._acknowledge(tx)
+            if not held:
+                return
             found = (
                 await leases.keep(tx, self.worker_id, held.keys(), lease=self._lease)
                 if renew
@@ -172,6 +198,15 @@ class Engine:
                 hold.let_go(Verdict.LOST)
             elif ours[place].cancel_requested:
                 hold.let_go(Verdict.CANCELLED)
+
+
+    async def _acknowledge(self, tx: Transaction) -> None:
+        """Say that what was decided about queues is known here, which claims nothing any more against it."""
+        decided = await queues.last_decided(tx)
+        if decided is None or decided == self._seen:
+            return
+        if await queues.acknowledge(tx, self.worker_id, decided):
+            self._seen = decided
 
 
 async def _rung(bell: asyncio.Event, longest_s: float) -> None:

@@ -6,7 +6,9 @@ written under the claim's fence; the clips are stored in the one transaction tha
 
 import asyncio
 import logging
+import math
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -93,6 +95,9 @@ class Turns:
         self.failed = 0
         """Jobs this worker has seen fail for good."""
 
+        self.job_timeout_s: int | None = None
+        """How long a job may be at work here, or None for as long as its steps may."""
+
     async def take(self, hold: Hold) -> None:
         """Do a held job as far as it goes and settle it; never raises for what the job itself does wrong."""
         claim = hold.claim
@@ -128,7 +133,8 @@ class Turns:
             if agent is None or agent.implementation not in self._known:
                 raise StepFailed(f"there is no agent {row.agent_id} here; take it out of the chain or install it")
             if hold.verdict is None:
-                found = await self._one_step(hold, row, agent, source, results, done, len(todo))
+                earlier = _by_implementation(results, configured)
+                found = await self._one_step(hold, row, agent, source, earlier, done, len(todo))
                 if found is not None:
                     results[row.agent_id] = msgspec.json.encode(found)
             if hold.verdict is not None:
@@ -169,7 +175,8 @@ class Turns:
         )
         message: str | None = None
         try:
-            output = await self._attended(hold, agent, step, bench, row.ordinal, done, of, configured.timeout_s)
+            timeout_s = self._left_s(hold, configured.timeout_s)
+            output = await self._attended(hold, agent, step, bench, row.ordinal, done, of, timeout_s)
         except StepSkipped as skipped:
             output, message = None, str(skipped)
         except (StepFailed, MayPass) as error:
@@ -195,6 +202,15 @@ class Turns:
                 percent=100 * (done + 1) // of,
             )
         return output
+
+    def _left_s(self, hold: Hold, most_s: int) -> int:
+        """Seconds that a step may take, of those its job has left."""
+        if self.job_timeout_s is None:
+            return most_s
+        left_s = self.job_timeout_s - (time.monotonic() - hold.since)
+        if left_s <= 0:
+            raise StepFailed(f"the job took longer than the {self.job_timeout_s} s that this worker gives it")
+        return max(1, min(most_s, math.ceil(left_s)))
 
     async def _attended(
         self, hold: Hold, agent: Agent, step: Step, bench: Bench, ordinal: int, done: int, of: int, timeout_s: int
@@ -293,6 +309,15 @@ class Turns:
         folder = self._files.work(job.tenant_id, job.id) / f"{ordinal:02d}-{agent_id}-{attempt}"
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
+
+
+def _by_implementation(results: Mapping[str, bytes], configured: Mapping[str, Configured]) -> dict[str, bytes]:
+    """What steps have found, also under the name of the agent that did the work, by which the next ones ask for it.
+
+    Where two agents of a chain are the same in this, what the later one found stands.
+    """
+    known = {configured[agent_id].implementation: found for agent_id, found in results.items() if agent_id in configured}
+    return {**results, **known}
 
 
 def backoff_s(attempt: int, chance: float) -> float:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
@@ -11,6 +11,8 @@ from agentos.cli.places import address_of, located, opened, reachable, settings_
 from agentos.cli.printing import Failed, say
 
 Supervised = Annotated[bool, Parameter(negative="", show=False)]
+Unseen = Annotated[str | None, Parameter(show=False)]
+UnseenOnly = Annotated[Literal["warmer"] | None, Parameter(show=False)]
 
 
 def up(
@@ -55,17 +57,36 @@ def serve(*, host: str | None = None, port: int | None = None, supervised: Super
     return uvloop.run(api.serve(settings, supervised=supervised))
 
 
-async def worker(*, concurrency: int | None = None, supervised: Supervised = False) -> None:
+async def worker(
+    *,
+    concurrency: int | None = None,
+    queue: list[str] | None = None,
+    job_timeout: int | None = None,
+    name: Unseen = None,
+    only: UnseenOnly = None,
+    supervised: Supervised = False,
+) -> None:
     """Run a worker alone; stores must be running and migrated.
 
     Args:
         concurrency: Jobs at once; default AGENTOS_WORKER_CONCURRENCY, else 1.
+        queue: From which queue jobs are taken, once for each; default the queue of all jobs without a profile.
+        job_timeout: Seconds a job may be at work; default as long as its steps may take.
+        name: What the supervisor calls it.
+        only: Be the warmer of the snapshot instead.
         supervised: The standard input is a lifeline to a supervisor.
     """
+    settings = located(settings_with(worker_concurrency=concurrency))
+    if only == "warmer":
+        from agentos import warmer
+
+        await warmer.warm(settings, supervised=supervised)
+        return
     from agentos import worker as process
 
-    settings = located(settings_with(worker_concurrency=concurrency))
-    await process.work(settings, supervised=supervised)
+    usual = process.Kind()
+    kind = process.Kind(name=name, queues=tuple(queue or usual.queues), job_timeout_s=job_timeout)
+    await process.work(settings, kind, supervised=supervised)
 
 
 async def migrate(*, check: Annotated[bool, Parameter(negative="")] = False) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from agentos import supervisor
+from agentos import processes
 from agentos.embedded import places
 from agentos.embedded.server import NotStarted, failure, spawn
 
@@ -56,7 +56,7 @@ class Postgres:
     """The PostgreSQL of one data directory, as a `Store`."""
 
     name = "PostgreSQL"
-    stopping: supervisor.Stopping = ((signal.SIGINT, 2.5), (signal.SIGQUIT, 1.0))
+    stopping: processes.Stopping = ((signal.SIGINT, 2.5), (signal.SIGQUIT, 1.0))
     passing: re.Pattern[str] | None = re.compile(r"pre-existing shared memory block|lock file .* already exists")
 
     def __init__(self, data_dir: Path, *, fast_unsafe: bool = False) -> None:
@@ -131,13 +131,13 @@ class Postgres:
         try:
             printed, _ = await asyncio.to_thread(child.communicate, said.encode())
         finally:
-            supervisor.kill(child)  # still there only when cancelled; what it has written nobody will look at
+            processes.kill(child)  # still there only when cancelled; what it has written nobody will look at
         if child.returncode != 0:
             tail = "\n".join(printed.decode(errors="replace").splitlines()[-12:])
             raise NotStarted(failure(self.name, f"could not be set up: {Path(argv[0]).name} failed", tail, self.log))
         return printed.decode(errors="replace")
 
-    def orphan(self) -> supervisor.Identity | None:
+    def orphan(self) -> processes.Identity | None:
         """The postmaster an earlier owner left; a pid file whose pid is nobody's or a stranger's is removed.
 
         PostgreSQL itself would refuse to start over a stranger's pid. Should backends of a dead postmaster still be
@@ -145,7 +145,7 @@ class Postgres:
         """
         file = self._cluster / "postmaster.pid"
         with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
-            known = supervisor.identity(abs(int(file.read_text().splitlines()[0])))
+            known = processes.identity(abs(int(file.read_text().splitlines()[0])))
             if known is not None and known.argv[1:3] == ("-D", str(self._cluster)):
                 return known
         file.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
-from agentos import supervisor
+from agentos import processes
 from agentos.embedded import launch
 from agentos.embedded.places import Account
 
@@ -76,7 +76,7 @@ class Store(Protocol):
     url: str
     log: Path
     account: Account | None
-    stopping: supervisor.Stopping
+    stopping: processes.Stopping
 
     passing: re.Pattern[str] | None
     """Lines of the log that name an obstacle about to go away."""
@@ -85,7 +85,7 @@ class Store(Protocol):
         """Make everything the first start needs; do nothing when it is there."""
         ...
 
-    def orphan(self) -> supervisor.Identity | None:
+    def orphan(self) -> processes.Identity | None:
         """The server an earlier owner left running on the same data, after clearing what a dead one left behind."""
         ...
 
@@ -135,12 +135,12 @@ class Server:
     async def stop(self) -> None:
         """End it, mildly first; returns when it is gone, within a bounded time."""
         if self._child is not None:
-            await supervisor.end(self._child, self.store.stopping)
+            await processes.end(self._child, self.store.stopping)
             self._child = None
 
     async def watch(self) -> None:
         """Restart it whenever it ends, with growing pauses, until cancelled; cancel before `stop`."""
-        backoff = supervisor.Backoff(first=0.05)
+        backoff = processes.Backoff(first=0.05)
         while True:
             status = await self._end_seen()
             log.error("%s has ended with status %s; restarting it", self.store.name, status)
@@ -181,7 +181,7 @@ class Server:
         while True:
             try:
                 async with asyncio.timeout(LOG_LOOK_S):
-                    return await supervisor.ended(self._child)
+                    return await processes.ended(self._child)
             except TimeoutError:
                 shorten(self.store.log)
 
@@ -193,8 +193,8 @@ class Server:
         for number, seconds in (*self.store.stopping, (signal.SIGKILL, LEAVE_S)):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    if supervisor.send(known, number):
-                        await supervisor.gone(known)
+                    if processes.send(known, number):
+                        await processes.gone(known)
                     break
         self.store.orphan()
 

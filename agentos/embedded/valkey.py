@@ -12,7 +12,7 @@ import signal
 from pathlib import Path
 from urllib.parse import quote
 
-from agentos import supervisor
+from agentos import processes
 from agentos.embedded import places
 
 MEMORY = "512mb"
@@ -24,7 +24,7 @@ class Valkey:
 
     name = "Valkey"
     account: places.Account | None = None
-    stopping: supervisor.Stopping = ((signal.SIGTERM, 3.0),)
+    stopping: processes.Stopping = ((signal.SIGTERM, 3.0),)
     passing: re.Pattern[str] | None = None
 
     def __init__(self, data_dir: Path, *, fast_unsafe: bool = False) -> None:
@@ -68,10 +68,10 @@ class Valkey:
         self._config.touch(mode=0o600)
         self._config.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
 
-    def orphan(self) -> supervisor.Identity | None:
+    def orphan(self) -> processes.Identity | None:
         """The server an earlier owner left; a pid file whose pid is nobody's or a stranger's is removed."""
         with contextlib.suppress(FileNotFoundError, ValueError):
-            known = supervisor.identity(int(self._pid_file.read_text()))
+            known = processes.identity(int(self._pid_file.read_text()))
             if known is not None and known.argv[1:2] == (str(self._config),):
                 return known
         self._pid_file.unlink(missing_ok=True)

@@ -11,8 +11,8 @@ from typing import IO
 
 import pytest
 
-from agentos import supervisor
-from agentos.supervisor import Backoff, Identity, Observed, Service, State, Supervisor
+from agentos import processes
+from agentos.supervisor import Gone, Observed, Program, State, Supervisor
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -25,14 +25,15 @@ STUBBORN = ("-c", "import signal, time; signal.signal(15, signal.SIG_IGN); print
 """A child that only SIGKILL ends."""
 
 
-def service(name: str, program: tuple[str, ...] = FAITHFUL, **more: object) -> Service:
-    return Service(name=name, argv=(sys.executable, *program), **more)  # type: ignore[arg-type]  # fields of Service
+def program(name: str, code: tuple[str, ...] = FAITHFUL, **more: object) -> Program:
+    argv = (sys.executable, *code)
+    return Program(name=name, service=name, argv=argv, **more)  # type: ignore[arg-type]  # fields of Program
 
 
 @contextlib.asynccontextmanager
-async def supervised(*services: Service, grace_s: float = 5.0) -> AsyncIterator[Supervisor]:
+async def supervised(*programs: Program, grace_s: float = 5.0) -> AsyncIterator[Supervisor]:
     """A supervisor that runs for as long as the block, without taking over the signals of the test run."""
-    made = Supervisor(services, environment=ENVIRONMENT, grace_s=grace_s)
+    made = Supervisor(programs, environment=ENVIRONMENT, grace_s=grace_s)
     async with asyncio.TaskGroup() as group:
         group.create_task(made.run(signals=()))
         await until(lambda: bool(made.observed()))
@@ -47,11 +48,11 @@ def running(made: Supervisor) -> dict[str, int]:
 
 
 def alive(pid: int) -> bool:
-    return supervisor.identity(pid) is not None
+    return processes.identity(pid) is not None
 
 
 async def test_each_service_runs_in_its_own_session_under_its_own_name() -> None:
-    async with supervised(service("api"), service("worker", numbered=True, count=2)) as made:
+    async with supervised(program("api"), program("worker-1"), program("worker-2")) as made:
         await until(lambda: len(running(made)) == 3)
 
         assert ["api", "worker-1", "worker-2"] == list(running(made))
@@ -59,7 +60,7 @@ async def test_each_service_runs_in_its_own_session_under_its_own_name() -> None
 
 
 async def test_a_process_that_is_killed_is_started_again_and_counted() -> None:
-    async with supervised(service("api")) as made:
+    async with supervised(program("api")) as made:
         await until(lambda: "api" in running(made))
         killed = running(made)["api"]
 
@@ -71,7 +72,7 @@ async def test_a_process_that_is_killed_is_started_again_and_counted() -> None:
 
 
 async def test_a_process_that_cannot_live_is_started_with_growing_pauses(caplog: pytest.LogCaptureFixture) -> None:
-    async with supervised(service("api", ("-c", "raise SystemExit(3)"))) as made:
+    async with supervised(program("api", ("-c", "raise SystemExit(3)"))) as made:
         await until(lambda: made.observed()[0].restarts >= 3)
 
     said = [re.fullmatch(r"api has ended with status 3; starting it again in (.+) s", text) for text in caplog.messages]
@@ -80,14 +81,14 @@ async def test_a_process_that_cannot_live_is_started_with_growing_pauses(caplog:
 
 
 async def test_a_program_that_is_not_there_does_not_disturb_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    async with supervised(service("api"), Service(name="warmer", argv=("/nowhere",))) as made:
+    async with supervised(program("api"), Program(name="warmer", service="warmer", argv=("/nowhere",))) as made:
         await until(lambda: "could not be started" in caplog.text and "api" in running(made))
 
         assert State.WAITING is made.observed()[1].state
 
 
 async def test_stop_asks_first_and_kills_who_does_not_listen(capfd: pytest.CaptureFixture[str]) -> None:
-    async with supervised(service("api"), service("deaf", STUBBORN), grace_s=0.5) as made:
+    async with supervised(program("api"), program("deaf", STUBBORN), grace_s=0.5) as made:
         await until(lambda: len(running(made)) == 2)
         pids = list(running(made).values())
         await until(lambda: "deaf" in capfd.readouterr().out)
@@ -100,12 +101,12 @@ async def test_stop_asks_first_and_kills_who_does_not_listen(capfd: pytest.Captu
 
 async def test_a_straggler_is_killed_together_with_what_it_started(tmp_path: Path) -> None:
     note = tmp_path / "pid"
-    program = (
+    code = (
         "import signal, subprocess, pathlib, time; signal.signal(15, signal.SIG_IGN);"
         f"inner = subprocess.Popen(['sleep', '60']); pathlib.Path({str(note)!r}).write_text(str(inner.pid));"
         "time.sleep(60)"
     )
-    async with supervised(service("deaf", ("-c", program)), grace_s=0.2) as made:
+    async with supervised(program("deaf", ("-c", code)), grace_s=0.2) as made:
         await until(lambda: note.exists() and note.read_text() != "")
         inner = int(note.read_text())
 
@@ -115,40 +116,78 @@ async def test_a_straggler_is_killed_together_with_what_it_started(tmp_path: Pat
         await until(lambda: not alive(inner))
 
 
-async def test_scaling_starts_and_ends_the_newest_numbers() -> None:
-    async with supervised(service("worker", numbered=True), service("warmer")) as made:
-        await until(lambda: list(running(made)) == ["worker-1", "warmer"])
+async def test_what_is_kept_later_runs_beside_the_others_and_parts_by_itself() -> None:
+    async with supervised(program("worker-1")) as made:
+        await until(lambda: list(running(made)) == ["worker-1"])
         before = running(made)
 
-        made.scale("worker", 3)
-        await until(lambda: list(running(made)) == ["worker-1", "worker-2", "worker-3", "warmer"])
-        made.scale("worker", 1)
-        await until(lambda: [one.name for one in made.observed()] == ["worker-1", "warmer"])
+        made.keep(program("worker-2"))
+        await until(lambda: list(running(made)) == ["worker-1", "worker-2"])
+        made.part("worker-2")
+        assert [False, True] == [one.leaving for one in made.observed()]
+        made.ask("worker-2")
+        await until(lambda: [one.name for one in made.observed()] == ["worker-1"])
 
         assert before == running(made)
 
 
-async def test_a_service_scaled_to_none_and_back_never_runs_twice_at_once() -> None:
-    async with supervised(service("api", STUBBORN), grace_s=0.3) as made:
+async def test_one_that_parts_and_is_kept_again_never_runs_twice_at_once() -> None:
+    async with supervised(program("api", STUBBORN), grace_s=0.3) as made:
         await until(lambda: "api" in running(made))
         old = running(made)["api"]
 
-        made.scale("api", 0)
-        made.scale("api", 1)
+        made.part("api")
+        made.ask("api")
+        made.keep(program("api", STUBBORN))
         await until(lambda: running(made).get("api", old) != old)
 
         assert not alive(old)
         assert 1 == len(made.observed())
 
 
-async def test_a_service_without_numbers_has_one_process_at_most() -> None:
-    async with supervised(service("api")) as made:
-        with pytest.raises(ValueError, match="cannot run 2 of api"):
-            made.scale("api", 2)
+async def test_a_renewal_follows_at_once_and_is_no_restart() -> None:
+    async with supervised(program("api")) as made:
+        await until(lambda: "api" in running(made))
+        old = running(made)["api"]
+
+        made.renew(program("api", renewal=1))
+        assert old == running(made)["api"]
+        made.ask("api")
+        await until(lambda: running(made).get("api", old) != old)
+
+        (api,) = made.observed()
+        assert (1, 0) == (api.renewal, api.restarts)
+
+
+async def test_who_has_gone_is_told_once() -> None:
+    async with supervised(program("api")) as made:
+        await until(lambda: "api" in running(made))
+        made.changed.clear()
+        killed = running(made)["api"]
+
+        os.kill(killed, signal.SIGKILL)
+        await made.changed.wait()
+
+        assert [Gone("api", killed)] == made.gone()
+        assert [] == made.gone()
+
+
+async def test_only_the_process_that_is_meant_is_killed() -> None:
+    """A pid that was read a moment ago may be a stranger's by now, or that of the next process."""
+    async with supervised(program("api")) as made, supervised(program("stranger")) as other:
+        await until(lambda: "api" in running(made) and "stranger" in running(other))
+        pid, stranger = running(made)["api"], running(other)["stranger"]
+
+        assert not made.kill_one("api", stranger)
+        assert not made.kill_one("nobody", pid)
+        assert alive(pid)
+        assert alive(stranger)
+        assert made.kill_one("api", pid)
+        await until(lambda: not alive(pid))
 
 
 async def test_what_is_observed_is_measured(capfd: pytest.CaptureFixture[str]) -> None:
-    async with supervised(service("busy", ("-c", "print('up', flush=True)\nwhile True: pass"))) as made:
+    async with supervised(program("busy", ("-c", "print('up', flush=True)\nwhile True: pass"))) as made:
         await until(lambda: "up" in capfd.readouterr().out)
 
         def busy() -> Observed:
@@ -160,7 +199,7 @@ async def test_what_is_observed_is_measured(capfd: pytest.CaptureFixture[str]) -
 
 
 async def test_a_child_gets_the_given_environment_and_its_own_additions(capfd: pytest.CaptureFixture[str]) -> None:
-    program = ("-c", "import os; print(os.environ['GREETING'], os.environ['PORT'], os.environ.get('HOME'), flush=True)")
+    code = ("-c", "import os; print(os.environ['GREETING'], os.environ['PORT'], os.environ.get('HOME'), flush=True)")
     said = ""
 
     def heard() -> bool:
@@ -168,7 +207,7 @@ async def test_a_child_gets_the_given_environment_and_its_own_additions(capfd: p
         said += capfd.readouterr().out
         return "\n" in said
 
-    async with supervised(service("api", program, environment={"PORT": "1"})):
+    async with supervised(program("api", code, environment={"PORT": "1"})):
         await until(heard)
 
     assert "from the supervisor 1 None" == said.splitlines()[0]
@@ -176,7 +215,7 @@ async def test_a_child_gets_the_given_environment_and_its_own_additions(capfd: p
 
 SUPERVISOR = """
 import asyncio, logging, os, sys
-from agentos.supervisor import Service, Supervisor
+from agentos.supervisor import Program, Supervisor
 
 async def report(made):
     while len(pids := [one.pid for one in made.observed() if one.pid]) < 2:
@@ -186,7 +225,7 @@ async def report(made):
 async def main():
     argv = (sys.executable, "-c", sys.argv[1])
     services = [Service(name="worker", argv=argv, count=2, numbered=True)]
-    made = Supervisor(services, environment={"PYTHONPATH": os.getcwd()}, grace_s=30)
+    made = Supervisor(programs, environment={"PYTHONPATH": os.getcwd()}, grace_s=30)
     async with asyncio.TaskGroup() as group:
         group.create_task(report(made))
         await made.run()
@@ -226,33 +265,5 @@ async def test_a_second_signal_ends_everything_at_once() -> None:
         parent.send_signal(signal.SIGINT)
 
         async with asyncio.timeout(5):
-            assert 0 == await supervisor.ended(parent)
+            assert 0 == await processes.ended(parent)
         assert not any(alive(pid) for pid in pids)
-
-
-def test_a_recycled_pid_is_not_the_process_that_was_met() -> None:
-    me = supervisor.identity(os.getpid())
-    assert me is not None
-
-    assert supervisor.same_process(me.pid, me.created)
-    assert not supervisor.same_process(me.pid, me.created - 60)
-    assert not supervisor.send(Identity(pid=me.pid, created=me.created - 60, argv=me.argv), signal.SIGKILL)
-    assert not supervisor.send(Identity(pid=me.pid, created=me.created, argv=("another",)), signal.SIGKILL)
-
-
-def test_nobody_alive_has_the_pid_of_a_process_that_has_ended() -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as child:
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-
-        assert supervisor.identity(child.pid) is None
-
-
-def test_pauses_double_up_to_the_most_and_start_over_after_a_stable_stretch() -> None:
-    backoff = Backoff(first=1, most=5, stable_after=10, jitter=lambda: 1.0)
-
-    assert [1, 2, 4, 5, 5] == [backoff.pause(lived=0) for _ in range(5)]
-    assert [1, 2] == [backoff.pause(lived=10), backoff.pause(lived=9)]
-
-
-def test_pauses_are_spread_over_their_upper_half() -> None:
-    assert 0.5 == Backoff(first=1, jitter=lambda: 0.0).pause(lived=0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentos import supervisor
+from agentos import processes
 from agentos.embedded import server
 from agentos.embedded.places import Account
 from agentos.embedded.server import NotStarted, Server
@@ -18,7 +18,7 @@ class Program:
     name = "Program"
     url = ""
     account: Account | None = None
-    stopping: supervisor.Stopping = ((signal.SIGTERM, 5.0),)
+    stopping: processes.Stopping = ((signal.SIGTERM, 5.0),)
 
     def __init__(self, folder: Path, program: str, *, passing: str | None = None) -> None:
         self.log = folder / "logs" / "program.log"
@@ -29,7 +29,7 @@ class Program:
     async def prepare(self) -> None:
         return None
 
-    def orphan(self) -> supervisor.Identity | None:
+    def orphan(self) -> processes.Identity | None:
         return None
 
     def command(self) -> list[str]:

@@ -149,7 +149,7 @@ class Files:
             raise ValueError(f"not a plain suffix: {suffix!r}")
         digest = spooled.sha256
         relative = f"{_checked(tenant)}/{kind}/{digest[:2]}/{digest}{suffix}"
-        with _room():
+        with room():
             await asyncio.to_thread(_moved, spooled.path, self.root / relative, self.root)
         return relative
 
@@ -176,7 +176,7 @@ class Files:
             DiskFull: not even a folder fits any more.
         """
         place = self._piece(upload_id, index, spooled.sha256)
-        with _room():
+        with room():
             await asyncio.to_thread(_moved, spooled.path, place, self._partial)
 
     async def drop_piece(self, upload_id: UUID, index: int, sha256: str) -> None:
@@ -203,7 +203,7 @@ class Files:
         self._require_pieces(upload_id, pieces)
         try:
             try:
-                with _room():
+                with room():
                     whole = await asyncio.to_thread(_joined, path, sources)
             except FileNotFoundError:
                 # Somebody else finished with them meanwhile.
@@ -267,7 +267,7 @@ class Files:
 
 async def _written(path: Path, stream: AsyncIterator[bytes], most: int) -> Spooled:
     digest, size, held, held_bytes = hashlib.sha256(), 0, list[bytes](), 0
-    with _room():
+    with room():
         out = await asyncio.to_thread(_created, path)
     try:
         async for part in stream:
@@ -277,10 +277,10 @@ async def _written(path: Path, stream: AsyncIterator[bytes], most: int) -> Spool
             held.append(part)
             held_bytes += len(part)
             if held_bytes >= BLOCK:
-                with _room():
+                with room():
                     await asyncio.to_thread(_append, out, digest.update, held)
                 held, held_bytes = [], 0
-        with _room():
+        with room():
             await asyncio.to_thread(_finish, out, digest.update, held)
     finally:
         out.close()
@@ -288,7 +288,7 @@ async def _written(path: Path, stream: AsyncIterator[bytes], most: int) -> Spool
 
 
 @contextmanager
-def _room() -> Iterator[None]:
+def room() -> Iterator[None]:
     """Tell a full disk from everything else that can go wrong with one."""
     try:
         yield
@@ -343,10 +343,11 @@ def _moved(source: Path, target: Path, root: Path) -> None:
     # Two links to one file: rename does nothing then, and leaves both.
     source.unlink(missing_ok=True)
     for folder in {target.parent, *(folder.parent for folder in fresh)}:
-        _settled(folder)
+        settled(folder)
 
 
-def _settled(folder: Path) -> None:
+def settled(folder: Path) -> None:
+    """Make what was renamed into a folder, or out of it, durable."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

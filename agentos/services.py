@@ -13,6 +13,7 @@ from db.files import MB, Files
 from db.redis import connect
 from guards.anchors import Anchors
 from guards.audit import Audit
+from guards.breakers import Breakers
 from guards.chain import Chain
 from guards.links import Links
 from guards.lockouts import Lockouts
@@ -51,6 +52,7 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
     database = Database.connect(settings.database_url, size=pool_size, application=application)
     redis = connect(settings.redis_url)
     snapshots = Snapshots(database, redis, about(settings))
+    breakers = Breakers(database)
     try:
         yield Services(
             database=database,
@@ -62,7 +64,8 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
             links=Links(link_secret(ring), settings.base_url),
             hub=Hub(database, redis),
             doorbell=Doorbell(redis),
-            chain=Chain(database, Replays(), Audit(database, seals_of(settings))),
+            breakers=breakers,
+            chain=Chain(database, Replays(), Audit(database, seals_of(settings)), breakers),
             operations=Operations(database),
             rates=Rates(redis, database, replicas=settings.replicas),
             lockouts=Lockouts(database),

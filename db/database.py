@@ -88,6 +88,17 @@ class Transaction:
         # Not in a `finally`: after an error the transaction takes no statement any more, and is rolled back.
         await self._connection.execute(_AS, {"role": APP_ROLE if self.tenant else SYSTEM_ROLE})
 
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo what the block did, and nothing before it, when the block raises."""
+        waiting = len(self._hooks)
+        try:
+            async with self._connection.begin_nested():
+                yield
+        except BaseException:
+            del self._hooks[waiting:]
+            raise
+
     async def driver(self) -> Any:
         """The asyncpg connection under this transaction, for COPY."""
         return (await self._connection.get_raw_connection()).driver_connection

@@ -11,11 +11,14 @@ import sqlalchemy as sa
 from db.database import Database
 from db.files import Files
 from db.jobs import FINISHED
+from db.models.guards import replays
 from db.models.records import events, logs, system_events
 from db.models.work import jobs
+from db.replays import KEPT_FOR
 
 KEPT: Final[dict[sa.Table, timedelta]] = {
     events: timedelta(days=2),
+    replays: KEPT_FOR,
     logs: timedelta(days=30),
     system_events: timedelta(days=90),
 }
@@ -31,9 +34,10 @@ async def drop_old_rows(database: Database) -> dict[str, int]:
     """Remove a batch of what is too old from each table; how many rows that were, by table."""
     dropped: dict[str, int] = {}
     for table, kept in KEPT.items():
-        old = sa.select(table.c.id).where(table.c.created_at < sa.func.now() - kept).limit(BATCH)
+        key = table.primary_key.columns
+        old = sa.select(*key).where(table.c.created_at < sa.func.now() - kept).limit(BATCH)
         async with database.system() as tx:
-            dropped[table.name] = await tx.changed(sa.delete(table).where(table.c.id.in_(old)))
+            dropped[table.name] = await tx.changed(sa.delete(table).where(sa.tuple_(*key).in_(old)))
     return dropped
 
 

@@ -10,6 +10,7 @@ from db.database import Database
 from db.files import Files
 from db.redis import Redis
 from guards import networks
+from guards.breakers import Breakers
 from guards.callers import Caller, signed_in
 from guards.chain import Chain
 from guards.errors import Forbidden
@@ -38,6 +39,7 @@ class Services:
     links: Links
     hub: Hub
     doorbell: Doorbell
+    breakers: Breakers
     chain: Chain
     operations: Operations
     rates: Rates

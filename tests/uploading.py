@@ -13,6 +13,7 @@ from db.redis import Redis
 from db.uploads import Upload
 from db.users import User
 from guards.audit import Audit
+from guards.breakers import Breakers
 from guards.callers import Caller
 from guards.chain import Chain
 from guards.links import Links
@@ -51,6 +52,7 @@ async def streamed(content: bytes, *, step: int = 65_536) -> AsyncIterator[bytes
 def services_over(database: Database, redis: Redis, folder: Path, *, quota_bytes: int = 10**9) -> Services:
     """The services of one process over given stores."""
     tokens = Tokens(KeyRing([new_key()]), issuer="tests")
+    breakers = Breakers(database)
     about = About(version="0", started_at=datetime.now(UTC), data_dir=folder, host="127.0.0.1", port=0, ws_port=0)
     return Services(
         database=database,
@@ -62,7 +64,8 @@ def services_over(database: Database, redis: Redis, folder: Path, *, quota_bytes
         links=Links(b"tests" * 8, "http://127.0.0.1"),
         hub=Hub(database, redis),
         doorbell=Doorbell(redis),
-        chain=Chain(database, Replays(), Audit(database, Seals(KeyRing([new_key()])))),
+        breakers=breakers,
+        chain=Chain(database, Replays(), Audit(database, Seals(KeyRing([new_key()]))), breakers),
         operations=Operations(database),
         rates=Rates(redis, database),
         lockouts=Lockouts(database),

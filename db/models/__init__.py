@@ -1,6 +1,18 @@
 """Every table, as SQLAlchemy sees it; migrations are compared with this and nothing else."""
 
-from db.models import audit, calls, control, guards, identity, managers, records, system, work
+from db.models import audit, breakers, calls, control, guards, identity, managers, records, system, work
 from db.models.columns import metadata
 
-__all__ = ["audit", "calls", "control", "guards", "identity", "managers", "metadata", "records", "system", "work"]
+__all__ = [
+    "audit",
+    "breakers",
+    "calls",
+    "control",
+    "guards",
+    "identity",
+    "managers",
+    "metadata",
+    "records",
+    "system",
+    "work",
+]

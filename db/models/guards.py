@@ -27,6 +27,8 @@ replays = sa.Table(
     text("action"),
     sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
     sa.Column("answer", sa.LargeBinary(), nullable=False),
+    optional("code"),
+    moment("settling_until"),
     moment("created_at", now=True),
     sa.CheckConstraint("length(fingerprint) = 32", name="fingerprint"),
     sa.Index("replays_created_at_idx", "created_at"),

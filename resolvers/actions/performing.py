@@ -4,8 +4,9 @@ The caller was let pass before, by the plan of the whole operation (`schema.plan
 is not carried out, however it was reached.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
@@ -16,14 +17,15 @@ from db.database import Transaction
 from db.operations import Operation
 from db.rows import Row
 from guards.audit import Entry
-from guards.chain import Done
-from guards.errors import Forbidden, Refusal
+from guards.chain import Answered, Done
+from guards.errors import Forbidden, NotFound, Refusal
 from guards.replays import Key, fingerprint
 from resolvers.actions import reading
 from resolvers.actions.contract import Action, Call, Idempotency, Payload, Work
 from resolvers.context import Context
 
 R = TypeVar("R", bound=Row)
+S = TypeVar("S", bound=Row)
 
 PATIENCE_S: Final = 8.0
 """How long a call waits for the operation it began, before it answers without its result."""
@@ -71,10 +73,7 @@ async def perform(
         await context.services.chain.refuse(entry_of(context, action, None, key=admitted[place]), refusal)
         raise
     key = _key(context, action, payload, admitted[place])
-    performed = await (_later if action.long else _now)(context, action, payload, key)
-    if performed.replayed:
-        context.replayed.add(place)
-    return performed
+    return await (_later if action.long else _now)(context, action, payload, key, place)
 
 
 def entry_of(context: Context, action: Action[Any, Any], payload: Payload | None, *, key: str | None = None) -> Entry:
@@ -106,49 +105,52 @@ def _key(context: Context, action: Action[Any, Any], payload: Payload, text: str
     )
 
 
-async def _now(context: Context, action: Action[Any, R], payload: Payload, key: Key | None) -> Performed[R]:
-    calls: list[tuple[Call[R], R]] = []
+async def _now(context: Context, action: Action[Any, R], payload: Payload, key: Key | None, place: str) -> Performed[R]:
     assert action.carried is not None
-    carried, entry = action.carried, entry_of(context, action, payload, key=None if key is None else key.text)
-    prepared = await _prepared(context, action, payload, entry)
+    carried, preparing, prepared = action.carried, action.prepare, None
 
-    async def effect(tx: Transaction) -> bytes:
+    async def prepare() -> None:
+        nonlocal prepared
+        assert preparing is not None
+        prepared = await preparing(context, payload)
+
+    async def effect(tx: Transaction) -> Answered:
         call: Call[R] = Call(context, tx, prepared)
         result = await carried(call, payload)
-        calls.append((call, result))
-        return msgspec.json.encode(result)
+        finish = None if call.finishing is None else partial(_finished, call.finishing, result)
+        return Answered(msgspec.json.encode(result), finish)
 
-    done = await context.services.chain.admit(entry, effect, key=key, depends_on=action.depends_on)
-    if done.replayed:
-        return Performed(msgspec.json.decode(done.answer, type=action.result), replayed=True)
-    [(call, result)] = calls
-    if call.finishing is not None:
-        result = await call.finishing(result)
-        if key is not None:
-            await context.services.chain.settle(context.caller.tenant, key, msgspec.json.encode(result))
-    return Performed(result)
-
-
-async def _prepared(context: Context, action: Action[Any, Any], payload: Payload, entry: Entry) -> Any:
-    if action.prepare is None:
-        return None
-    try:
-        return await action.prepare(context, payload)
-    except Refusal as refusal:
-        await context.services.chain.refuse(entry, refusal)
-        raise
+    done = await context.services.chain.admit(
+        entry_of(context, action, payload, key=None if key is None else key.text),
+        effect,
+        key=key,
+        prepare=None if preparing is None else prepare,
+        depends_on=action.depends_on,
+    )
+    # Also what was carried out just now is read from its JSON: a second call must get the very same.
+    return Performed(_told(context, place, done, action.result), replayed=done.replayed)
 
 
-async def _later(context: Context, action: Action[Any, R], payload: Payload, key: Key | None) -> Performed[R]:
+async def _finished(finishing: Callable[[R], Awaitable[R]], result: R) -> bytes:
+    return msgspec.json.encode(await finishing(result))
+
+
+async def _later(
+    context: Context, action: Action[Any, R], payload: Payload, key: Key | None, place: str
+) -> Performed[R]:
     assert action.carried_later is not None
     carried = action.carried_later
-    caller = context.caller
+    caller, breakers = context.caller, context.services.breakers
 
-    async def effect(tx: Transaction) -> bytes:
+    async def prepare() -> None:
+        await breakers.require(action.depends_on)
+
+    async def effect(tx: Transaction) -> Answered:
         operation = await operations.add(tx, action.name, actor=caller.user_id, trace_id=context.trace_id)
 
         async def work() -> Mapping[str, Any]:
-            result = await carried(Work(context, operation), payload)
+            async with breakers.through(action.depends_on, lasting=True):
+                result = await carried(Work(context, operation), payload)
             plain: dict[str, Any] = msgspec.to_builtins(result)
             return plain
 
@@ -156,22 +158,36 @@ async def _later(context: Context, action: Action[Any, R], payload: Payload, key
             context.services.operations.begin(operation, work)
 
         tx.after_commit(begin)
-        return msgspec.json.encode(Begun(operation.id))
+        return Answered(msgspec.json.encode(Begun(operation.id)))
 
     done = await context.services.chain.admit(
         entry_of(context, action, payload, key=None if key is None else key.text),
         effect,
         key=key,
-        depends_on=action.depends_on,
+        prepare=None if action.depends_on is None else prepare,
     )
-    operation = await _followed(context, done)
+    operation = await _followed(context, _told(context, place, done, Begun))
     result = None if operation.result is None else msgspec.convert(operation.result, type=action.result)
     return Performed(result, operation, replayed=done.replayed)
 
 
-async def _followed(context: Context, done: Done) -> Operation:
-    begun = msgspec.json.decode(done.answer, type=Begun)
+async def _followed(context: Context, begun: Begun) -> Operation:
+    """How an operation stands now, or once it has ended if that is soon."""
     async with context.services.database.transaction(context.caller.tenant) as tx:
         operation = await operations.by_id(tx, begun.operation_id)
-    assert operation is not None
+    if operation is None:
+        raise NotFound(f"operation {begun.operation_id} is no longer on record")
     return await context.services.operations.ended(operation, within_s=PATIENCE_S)
+
+
+def _told(context: Context, place: str, done: Done, kind: type[S]) -> S:
+    """What an action has answered; that it is told again is noted beside.
+
+    Raises:
+        Refusal: it was answered with that the first time.
+    """
+    if done.replayed:
+        context.replayed.add(place)
+    if done.refusal is not None:
+        raise done.refusal
+    return msgspec.json.decode(done.answer, type=kind)

@@ -144,6 +144,9 @@ async def _later(
 
     async def prepare() -> None:
         await breakers.require(action.depends_on)
+        if action.prepare is not None:
+            # What is refused here is refused to the caller, not to an operation that nobody would look at.
+            await action.prepare(context, payload)
 
     async def effect(tx: Transaction) -> Answered:
         operation = await operations.add(tx, action.name, actor=caller.user_id, trace_id=context.trace_id)
@@ -164,7 +167,7 @@ async def _later(
         entry_of(context, action, payload, key=None if key is None else key.text),
         effect,
         key=key,
-        prepare=None if action.depends_on is None else prepare,
+        prepare=None if action.depends_on is None and action.prepare is None else prepare,
     )
     operation = await _followed(context, _told(context, place, done, Begun))
     result = None if operation.result is None else msgspec.convert(operation.result, type=action.result)

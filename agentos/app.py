@@ -35,6 +35,7 @@ from agentos.transports.sockets import GraphQLOverWebSocket
 from db import tallies
 from db.database import DatabaseUnavailable
 from guards import networks
+from guards.allowances import Class, Spent, of_address
 from guards.errors import Forbidden, Refusal
 from resolvers.context import Services
 from schema import root
@@ -150,8 +151,9 @@ class _Own:
 
     async def root(self, request: Request) -> Response:
         """What this is, and where to go on."""
+        spent = await self._charge(request)
         links = {"graphql": "/graphql", "schema": "/graphql/schema.graphql", "health": "/health"}
-        return JSON({"name": "AgentOS", "version": VERSION, "links": links})
+        return JSON({"name": "AgentOS", "version": VERSION, "links": links}, headers=spent.headers())
 
     async def alive(self, request: Request) -> Response:
         """That the event loop turns; nothing else."""
@@ -165,10 +167,16 @@ class _Own:
 
     async def health(self, request: Request) -> Response:
         """How everything stood a moment ago, for anybody."""
+        spent = await self._charge(request)
         report: Report = self._health.last
         checks = {name: "ok" if check.ok else "down" for name, check in report.checks.items()}
         body = {"status": report.status, "version": VERSION, "checks": checks}
-        return JSON(body, status_code=200 if report.ready else 503)
+        return JSON(body, status_code=200 if report.ready else 503, headers=spent.headers())
+
+    async def _charge(self, request: Request) -> Spent:
+        """Count a call of anybody; what probes and Prometheus ask for is never counted."""
+        who = of_address(request.client.host if request.client else "")
+        return await self._services.rates.charge("", Class.PUBLIC.buckets(who))
 
     async def metrics(self, request: Request) -> Response:
         """Everything that is counted, for who may see the whole house.

@@ -133,6 +133,11 @@ def of_denials(user_id: UUID) -> Bucket:
     return Bucket(f"denials:{of_user(user_id)}", "denials", Rate(20))
 
 
+def of_bad_tokens(address: str) -> Bucket:
+    """How often tokens that are not good may come from one place; a page whose token has run out asks for a lot."""
+    return Bucket(f"tokens:{of_address(address)}", "bad-token", Rate(60), everywhere=True)
+
+
 def merged(buckets: tuple[Bucket, ...]) -> tuple[Bucket, ...]:
     """The same with one bucket for each that is there several times, wanting what they want together."""
     found: dict[tuple[str, bool, Rate], Bucket] = {}

@@ -12,7 +12,7 @@ from graphql import GraphQLError, GraphQLSyntaxError
 
 from db.database import DatabaseUnavailable
 from db.pages import BadCursor
-from guards.errors import BadInput, Refusal, Unavailable
+from guards.errors import BadInput, RateLimited, Refusal, Unavailable
 
 PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED: Final = "GRAPHQL_VALIDATION_FAILED"
@@ -33,7 +33,8 @@ def told(error: GraphQLError, trace_id: str | None) -> GraphQLError:
         return error
     cause = _cause(error)
     if isinstance(cause, Refusal):
-        return _with(error, str(cause), cause.code, trace_id, cause.retry_after)
+        policy = cause.policy if isinstance(cause, RateLimited) else None
+        return _with(error, str(cause), cause.code, trace_id, cause.retry_after, policy)
     if isinstance(cause, BadCursor):
         return _with(error, str(cause), BadInput.code, trace_id)
     if isinstance(cause, DatabaseUnavailable):
@@ -62,13 +63,20 @@ def _of_the_client(error: GraphQLError, cause: Exception) -> bool:
 
 
 def _with(
-    error: GraphQLError, message: str, code: str, trace_id: str | None, retry_after: int | None = None
+    error: GraphQLError,
+    message: str,
+    code: str,
+    trace_id: str | None,
+    retry_after: int | None = None,
+    policy: str | None = None,
 ) -> GraphQLError:
     extensions: dict[str, Any] = {"code": code}
     if trace_id is not None:
         extensions["traceId"] = trace_id
     if retry_after is not None:
         extensions["retryAfter"] = retry_after
+    if policy is not None:
+        extensions["policy"] = policy
     return GraphQLError(
         message,
         nodes=error.nodes,

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guards import links
+from guards.allowances import Spent
 from guards.errors import BadInput, Refusal, Unavailable
 from schema.rest import envelope
 
@@ -20,9 +21,11 @@ _CODES: Final = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 log = logging.getLogger(__name__)
 
 
-def headers_of(status: int, retry_after: int | None) -> dict[str, str]:
-    """What a refusal's answer says beside its body."""
-    headers = {} if retry_after is None else {"retry-after": str(retry_after)}
+def headers_of(status: int, retry_after: int | None, spent: Spent | None = None) -> dict[str, str]:
+    """What an answer says beside its body, of limits and of what to do after a refusal."""
+    headers = {} if spent is None else spent.headers()
+    if retry_after is not None:
+        headers["retry-after"] = str(retry_after)
     return headers | {"www-authenticate": 'Bearer realm="agentos"'} if status == HTTPStatus.UNAUTHORIZED else headers
 
 

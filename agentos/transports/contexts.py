@@ -1,13 +1,16 @@
 """From a request or a socket to the context its operations run in, made afresh for each."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
 
 from agentos.transports.callers import Callers
+from guards.allowances import of_bad_tokens
 from guards.callers import Caller
-from guards.errors import BadInput
+from guards.errors import BadInput, Unauthenticated
 from resolvers.context import Context, Services
 
 LONGEST_AGENT: Final = 300
@@ -25,9 +28,32 @@ class Contexts:
 
         Raises:
             Unauthenticated: it brings a token that is not good (any more).
+            RateLimited: so did too many others from the same place.
             Unavailable: whether it still is cannot be told just now.
         """
-        return self.of(request, await self._callers.of(request.headers))
+        async with self._watched(request):
+            caller = await self._callers.of(request.headers)
+        return self.of(request, caller)
+
+    async def holding(self, connection: HTTPConnection, authorization: str) -> Caller:
+        """Who an `Authorization` of the form `Bearer …` speaks for.
+
+        Raises:
+            Unauthenticated: the token is not good (any more).
+            RateLimited: so were too many others from the same place.
+            Unavailable: whether it still is cannot be told just now.
+        """
+        async with self._watched(connection):
+            return await self._callers.holding(authorization)
+
+    @asynccontextmanager
+    async def _watched(self, connection: HTTPConnection) -> AsyncIterator[None]:
+        """Count a token that turns out not to be good, so that nobody tries them out."""
+        try:
+            yield
+        except Unauthenticated:
+            await self._services.rates.charge("", (of_bad_tokens(_address(connection)),))
+            raise
 
     def of(self, connection: HTTPConnection, viewer: Caller | None) -> Context:
         """The context of one operation, with loaders that have read nothing yet."""
@@ -35,10 +61,14 @@ class Contexts:
             self._services,
             viewer,
             trace_id=connection.state.trace_id,
-            address=connection.client.host if connection.client else "",
+            address=_address(connection),
             user_agent=connection.headers.get("user-agent", "")[:LONGEST_AGENT],
             idempotency_key=_key(connection.headers),
         )
+
+
+def _address(connection: HTTPConnection) -> str:
+    return connection.client.host if connection.client else ""
 
 
 def _key(headers: Headers) -> str | None:

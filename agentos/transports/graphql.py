@@ -27,7 +27,8 @@ from agentos.transports.bodies import Operation
 from agentos.transports.contexts import Contexts
 from agentos.transports.roots import Roots
 from db.database import DatabaseUnavailable
-from guards.errors import BadInput, Refusal, Unauthenticated, Unavailable
+from guards.allowances import Spent
+from guards.errors import BadInput, RateLimited, Refusal, Unauthenticated, Unavailable
 from resolvers.context import Context
 from schema.access import public_names
 from schema.rest.envelope import JSON
@@ -88,10 +89,11 @@ class GraphQLOverHTTP:
         except InvalidOperationTypeError as error:
             return _wrong_type(request, error.operation_type)
         except DatabaseUnavailable:
-            return _refused(request, Unavailable("the database does not answer: try again", retry_after=1))
+            away = Unavailable("the database does not answer: try again", retry_after=1)
+            return _refused(request, away, context.spent)
         assert isinstance(result, ExecutionResult)
         self._count(operation, result)
-        return _answered(request, result)
+        return _answered(request, result, context.spent)
 
     async def _context(self, request: Request, operation: Operation) -> Context:
         try:
@@ -128,7 +130,7 @@ async def _read(request: Request) -> Operation:
     return bodies.operation(asked)
 
 
-def _answered(request: Request, result: ExecutionResult) -> Response:
+def _answered(request: Request, result: ExecutionResult, spent: Spent | None) -> Response:
     errors = [error.formatted for error in result.errors or ()]
     body: dict[str, Any] = {}
     if errors:
@@ -141,7 +143,7 @@ def _answered(request: Request, result: ExecutionResult) -> Response:
     status, retry_after = HTTPStatus.OK.value, None
     if result.data is None and errors:
         status, retry_after = _status(result.errors or (), began=began, modern=_modern(request.headers))
-    return _json(request, body, status, headers_of(status, retry_after))
+    return _json(request, body, status, headers_of(status, retry_after, spent))
 
 
 def _began(result: ExecutionResult) -> bool:
@@ -163,13 +165,16 @@ def _status(errors: Iterable[GraphQLError], *, began: bool, modern: bool) -> tup
     return HTTPStatus.OK, None
 
 
-def _refused(request: Request, refusal: Refusal) -> Response:
+def _refused(request: Request, refusal: Refusal, spent: Spent | None = None) -> Response:
     status = status_of(refusal.code)
     extensions: dict[str, Any] = {"code": refusal.code, "traceId": request.state.trace_id}
     if refusal.retry_after is not None:
         extensions["retryAfter"] = refusal.retry_after
+    if isinstance(refusal, RateLimited):
+        extensions["policy"] = refusal.policy
+        spent = refusal.spent
     body = {"errors": [{"message": str(refusal), "extensions": extensions}]}
-    return _json(request, body, status, headers_of(status, refusal.retry_after))
+    return _json(request, body, status, headers_of(status, refusal.retry_after, spent))
 
 
 def _wrong_type(request: Request, kind: OperationType) -> Response:

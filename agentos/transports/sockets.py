@@ -33,7 +33,7 @@ from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
 from agentos.transports.roots import Roots
 from guards.callers import Caller
-from guards.errors import BadInput, QuotaExceeded, Refusal, Unauthenticated, Unavailable
+from guards.errors import BadInput, QuotaExceeded, RateLimited, Refusal, Unauthenticated, Unavailable
 
 PROTOCOL: Final = "graphql-transport-ws"
 MOST_BYTES: Final = 64 * 1024
@@ -212,9 +212,11 @@ class _Socket:
 
     async def _verified(self, authorization: str) -> Caller:
         try:
-            return await self._route.callers.holding(authorization)
+            return await self._route.contexts.holding(self._websocket, authorization)
         except Unavailable as error:
             raise _Ended(1013, str(error)) from error
+        except RateLimited as error:
+            raise _Ended(4429, str(error)) from error
         except Unauthenticated as error:
             raise _Ended(4403, str(error)) from error
 

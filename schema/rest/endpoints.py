@@ -17,9 +17,11 @@ from starlette.routing import Route
 from strawberry.schema.base import BaseSchema
 
 from db.database import DatabaseUnavailable
+from guards.allowances import Rate
 from guards.errors import Refusal, Unavailable
 from guards.permissions import Permission
 from resolvers.context import Context
+from schema.plan import admit_native
 from schema.rest import bodies, envelope, uploads
 from schema.rest.operations import Refused, Stored, Unfit
 
@@ -80,6 +82,9 @@ class Endpoint:
     permission: Permission | None = None
     """What a native handler takes; an operation's fields say so themselves."""
 
+    rate: Rate | None = None
+    """How often a native handler may be asked, where that is not what its class says."""
+
     legacy: Mapping[str, str] = field(default_factory=dict)
     """Keys at the top level below `/api`, each with the key of `data` it repeats; empty for all of `data`."""
 
@@ -114,6 +119,8 @@ ENDPOINTS: Final = (
         native=uploads.chunk,
         form=uploads.CHUNK_FORM,
         permission=Permission.UPLOAD_INIT,
+        # A large file is a call with many parts; how much one may send is bounded by its bytes.
+        rate=Rate(600),
         legacy={"chunk_index": "chunk_index", "received": "received"},
     ),
     Endpoint(
@@ -173,10 +180,20 @@ class _Served:
         self._legacy = legacy
 
     async def respond(self, request: Request) -> Response:
-        """The answer, or the refusal, in the envelope of the prefix."""
+        """The answer, or the refusal, in the envelope of the prefix, with what is left of the caller's limits."""
         began = time.perf_counter()
         try:
-            data = await self._answer(request, await self._identify(request))
+            context = await self._identify(request)
+        except Refusal as refusal:
+            return envelope.refused(refusal, legacy=self._legacy)
+        answer = await self._told(request, context, began)
+        if context.spent is not None:
+            answer.headers.update(context.spent.headers())
+        return answer
+
+    async def _told(self, request: Request, context: Context, began: float) -> Response:
+        try:
+            data = await self._answer(request, context)
         except Refusal as refusal:
             return envelope.refused(refusal, legacy=self._legacy)
         except Refused as refused:
@@ -198,7 +215,7 @@ def _beside(legacy: Mapping[str, str], data: Mapping[str, Any]) -> dict[str, Any
 
 def _answering(endpoint: Endpoint, schema: BaseSchema) -> Native:
     if endpoint.native is not None:
-        return _guarded(endpoint.native, endpoint.permission)
+        return _guarded(endpoint.native, endpoint.permission, endpoint.rate)
     if endpoint.operation is None:
         raise Unfit(f"{endpoint.path}: it has neither an operation nor a handler")
     stored = Stored(endpoint.operation, schema)
@@ -214,10 +231,10 @@ def _answering(endpoint: Endpoint, schema: BaseSchema) -> Native:
     return answered
 
 
-def _guarded(native: Native, permission: Permission | None) -> Native:
+def _guarded(native: Native, permission: Permission | None, rate: Rate | None) -> Native:
     async def guarded(request: Request, context: Context) -> Mapping[str, Any]:
         if permission is not None:
-            context.require(permission)
+            await admit_native(context, permission, rate=rate)
         return await native(request, context)
 
     return guarded

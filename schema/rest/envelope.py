@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from guards.errors import Refusal
+from guards.errors import RateLimited, Refusal
 from schema.rest.statuses import status_of
 
 RESERVED: Final = frozenset({"success", "data", "timestamp", "response_time_ms", "error", "error_code"})
@@ -46,7 +46,10 @@ def told(data: Any, status: int, *, taken_ms: float, beside: Mapping[str, Any] |
 
 def refused(refusal: Refusal, *, legacy: bool) -> Response:
     """A refusal as an answer."""
-    return failed(refusal.code, str(refusal), retry_after=refusal.retry_after, legacy=legacy)
+    answer = failed(refusal.code, str(refusal), retry_after=refusal.retry_after, legacy=legacy)
+    if isinstance(refusal, RateLimited) and refusal.spent is not None:
+        answer.headers.update(refusal.spent.headers())
+    return answer
 
 
 def failed(code: str, message: str, *, retry_after: int | None = None, legacy: bool) -> Response:

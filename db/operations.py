@@ -14,6 +14,7 @@ from db import events
 from db.database import Transaction
 from db.events import Kind
 from db.models.guards import OperationState, operations
+from db.pages import Order, Page, Window, page, total
 from db.rows import Row, Shape
 
 LEASE: Final = timedelta(seconds=20)
@@ -43,6 +44,22 @@ class Operation(Row, frozen=True):
     finished_at: datetime | None
 
 
+class Filter(Row, frozen=True, kw_only=True):
+    """Which operations; every part that is set must hold."""
+
+    states: Collection[OperationState] = ()
+    actions: Collection[str] = ()
+
+    def clauses(self) -> list[sa.ColumnElement[bool]]:
+        """The same as SQL."""
+        found: list[sa.ColumnElement[bool]] = []
+        if self.states:
+            found.append(operations.c.state.in_(self.states))
+        if self.actions:
+            found.append(operations.c.action.in_(self.actions))
+        return found
+
+
 OPERATION = Shape(Operation, operations)
 
 
@@ -57,9 +74,26 @@ async def add(tx: Transaction, action: str, *, actor: UUID | None, trace_id: str
     return made
 
 
-async def by_id(tx: Transaction, operation_id: UUID) -> Operation | None:
-    """One operation, or None."""
-    return await OPERATION.first(tx, OPERATION.select().where(operations.c.id == operation_id))
+async def by_id(tx: Transaction, operation_id: UUID, *, owner: UUID | None = None) -> Operation | None:
+    """One operation, or None; with `owner`, only if they asked for it."""
+    return await OPERATION.first(tx, OPERATION.select().where(operations.c.id == operation_id, *_asked_by(owner)))
+
+
+async def listed(
+    tx: Transaction, wanted: Filter, order: Order, window: Window, *, owner: UUID | None
+) -> Page[Operation]:
+    """One page of operations.
+
+    Raises:
+        BadCursor: the window's cursor is not one of this list in this order.
+    """
+    where = [*wanted.clauses(), *_asked_by(owner)]
+    return await page(tx, OPERATION, where=where, order=order, window=window)
+
+
+async def how_many(tx: Transaction, wanted: Filter, *, owner: UUID | None) -> int:
+    """How many operations a filter selects."""
+    return await total(tx, OPERATION, [*wanted.clauses(), *_asked_by(owner)])
 
 
 async def newest(tx: Transaction, *, most: int) -> list[Operation]:
@@ -101,6 +135,10 @@ async def reap(tx: Transaction) -> int:
     if silent:
         await _ended(tx, silent, OperationState.INTERRUPTED, error_message="the process that carried it out is gone")
     return len(silent)
+
+
+def _asked_by(owner: UUID | None) -> list[sa.ColumnElement[bool]]:
+    return [] if owner is None else [operations.c.actor_id == owner]
 
 
 def _silent() -> list[sa.ColumnElement[bool]]:

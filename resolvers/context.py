@@ -82,6 +82,9 @@ class Context:
     spent: Spent | None = None
     """What the operation has counted against its limits, or would have had it not been refused; None before that."""
 
+    cost: int | None = None
+    """How many fields the operation may answer, as far as could be told before it ran; None before that."""
+
     replayed: set[str] = field(default_factory=set)
     """Response keys whose answer is a stored one."""
 

@@ -5,7 +5,8 @@ from enum import StrEnum
 
 import strawberry
 
-from db import agents, audit, clips, jobs, logs, pages, system_events, uploads
+from db import agents, audit, clips, jobs, logs, operations, pages, system_events, uploads
+from db.models.guards import OperationState
 from db.models.records import Severity
 from db.models.work import AgentCategory, JobStatus, UploadStatus
 from guards.audit import Outcome
@@ -110,6 +111,18 @@ class WorkerOrder:
 @asked
 class UploadOrder:
     """How uploads are sorted."""
+
+    field: TimeOrderField = TimeOrderField.CREATED_AT
+    direction: Direction = Direction.DESC
+
+    def order(self) -> pages.Order:
+        """The same for the database."""
+        return order(self.field, self.direction)
+
+
+@asked
+class OperationOrder:
+    """How operations are sorted."""
 
     field: TimeOrderField = TimeOrderField.CREATED_AT
     direction: Direction = Direction.DESC
@@ -251,6 +264,18 @@ class UploadFilter:
             created_after=utc("createdAfter", self.created_after),
             created_before=utc("createdBefore", self.created_before),
         )
+
+
+@asked
+class OperationFilter:
+    """Which operations; every part that is given must hold."""
+
+    states: list[OperationState] | None = None
+    actions: list[str] | None = None
+
+    def wanted(self) -> operations.Filter:
+        """The same for the database."""
+        return operations.Filter(states=tuple(self.states or ()), actions=tuple(self.actions or ()))
 
 
 @asked

@@ -124,7 +124,7 @@ async def admit(plan: Plan, context: Context, variables: Mapping[str, Any]) -> N
         GraphQLError: it asks for more than is answered.
         Refusal: the caller may not, or not so often, or the idempotency key does not do.
     """
-    require_moderate(plan, variables)
+    context.cost = require_moderate(plan, variables)
     roots: Sequence[Root] = plan.roots
     try:
         roots = list(decided(plan, context, variables))
@@ -154,8 +154,8 @@ async def admit_native(context: Context, permission: Permission, *, rate: Rate |
     await _charge(context, charged)
 
 
-def require_moderate(plan: Plan, variables: Mapping[str, Any]) -> None:
-    """Make sure that an operation asks for no more than is answered.
+def require_moderate(plan: Plan, variables: Mapping[str, Any]) -> int:
+    """How many fields an operation may answer, once it is sure that those are no more than are answered.
 
     Raises:
         GraphQLError: it does.
@@ -164,6 +164,7 @@ def require_moderate(plan: Plan, variables: Mapping[str, Any]) -> None:
     if cost > MOST_FIELDS:
         told = f"the operation may answer {min(cost, 10**18):.3g} fields, more than {MOST_FIELDS}: ask for fewer rows"
         raise GraphQLError(told, plan.operation, extensions={"code": VALIDATION_FAILED})
+    return cost
 
 
 def decided(plan: Plan, context: Context, variables: Mapping[str, Any]) -> Iterator[Root]:

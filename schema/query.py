@@ -5,7 +5,9 @@ of a subject stand together in `schema.queries`.
 """
 
 from schema.fields import described
+from schema.queries.actions import Actions
 from schema.queries.audit import AuditTrail
+from schema.queries.breakers import Breakers
 from schema.queries.jobs import Jobs
 from schema.queries.managers import Managers
 from schema.queries.people import People
@@ -13,5 +15,5 @@ from schema.queries.system import System
 
 
 @described
-class Query(People, Jobs, System, Managers, AuditTrail):
+class Query(People, Jobs, System, Managers, AuditTrail, Actions, Breakers):
     """What can be read."""

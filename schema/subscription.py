@@ -13,10 +13,12 @@ from db.events import Cursor, Event, Kind
 from guards.errors import BadInput, NotFound
 from guards.permissions import Permission
 from resolvers.context import Context
-from resolvers.queries import jobs, system
+from resolvers.queries import jobs, operations, system
+from schema.access import Seen
 from schema.actions import found
 from schema.fields import Info, described, requires, shown
 from schema.types.jobs import Job
+from schema.types.operations import Operation
 from schema.types.snapshot import Snapshot
 from schema.types.system import Queue
 
@@ -29,6 +31,17 @@ class JobChange:
     """Give it as `after` to go on from here."""
 
     job: Job | None
+    """As it is now; null when it was removed."""
+
+
+@described
+class OperationChange:
+    """An action on its way has come further, or ended."""
+
+    cursor: str
+    """Give it as `after` to go on from here."""
+
+    operation: Operation | None
     """As it is now; null when it was removed."""
 
 
@@ -69,13 +82,26 @@ class Subscription:
             job = await jobs.by_id(afresh(info.context), found("job", event.entity_id))
             yield JobChange(cursor=str(event.cursor), job=shown(job))
 
-    @requires(Permission.QUEUE_READ)
+    @requires(Permission.OPERATION_READ, Permission.ME_READ)
+    async def operation_changed(
+        self, info: Info, id: strawberry.ID | None = None, after: str | None = None
+    ) -> AsyncIterator[OperationChange]:
+        """Changes of one action on its way, or of all that the caller may see."""
+        watched = None if id is None else found("operation", id)
+        if watched is not None and await operations.by_id(info.context, watched) is None:
+            raise NotFound(f"there is no operation {watched}")
+        entity = None if watched is None else str(watched)
+        async for event in _told(info.context, Kind.OPERATION_CHANGED, after, entity=entity):
+            operation = await operations.by_id(info.context, found("operation", event.entity_id))
+            yield OperationChange(cursor=str(event.cursor), operation=shown(operation))
+
+    @requires(Permission.QUEUE_READ, seen=Seen.BY_TENANT)
     async def queue_changed(self, info: Info, after: str | None = None) -> AsyncIterator[QueueChange]:
         """Decisions about the queue."""
         async for event in _told(info.context, Kind.QUEUE_CHANGED, after):
             yield QueueChange(cursor=str(event.cursor), queue=shown(await system.queue(info.context)))
 
-    @requires(Permission.SNAPSHOT_READ)
+    @requires(Permission.SNAPSHOT_READ, seen=Seen.CACHED)
     async def snapshot_changed(
         self, info: Info, time_range: TimeRange = TimeRange.DAY, after: str | None = None
     ) -> AsyncIterator[SnapshotChange]:
@@ -94,9 +120,9 @@ def afresh(context: Context) -> Context:
 async def _told(context: Context, kind: Kind, after: str | None, *, entity: str | None = None) -> AsyncIterator[Event]:
     """Events of a kind that the caller may hear of."""
     caller = context.caller
-    owner = caller.owner_filter if kind is Kind.JOB_CHANGED else None
+    owners = {Kind.JOB_CHANGED: caller.owner_filter, Kind.OPERATION_CHANGED: operations.owner(context)}
     async with context.services.hub.listen(
-        caller.tenant, (kind,), owner=owner, entity=entity, after=_cursor(after)
+        caller.tenant, (kind,), owner=owners.get(kind), entity=entity, after=_cursor(after)
     ) as told:
         async for event in told:
             yield event

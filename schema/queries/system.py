@@ -11,6 +11,7 @@ from db import agents as agent_rows
 from db.configuration import Configuration as ConfigurationRow
 from guards.permissions import Permission
 from resolvers.queries import health, system
+from schema.access import Seen
 from schema.connections import Connection, connection, window
 from schema.fields import Info, described, public, requires
 from schema.inputs import (
@@ -32,7 +33,7 @@ from schema.types.system import Configuration, Health, LogLine, SystemEvent, Wor
 class System:
     """The system as it is."""
 
-    @requires(Permission.SNAPSHOT_READ, gives=Snapshot | None)
+    @requires(Permission.SNAPSHOT_READ, gives=Snapshot | None, seen=Seen.CACHED)
     async def snapshot(self, info: Info, time_range: TimeRange = TimeRange.DAY) -> SnapshotRow:
         """Everything the console shows at once, at most a few seconds old."""
         return await info.context.loaders.snapshot.load((info.context.caller.tenant, time_range))

@@ -59,6 +59,11 @@ READS: dict[str, tuple[str, Who]] = {
     "configuration": ("{ configuration { version } }", INSIDERS),
     "managers": ("{ managers { id } }", INSIDERS),
     "auditLog": ("{ auditLog { totalCount } }", AUDITORS),
+    "actionCatalogue": ("{ actionCatalogue { name } }", SIGNED_IN),
+    "rateLimit": ("{ rateLimit { remaining } }", SIGNED_IN),
+    "explainOperation": ('{ explainOperation(document: "{ me { id } }") { allowed } }', SIGNED_IN),
+    "operation": (f'{{ operation(id: "{AN_ID}") {{ id }} }}', SIGNED_IN),
+    "operations": ("{ operations { totalCount } }", SIGNED_IN),
     "health": ("{ health { status } }", EVERYBODY),
     "node": ('{ node(id: "clipper") { id } }', SIGNED_IN),
 }
@@ -70,6 +75,7 @@ SESSIONS: dict[str, tuple[str, Who]] = {
 CHOOSING = {"adminAction", "actionByName"}
 WATCHES: dict[str, tuple[str, Who]] = {
     "jobChanged": ("subscription { jobChanged { cursor } }", SIGNED_IN),
+    "operationChanged": ("subscription { operationChanged { cursor } }", SIGNED_IN),
     "queueChanged": ("subscription { queueChanged { cursor } }", SIGNED_IN),
     "snapshotChanged": ("subscription { snapshotChanged { cursor } }", INSIDERS),
 }

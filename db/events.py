@@ -5,6 +5,7 @@ An event's cursor is `(xid, id)`. Readers take only events of transactions older
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -104,6 +105,18 @@ async def record(
             tenant_id=tenant or tx.tenant, kind=kind, entity_id=entity_id, owner_id=owner, payload=payload
         )
     )
+
+
+async def record_all(tx: Transaction, kind: Kind, told: Sequence[tuple[str, dict[str, Any], UUID | None, str]]) -> None:
+    """Say of many that the same happened to them, each with its payload, its owner and its tenant."""
+    if told:
+        await tx.execute(
+            sa.insert(events),
+            [
+                {"tenant_id": tenant, "kind": kind, "entity_id": entity_id, "owner_id": owner, "payload": payload}
+                for entity_id, payload, owner, tenant in told
+            ],
+        )
 
 
 async def after(tx: Transaction, cursor: Cursor, *, most: int = 500) -> list[Event]:

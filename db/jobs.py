@@ -269,7 +269,10 @@ async def mark_retried(
 async def mark_failed(
     tx: Transaction, job_id: UUID, *, code: str, message: str, owner: UUID | None = None
 ) -> Job | None:
-    """Mark a job that waits or runs as failed; whatever its worker still writes is thrown away. None if it has ended."""
+    """Mark a job that waits or runs as failed; None when it has finished or is not there.
+
+    Whatever its worker still writes is thrown away.
+    """
     statement = (
         sa.update(jobs)
         .where(jobs.c.id == job_id, jobs.c.status.in_(OPEN), *_owned(owner))
@@ -324,6 +327,27 @@ async def announce(tx: Transaction, job: Job) -> None:
         {"status": job.status, "progress": job.progress, "current_step": job.current_step},
         owner=job.user_id,
         tenant=job.tenant_id,
+    )
+
+
+async def announce_all(tx: Transaction, changed: Sequence[Job], *, gone: bool = False) -> None:
+    """Tell listeners how many jobs now stand, or that they are gone."""
+    await events.record_all(
+        tx,
+        Kind.JOB_CHANGED,
+        [
+            (
+                str(job.id),
+                {
+                    "status": "removed" if gone else job.status,
+                    "progress": job.progress,
+                    "current_step": job.current_step,
+                },
+                job.user_id,
+                job.tenant_id,
+            )
+            for job in changed
+        ],
     )
 
 

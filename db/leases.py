@@ -175,13 +175,15 @@ async def _taken_away(tx: Transaction, whose: sa.ColumnElement[bool], *, most: i
         .where(table.c.status == JobStatus.PROCESSING, whose)
         .limit(most)
         .with_for_update(skip_locked=True)
+        # Not a subquery: joined to the table row by row it would be asked anew for each, and take `most` each time.
+        .cte("silent")
     )
     spared = 0 if count_attempt else 1
     wanted = table.c.cancel_requested_at.is_(None)
     spent = table.c.attempt - spared >= table.c.max_attempts
     statement = (
         sa.update(table)
-        .where(table.c.id.in_(silent))
+        .where(table.c.id.in_(sa.select(silent.c.id)))
         .values(
             status=sa.case(
                 (~wanted, sa.cast(JobStatus.CANCELLED, table.c.status.type)),

@@ -1,5 +1,11 @@
-"""The queue of a tenant: whether jobs are taken on, whether they are begun, and how many wait."""
+"""The queue of a tenant: whether jobs are taken on, whether they are begun, and how many wait.
 
+Decisions are taken one after the other, over all tenants, and while one is being taken nobody claims a job: from its
+commit on it binds every worker. Workers say which decisions they have seen (`acknowledge`), so that who decided can be
+told how many have.
+"""
+
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -10,8 +16,11 @@ from sqlalchemy.dialects.postgresql import insert
 from db import events
 from db.database import Transaction
 from db.events import Kind
-from db.models.work import JobStatus, jobs, queue_states
+from db.models.house import queue_acknowledgements
+from db.models.identity import tenants
+from db.models.work import JobStatus, WorkerState, jobs, queue_states, workers
 from db.rows import Row, Shape
+from db.workers import SILENT_AFTER
 
 
 class QueueState(Row, frozen=True):
@@ -26,9 +35,25 @@ class QueueState(Row, frozen=True):
     refusing: bool
     """Whether new jobs are turned away."""
 
+    draining_until: datetime | None
+    """When new jobs are taken on again although not all work is done; None while nothing drains."""
+
+    stopped: bool
+    """Whether it was stopped in an emergency and has not been resumed."""
+
     reason: str | None
     changed_at: datetime
     changed_by: UUID | None
+
+
+class Acknowledged(Row, frozen=True):
+    """How many workers know of a decision."""
+
+    workers: int
+    """Those that are alive."""
+
+    of_them: int
+    """Those that have said that they know."""
 
 
 PAUSED: Final = sa.and_(
@@ -37,7 +62,26 @@ PAUSED: Final = sa.and_(
 )
 """Whether a tenant's queue is paused just now: a pause that has run out is none."""
 
-STATE = Shape(QueueState, queue_states, paused=PAUSED)
+REFUSING: Final = sa.and_(
+    queue_states.c.refusing,
+    sa.or_(queue_states.c.draining_until.is_(None), queue_states.c.draining_until > sa.func.now()),
+)
+"""Whether a tenant's queue turns new jobs away just now: a drain that has run out turns none away."""
+
+_DRAINING: Final = sa.case((queue_states.c.draining_until > sa.func.now(), queue_states.c.draining_until))
+STATE: Final = Shape(QueueState, queue_states, paused=PAUSED, refusing=REFUSING, draining_until=_DRAINING)
+
+_OPEN: Final = (JobStatus.QUEUED, JobStatus.PROCESSING)
+_RUNNING: Final = {
+    "paused": False,
+    "paused_until": None,
+    "refusing": False,
+    "draining_until": None,
+    "stopped": False,
+    "reason": None,
+}
+_DECISION: Final = "queues/decision"
+_STILL: Final = sa.text("SELECT pg_try_advisory_xact_lock_shared(hashtextextended(:name, 0))")
 
 
 async def state(tx: Transaction) -> QueueState | None:
@@ -45,23 +89,119 @@ async def state(tx: Transaction) -> QueueState | None:
     return await STATE.first(tx, STATE.select().where(queue_states.c.tenant_id == tx.tenant))
 
 
+async def decided(tx: Transaction) -> QueueState | None:
+    """The same for who is about to decide: nobody else does, and nobody claims, until this transaction ends."""
+    await tx.hold(_DECISION)
+    return await state(tx)
+
+
+async def still(tx: Transaction) -> bool:
+    """Have no decision taken until this transaction ends; False, at once, while one is being taken."""
+    return bool(await tx.scalar(_STILL, {"name": _DECISION}))
+
+
 async def mark_paused(
     tx: Transaction, *, lasting: timedelta | None = None, reason: str | None = None, by: UUID | None = None
 ) -> QueueState:
     """Begin no further job until `lasting` has gone by, or until somebody resumes."""
     until = None if lasting is None else sa.func.now() + lasting
-    return await _set(tx, {"paused": True, "paused_until": until, "reason": reason, "changed_by": by})
+    return await _decide(tx, {"paused": True, "paused_until": until, "reason": reason, "changed_by": by})
 
 
 async def mark_resumed(tx: Transaction, *, by: UUID | None = None) -> QueueState:
-    """Begin jobs again."""
-    return await _set(tx, {"paused": False, "paused_until": None, "reason": None, "changed_by": by})
+    """Begin jobs again, and take new ones on, whatever was decided before."""
+    return await _decide(tx, {"changed_by": by})
+
+
+async def mark_draining(
+    tx: Transaction, *, lasting: timedelta, reason: str | None = None, by: UUID | None = None
+) -> QueueState:
+    """Turn new jobs away until all others are done, and pause then; or until `lasting` has gone by, and run on."""
+    until = sa.func.now() + lasting
+    return await _decide(tx, {"refusing": True, "draining_until": until, "reason": reason, "changed_by": by})
+
+
+async def settle_drains(tx: Transaction) -> dict[str, QueueState]:
+    """Pause the queues that have drained, and let those run on whose time is over; how each of them is now.
+
+    For a system transaction, or one of the tenant in question. A paused queue turns jobs away until it is resumed.
+    """
+    draining = sa.select(queue_states.c.tenant_id, _DRAINING.is_not(None)).where(
+        queue_states.c.draining_until.is_not(None)
+    )
+    if not await tx.rows(draining):
+        return {}
+    await tx.hold(_DECISION)
+    settled: dict[str, QueueState] = {}
+    for tenant, in_time in await tx.rows(draining):
+        if not in_time:
+            settled[tenant] = await _decide(tx, {}, tenant=tenant)
+        elif not await _at_work(tx, tenant):
+            settled[tenant] = await _decide(tx, {"paused": True, "refusing": True, "reason": "drained"}, tenant=tenant)
+    return settled
+
+
+async def stop_all(tx: Transaction, *, reason: str, by: UUID | None) -> int:
+    """Begin no job and take none on, for every tenant, until somebody resumes; how many queues that stopped.
+
+    For a system transaction.
+    """
+    await tx.hold(_DECISION)
+    everyone = await tx.rows(sa.select(tenants.c.id))
+    stopped = {"paused": True, "refusing": True, "stopped": True, "reason": reason, "changed_by": by}
+    for (tenant,) in everyone:
+        await _decide(tx, stopped, tenant=tenant)
+    return len(everyone)
+
+
+async def resume_stopped(tx: Transaction, *, by: UUID | None) -> int:
+    """Let all queues run that were stopped in an emergency; how many those were. For a system transaction."""
+    await tx.hold(_DECISION)
+    stopped = await tx.rows(sa.select(queue_states.c.tenant_id).where(queue_states.c.stopped))
+    for (tenant,) in stopped:
+        await _decide(tx, {"changed_by": by}, tenant=tenant)
+    return len(stopped)
+
+
+async def last_decided(tx: Transaction) -> datetime | None:
+    """When anything was last decided about a queue the transaction may see."""
+    found: datetime | None = await tx.scalar(sa.select(sa.func.max(queue_states.c.changed_at)))
+    return found
+
+
+async def acknowledge(tx: Transaction, worker_id: str, seen_at: datetime) -> bool:
+    """Say that a worker knows all that was decided up to then; False when the worker was never heard of."""
+    known = sa.select(workers.c.id, sa.literal(seen_at, sa.DateTime(timezone=True))).where(workers.c.id == worker_id)
+    statement = insert(queue_acknowledgements).from_select(["worker_id", "seen_at"], known)
+    return bool(
+        await tx.changed(
+            statement.on_conflict_do_update(
+                index_elements=[queue_acknowledgements.c.worker_id], set_={"seen_at": statement.excluded.seen_at}
+            )
+        )
+    )
+
+
+async def acknowledged(tx: Transaction, decided_at: datetime) -> Acknowledged:
+    """How many of the workers that are alive know of what was decided then."""
+    alive = sa.and_(workers.c.state != WorkerState.STOPPED, workers.c.heartbeat_at > sa.func.now() - SILENT_AFTER)
+    [row] = await tx.rows(
+        sa.select(sa.func.count(), sa.func.count().filter(queue_acknowledgements.c.seen_at >= decided_at))
+        .select_from(workers.outerjoin(queue_acknowledgements))
+        .where(alive)
+    )
+    return Acknowledged(*row)
+
+
+async def hold_places(tx: Transaction) -> None:
+    """Have nobody else add to the tenant's queue, or decide about its size, until this transaction ends."""
+    await tx.hold(f"{tx.tenant}/queue")
 
 
 async def waiting(tx: Transaction, *, most: int) -> int:
     """How many jobs are queued, counted no further than `most`; holds others who ask so until this transaction ends."""
     # Counting and adding must not interleave, or two callers would both take the last place.
-    await tx.hold(f"{tx.tenant}/queue")
+    await hold_places(tx)
     some = sa.select(jobs.c.id).where(jobs.c.status == JobStatus.QUEUED).limit(most).subquery()
     counted: int = await tx.scalar(sa.select(sa.func.count()).select_from(some))
     return counted
@@ -75,14 +215,23 @@ async def oldest_due(tx: Transaction) -> datetime | None:
     return found
 
 
-async def _set(tx: Transaction, values: dict[str, Any]) -> QueueState:
-    written = {**values, "changed_at": sa.func.now()}
+async def _at_work(tx: Transaction, tenant: str) -> bool:
+    return bool(await tx.scalar(sa.select(sa.exists().where(jobs.c.tenant_id == tenant, jobs.c.status.in_(_OPEN)))))
+
+
+async def _decide(tx: Transaction, values: Mapping[str, Any], *, tenant: str | None = None) -> QueueState:
+    """Put a decision in the place of the one before; what it does not say is as in a queue that runs."""
+    await tx.hold(_DECISION)
+    # Not the time at which the transaction began: decisions are ordered as they are committed.
+    written = {**_RUNNING, **values, "changed_at": sa.func.clock_timestamp()}
+    whose = tenant or tx.tenant
     statement = (
         insert(queue_states)
-        .values(tenant_id=tx.tenant, **written)
+        .values(tenant_id=whose, **written)
         .on_conflict_do_update(index_elements=[queue_states.c.tenant_id], set_=written)
     )
     changed = await STATE.first(tx, statement.returning(*STATE.columns))
     assert changed is not None
-    await events.record(tx, Kind.QUEUE_CHANGED, tx.tenant, {"paused": changed.paused, "refusing": changed.refusing})
+    told = {"paused": changed.paused, "refusing": changed.refusing}
+    await events.record(tx, Kind.QUEUE_CHANGED, whose, told, tenant=whose)
     return changed

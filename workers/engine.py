@@ -2,8 +2,9 @@
 
 Three loops share one table of holds. One claims whenever a place is free: at once when the bell rings, else every
 second. One looks twice a second whether a held job was cancelled or lost, says that it knows what was decided about
-queues, and renews the leases every ten seconds. One says that this worker is alive. PostgreSQL away or too slow: nothing new is claimed, and a job whose lease could not be
-renewed in time is given up here before anybody else may take it. Redis plays no part.
+queues, and renews the leases every ten seconds. One says that this worker is alive. PostgreSQL away or too slow:
+nothing new is claimed, and a job whose lease could not be renewed in time is given up here before anybody else may take
+it. Redis plays no part.
 """
 
 import asyncio
@@ -198,7 +199,6 @@ class Engine:
                 hold.let_go(Verdict.LOST)
             elif ours[place].cancel_requested:
                 hold.let_go(Verdict.CANCELLED)
-
 
     async def _acknowledge(self, tx: Transaction) -> None:
         """Say that what was decided about queues is known here, which claims nothing any more against it."""

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from dataloaders.snapshot import Snapshots
-from db import leases, managers, retention, sweeps, tallies, workers
+from db import leases, managers, queues, retention, sweeps, tallies, workers
 from db.database import Database
 from db.files import Files
 from db.models.managers import ManagerId
@@ -69,6 +69,9 @@ def known(database: Database, files: Files, snapshots: Snapshots, anchors: Ancho
         async with database.system() as tx:
             for job in await leases.reap(tx, most=options.most):
                 log.warning("job %s was left by its worker and is %s", job.id, job.status)
+        async with database.system() as tx:
+            for tenant, state in (await queues.settle_drains(tx)).items():
+                log.info("the queue of %s %s", tenant, "has drained" if state.paused else "did not drain in time")
 
     async def fold(_: NoOptions) -> None:
         async with database.system() as tx:

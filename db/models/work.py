@@ -42,6 +42,9 @@ class FailureCode(StrEnum):
     WORKER_LOST = "WORKER_LOST"
     """Its worker fell silent each time."""
 
+    DECLARED = "DECLARED"
+    """Somebody said so."""
+
 
 class StepStatus(StrEnum):
     """pending → processing → completed | failed | skipped | cancelled."""
@@ -348,9 +351,12 @@ queue_states = sa.Table(
     flag("paused", default=False),
     moment("paused_until"),
     flag("refusing", default=False),
+    moment("draining_until"),
+    flag("stopped", default=False),
     optional("reason"),
     moment("changed_at", now=True),
     sa.Column("changed_by", sa.Uuid(), sa.ForeignKey("users.id", ondelete="SET NULL"), index=True),
+    sa.Index("queue_states_draining_idx", "draining_until", postgresql_where=sa.text("draining_until IS NOT NULL")),
 )
 
 job_gauges = sa.Table(

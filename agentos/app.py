@@ -203,6 +203,7 @@ class _Own:
 
 def _watch(metrics: Metrics, services: Services, journal: Journal) -> None:
     hub, pool = services.hub, services.database.engine.pool
+    metrics.watch_breakers(services.breakers.of)
     metrics.watch("hub_listeners", "Subscriptions listening for events now.", lambda: hub.listeners)
     metrics.watch("hub_behind_seconds", "Since when not every event has been handed out.", lambda: hub.behind_s)
     metrics.watch("hub_slow_consumers", "Listeners let go because they were too slow.", lambda: hub.dropped)

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from agentos import VERSION
+from agentos import VERSION, logs
 from agentos.health import Health, Report
 from agentos.logs import Journal
 from agentos.metrics import Metrics
@@ -77,6 +77,9 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
                 group.create_task(health.run(), name="health"),
                 group.create_task(services.operations.run(), name="operations"),
                 group.create_task(journal.run(services.database), name="journal"),
+                group.create_task(
+                    logs.follow(services.database, settings.log_level, settings.log_format), name="log level"
+                ),
             ]
             yield
             for task in tasks:

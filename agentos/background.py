@@ -32,12 +32,16 @@ async def written_down(settings: Settings, database: Database, *, source: str) -
     """Have what this process logs also kept in the `logs` table, under its name."""
     logs.configure(settings.log_level, settings.log_format)
     journal = logs.Journal(source=source, least=logging.INFO)
-    writing = asyncio.create_task(journal.run(database), name="journal")
+    beside = [
+        asyncio.create_task(journal.run(database), name="journal"),
+        asyncio.create_task(logs.follow(database, settings.log_level, settings.log_format), name="log level"),
+    ]
     try:
         yield
     finally:
-        writing.cancel()
-        await asyncio.wait([writing])
+        for task in beside:
+            task.cancel()
+        await asyncio.wait(beside)
         await journal.write(database)
 
 

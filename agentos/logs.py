@@ -10,6 +10,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ from structlog.typing import Processor
 
 from agentos.settings import Format, Level
 from agentos.tracing import trace_id
+from db import configuration, tunables
 from db.database import Database
 from db.health import DATABASE_FAILED
 from db.logs import NewLine, write
@@ -30,6 +32,9 @@ SECRET: Final = frozenset(
 BLANK: Final = "***"
 MOST_WAITING: Final = 1000
 WRITE_EVERY_S: Final = 1.0
+FOLLOW_EVERY_S: Final = 2.0
+"""How soon a change of the log's level is obeyed."""
+
 LONGEST_MESSAGE: Final = 2000
 
 _QUIET: Final = (
@@ -83,10 +88,17 @@ def configure(level: Level, format: Format) -> None:
         )
     )
     root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    # A journal stays: what it has queued is not lost because lines look different from now on.
+    root.handlers[:] = [handler, *(each for each in root.handlers if isinstance(each, Journal))]
     for name in _QUIET:
         logging.getLogger(name).handlers.clear()
+    set_level(level)
+
+
+def set_level(level: Level) -> None:
+    """Write lines from this level on; of libraries, warnings and worse at most."""
+    logging.getLogger().setLevel(level.upper())
+    for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.getLevelName(level.upper()), logging.WARNING))
 
 
@@ -120,11 +132,39 @@ def _json(event: Any, **_: Any) -> str:
     return msgspec.json.encode(event, enc_hook=str).decode()
 
 
+async def follow(database: Database, level: Level, format: Format) -> None:
+    """Obey what the configuration says of the log, until cancelled: of its level always, of its form from the start.
+
+    PostgreSQL away: everything stays as it is.
+
+    Args:
+        level: what stands as long as the configuration says nothing.
+        format: likewise.
+    """
+    obeyed: tuple[Level, Format] | None = None
+    while True:
+        try:
+            async with database.transaction(DEFAULT_TENANT) as tx:
+                version = await configuration.in_force(tx)
+        except DATABASE_FAILED:
+            await asyncio.sleep(FOLLOW_EVERY_S)
+            continue
+        wanted: Level = tunables.value(version, tunables.LOG_LEVEL) or level
+        form: Format = obeyed[1] if obeyed else tunables.value(version, tunables.LOG_FORMAT) or format
+        if obeyed is None and (wanted, form) != (level, format):
+            configure(wanted, form)
+        elif obeyed is not None and wanted != obeyed[0]:
+            set_level(wanted)
+        obeyed = wanted, form
+        await asyncio.sleep(FOLLOW_EVERY_S)
+
+
 class Journal(logging.Handler):
     """Keeps warnings and worse in the `logs` table."""
 
     def __init__(self, *, source: str, least: int = logging.WARNING) -> None:
         super().__init__(least)
+        self._hurry = asyncio.Event()
         self.dropped = 0
         """Lines that were not kept, because too many were waiting."""
 
@@ -138,12 +178,19 @@ class Journal(logging.Handler):
             return
         self._waiting.append(self._line(record))
 
+    def flush(self) -> None:
+        """Have what is queued written now; from the loop of `run` alone."""
+        self._hurry.set()
+
     async def run(self, database: Database) -> None:
         """Write what is queued, every second until cancelled; what is left then is written once more."""
         logging.getLogger().addHandler(self)
         try:
             while True:
-                await asyncio.sleep(WRITE_EVERY_S)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(WRITE_EVERY_S):
+                        await self._hurry.wait()
+                self._hurry.clear()
                 await self.write(database)
         finally:
             logging.getLogger().removeHandler(self)

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from db import events
 from db.database import Transaction
 from db.events import Kind
-from db.models.work import AgentCategory, AgentPriority, StepStatus, agents, processing_steps
+from db.models.work import AgentCategory, AgentPriority, JobStatus, StepStatus, agents, jobs, processing_steps
 from db.pages import Order, Page, Window, page, total
 from db.rows import Row, Shape
 
@@ -173,3 +173,45 @@ async def _changed(tx: Transaction, agent_id: str, values: Mapping[str, Any]) ->
     if agent is not None:
         await events.record(tx, Kind.AGENT_CHANGED, agent.id, {"enabled": agent.enabled, "revision": agent.revision})
     return agent
+
+
+async def how_many_there_are(tx: Transaction) -> int:
+    """How many agents the tenant has, switched on or not."""
+    return await total(tx, AGENT, [])
+
+
+async def add_alias(
+    tx: Transaction, of: Agent, agent_id: str, *, name: str, category: AgentCategory, options: Mapping[str, Any]
+) -> Agent | None:
+    """An agent of the tenant's own that does what a built-in one does, in its own way; None when the id is taken."""
+    fresh = insert(agents).values(
+        tenant_id=tx.tenant,
+        id=agent_id,
+        implementation=of.implementation,
+        name=name,
+        category=category,
+        description=of.description,
+        version=of.version,
+        timeout_s=of.timeout_s,
+        options=dict(options),
+    )
+    made = await AGENT.first(tx, fresh.on_conflict_do_nothing().returning(*AGENT.columns))
+    if made is not None:
+        await events.record(tx, Kind.AGENT_CHANGED, made.id, {"enabled": made.enabled, "revision": made.revision})
+    return made
+
+
+async def needed_by(tx: Transaction, agent_id: str) -> int:
+    """How many jobs that are not over have an agent in their chain."""
+    wanted = jobs.c.status.in_((JobStatus.QUEUED, JobStatus.PROCESSING)), sa.literal(agent_id) == sa.any_(jobs.c.chain)
+    counted: int = await tx.scalar(sa.select(sa.func.count()).select_from(jobs).where(*wanted))
+    return counted
+
+
+async def remove(tx: Transaction, agent_id: str) -> bool:
+    """Remove an agent of the tenant's own; False for a built-in one, and for none."""
+    own = agents.c.id == agent_id, agents.c.implementation != agents.c.id
+    removed = await tx.changed(sa.delete(agents).where(*own)) == 1
+    if removed:
+        await events.record(tx, Kind.AGENT_CHANGED, agent_id, {"removed": True})
+    return removed

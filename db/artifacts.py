@@ -79,3 +79,20 @@ async def drop_expired(tx: Transaction, *, most: int) -> int:
     """Remove the rows of files whose time is over; how many those were. For a system transaction."""
     over = sa.select(artifacts.c.id).where(artifacts.c.expires_at <= sa.func.now()).limit(most)
     return await tx.changed(sa.delete(artifacts).where(artifacts.c.id.in_(over)))
+
+
+async def keep(tx: Transaction, made: NewArtifact) -> UUID:
+    """Store a file that is no job's, until it is removed; returns its id."""
+    values = {name: getattr(made, name) for name in NewArtifact.__struct_fields__}
+    made_id: UUID = await tx.scalar(
+        sa.insert(artifacts).values(tenant_id=tx.tenant, **values).returning(artifacts.c.id)
+    )
+    return made_id
+
+
+async def newest_of(tx: Transaction, media_type: str, *, artifact_id: UUID | None = None) -> Artifact | None:
+    """The newest file of a type that is no job's, or just the one of an id; None when there is none."""
+    wanted = ARTIFACT.select().where(artifacts.c.job_id.is_(None), artifacts.c.media_type == media_type)
+    if artifact_id is not None:
+        wanted = wanted.where(artifacts.c.id == artifact_id)
+    return await ARTIFACT.first(tx, wanted.order_by(artifacts.c.created_at.desc(), artifacts.c.id.desc()).limit(1))

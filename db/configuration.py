@@ -7,7 +7,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from db import events
 from db.database import Transaction
+from db.events import Kind
 from db.models.system import config_versions
 from db.rows import Row, Shape
 
@@ -49,13 +51,29 @@ async def history(tx: Transaction, *, most: int) -> list[Configuration]:
     return await CONFIGURATION.all(tx, versions.order_by(config_versions.c.version.desc()).limit(most))
 
 
+async def in_force_everywhere(tx: Transaction) -> dict[str, Configuration]:
+    """The newest version of every tenant that ever set anything; for a system transaction."""
+    others = config_versions.alias()
+    newest = sa.select(config_versions.c.tenant_id, *CONFIGURATION.columns).where(
+        ~sa.exists().where(
+            others.c.tenant_id == config_versions.c.tenant_id, others.c.version > config_versions.c.version
+        )
+    )
+    return {tenant: Configuration(*row) for tenant, *row in await tx.rows(newest)}
+
+
+async def held(tx: Transaction) -> Configuration | None:
+    """The version in force, which nobody else changes until this transaction ends."""
+    # Two changes at once would both build on the same version, and one of them would be lost.
+    await tx.hold(f"{tx.tenant}/configuration")
+    return await in_force(tx)
+
+
 async def change(
     tx: Transaction, settings: Mapping[str, Any], *, reason: str = "", changed_by: UUID | None = None
 ) -> Configuration:
     """Put some settings in force over the present ones, as the next version; a None takes its setting away."""
-    # Two changes at once would both build on the same version, and one of them would be lost.
-    await tx.hold(f"{tx.tenant}/configuration")
-    present = await in_force(tx)
+    present = await held(tx)
     merged = {**(present.settings if present else {}), **settings}
     statement = sa.insert(config_versions).values(
         tenant_id=tx.tenant,
@@ -66,4 +84,5 @@ async def change(
     )
     changed = await CONFIGURATION.first(tx, statement.returning(*CONFIGURATION.columns))
     assert changed is not None
+    await events.record(tx, Kind.CONFIG_CHANGED, tx.tenant, {"version": changed.version, "changed": sorted(settings)})
     return changed

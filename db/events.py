@@ -29,6 +29,7 @@ class Kind(StrEnum):
     USER_CHANGED = "user_changed"
     SECURITY_ALERTED = "security_alerted"
     OPERATION_CHANGED = "operation_changed"
+    CONFIG_CHANGED = "config_changed"
 
 
 LAST: Final = 2**63 - 1

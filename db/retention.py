@@ -3,11 +3,14 @@
 Rows go in small batches, so that no lock is held for long and a long backlog is worked off over several rounds.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
 import sqlalchemy as sa
 
+from db import configuration, tunables
+from db.configuration import Configuration
 from db.database import Database
 from db.files import Files
 from db.jobs import FINISHED
@@ -19,10 +22,13 @@ from db.replays import KEPT_FOR
 KEPT: Final[dict[sa.Table, timedelta]] = {
     events: timedelta(days=2),
     replays: KEPT_FOR,
-    logs: timedelta(days=30),
-    system_events: timedelta(days=90),
+    logs: timedelta(days=tunables.LOG_RETENTION_DAYS.default),
+    system_events: timedelta(days=tunables.SYSTEM_EVENT_RETENTION_DAYS.default),
 }
 """For each table, how old a row may become."""
+
+SET_BY: Final = {logs: tunables.LOG_RETENTION_DAYS, system_events: tunables.SYSTEM_EVENT_RETENTION_DAYS}
+"""Where a tenant may say so itself."""
 
 WORK_KEPT: Final = timedelta(days=1)
 """How long the work folder of a finished job stays, so that a retry can go on where it ended."""
@@ -33,12 +39,31 @@ BATCH: Final = 5_000
 async def drop_old_rows(database: Database) -> dict[str, int]:
     """Remove a batch of what is too old from each table; how many rows that were, by table."""
     dropped: dict[str, int] = {}
+    async with database.system() as tx:
+        settings = await configuration.in_force_everywhere(tx)
     for table, kept in KEPT.items():
-        key = table.primary_key.columns
-        old = sa.select(*key).where(table.c.created_at < sa.func.now() - kept).limit(BATCH)
-        async with database.system() as tx:
-            dropped[table.name] = await tx.changed(sa.delete(table).where(sa.tuple_(*key).in_(old)))
+        own = _own(settings, table)
+        elsewhere = table.c.tenant_id.not_in(own)
+        dropped[table.name] = await _drop(database, table, kept, elsewhere)
+        for tenant, lasting in own.items():
+            dropped[table.name] += await _drop(database, table, lasting, table.c.tenant_id == tenant)
     return dropped
+
+
+def _own(settings: Mapping[str, Configuration], table: sa.Table) -> dict[str, timedelta]:
+    """The tenants that have said how long they keep a table's rows."""
+    days = SET_BY.get(table)
+    if days is None:
+        return {}
+    said = {tenant: version.settings.get(days.name) for tenant, version in settings.items()}
+    return {tenant: timedelta(days=lasting) for tenant, lasting in said.items() if lasting is not None}
+
+
+async def _drop(database: Database, table: sa.Table, kept: timedelta, whose: sa.ColumnElement[bool]) -> int:
+    key = table.primary_key.columns
+    old = sa.select(*key).where(whose, table.c.created_at < sa.func.now() - kept).limit(BATCH)
+    async with database.system() as tx:
+        return await tx.changed(sa.delete(table).where(sa.tuple_(*key).in_(old)))
 
 
 async def drop_old_work(database: Database, files: Files) -> int:

@@ -10,7 +10,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from db import agents, jobs, queues, uploads
+from db import agents, configuration, jobs, queues, tunables, uploads
+from db.configuration import Configuration
 from db.database import Transaction
 from db.jobs import Job, NewJob
 from db.models.work import UploadStatus
@@ -20,9 +21,6 @@ from resolvers.context import Context
 from workers.agents.roster import DEFAULT_CHAIN
 from workers.agents.wishes import LONGEST_CLIP_S, SHORTEST_CLIP_S, shape
 from workers.turn import MEDIA_SCHEME, SourceMissing, inside
-
-MOST_QUEUED: Final = 1_000
-"""Jobs of one tenant that may wait at once."""
 
 RETRY_FULL_S: Final = 30
 LONGEST_TITLE: Final = 200
@@ -81,7 +79,9 @@ class Planned(Row, frozen=True):
     """An order that was found in order, as far as that can be told without the database."""
 
     title: str
-    chain: list[str]
+    chain: list[str] | None
+    """None for the usual one."""
+
     options: dict[str, Any]
     address: str | None
     upload_id: UUID | None
@@ -113,8 +113,10 @@ async def create(context: Context, tx: Transaction, plan: Planned) -> Job:
         Conflict: the upload is not complete, or the queue takes no jobs on.
         RateLimited: too many jobs wait already.
     """
-    await _require_room(tx)
-    await _require_agents(tx, plan.chain)
+    settings = await configuration.in_force(tx)
+    await _require_room(tx, settings)
+    chain = plan.chain or tunables.value(settings, tunables.DEFAULT_CHAIN) or list(DEFAULT_CHAIN)
+    await _require_agents(tx, chain)
     title = plan.title
     if plan.upload_id is not None:
         title = title or await _require_upload(tx, context, plan.upload_id)
@@ -123,9 +125,10 @@ async def create(context: Context, tx: Transaction, plan: Planned) -> Job:
         upload_id=plan.upload_id,
         source_url=plan.address,
         title=title,
-        options=plan.options,
-        chain=plan.chain,
+        options=_with_defaults(plan.options, settings),
+        chain=chain,
         priority=plan.priority,
+        max_attempts=tunables.value(settings, tunables.JOB_MAX_ATTEMPTS),
     )
     job = await jobs.add(tx, new)
     _ring(context, tx, job)
@@ -156,7 +159,7 @@ async def retried(context: Context, tx: Transaction, job_id: UUID, *, priority: 
         RateLimited: too many jobs wait already.
     """
     before = await _there(tx, context, job_id)
-    await _require_room(tx)
+    await _require_room(tx, await configuration.in_force(tx))
     job = await jobs.mark_retried(tx, job_id, owner=context.caller.owner_filter, priority=priority)
     if job is None:
         # Read again: what was found before may have been changed since, most likely by another retry.
@@ -173,12 +176,13 @@ async def _there(tx: Transaction, context: Context, job_id: UUID) -> Job:
     return job
 
 
-async def _require_room(tx: Transaction) -> None:
+async def _require_room(tx: Transaction, settings: Configuration | None) -> None:
     state = await queues.state(tx)
     if state is not None and state.refusing:
         raise Conflict(f"the queue takes no jobs on just now{f': {state.reason}' if state.reason else ''}")
-    if await queues.waiting(tx, most=MOST_QUEUED) >= MOST_QUEUED:
-        raise RateLimited(f"the queue is full: {MOST_QUEUED} jobs are waiting", retry_after=RETRY_FULL_S)
+    most: int = tunables.value(settings, tunables.MAX_QUEUED_JOBS)
+    if await queues.waiting(tx, most=most) >= most:
+        raise RateLimited(f"the queue is full: {most} jobs are waiting", retry_after=RETRY_FULL_S)
 
 
 async def _require_agents(tx: Transaction, chain: Sequence[str]) -> None:
@@ -211,8 +215,10 @@ def _title(text: str) -> str:
     return title
 
 
-def _chain(asked: Sequence[str] | None) -> list[str]:
-    chain = list(DEFAULT_CHAIN if asked is None else asked)
+def _chain(asked: Sequence[str] | None) -> list[str] | None:
+    if asked is None:
+        return None
+    chain = list(asked)
     if not 1 <= len(chain) <= LONGEST_CHAIN:
         raise BadInput(f"chain: 1 to {LONGEST_CHAIN} agents are taken, not {len(chain)}")
     if len(set(chain)) < len(chain):
@@ -241,6 +247,26 @@ def _options(wishes: Wishes) -> dict[str, Any]:
         "platforms": None if platforms is None else list(platforms),
     }
     return {name: value for name, value in named.items() if value is not None}
+
+
+_WISHED: Final = {
+    "aspect": tunables.DEFAULT_ASPECT,
+    "min_s": tunables.DEFAULT_MIN_SECONDS,
+    "max_s": tunables.DEFAULT_MAX_SECONDS,
+    "max_clips": tunables.DEFAULT_MAX_CLIPS,
+    "platforms": tunables.DEFAULT_PLATFORMS,
+}
+"""What stands for a wish that a job has not."""
+
+
+def _with_defaults(wished: dict[str, Any], settings: Configuration | None) -> dict[str, Any]:
+    """The wishes with those that the configuration adds."""
+    usual = {name: tunables.value(settings, tunable) for name, tunable in _WISHED.items()}
+    options = {name: value for name, value in usual.items() if value is not None} | wished
+    # A wish must not be made impossible by what was never wished.
+    if options.get("min_s", 0) > options.get("max_s", LONGEST_CLIP_S):
+        options.pop("max_s" if "min_s" in wished else "min_s")
+    return options
 
 
 def _aspect(text: str) -> str:

@@ -5,6 +5,7 @@ go once the row has expired. A link is handed to who asked, and kept nowhere but
 """
 
 import asyncio
+import hashlib
 import os
 import re
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from typing import Annotated, BinaryIO, Final
 
 from msgspec import Meta
 
-from db import artifacts
+from db import artifacts, configuration, tunables
 from db.artifacts import NewArtifact
 from db.database import Transaction
 from db.files import BLOCK, DiskFull, FileKind, TooLong
@@ -22,9 +23,6 @@ from db.models.work import ArtifactKind
 from db.rows import Row
 from guards.errors import BadInput, TooLarge, Unavailable
 from resolvers.context import Context
-
-KEPT_FOR: Final = timedelta(days=7)
-"""How long a file is there for."""
 
 LINK_LIVES: Final = timedelta(hours=1)
 """How long a link to it can be used."""
@@ -63,7 +61,9 @@ class Put(Row, frozen=True, kw_only=True):
 
 
 async def kept(context: Context, name: str, media_type: str, content: Content) -> Kept:
-    """Keep a file for the caller's tenant, for a week, in a transaction of its own; for `prepare` and operations.
+    """Keep a file for the caller's tenant, in a transaction of its own; for `prepare` and operations.
+
+    It stays for a week, unless the configuration says otherwise.
 
     Args:
         name: how it is called when it is saved: letters, digits, spaces, `.`, `_` and `-`.
@@ -95,7 +95,7 @@ async def put(context: Context, name: str, media_type: str, content: Content) ->
 
 
 async def recorded(context: Context, tx: Transaction, made: Put) -> Kept:
-    """Write the row of a file that was put, so that it stays for a week, and make a link to it."""
+    """Write the row of a file that was put, so that it stays for its time, and make a link to it."""
     artifact = NewArtifact(
         kind=ArtifactKind.REPORT,
         name=made.name,
@@ -104,7 +104,8 @@ async def recorded(context: Context, tx: Transaction, made: Put) -> Kept:
         size_bytes=made.size_bytes,
         sha256=made.sha256,
     )
-    expires_at = await artifacts.keep_for(tx, artifact, KEPT_FOR)
+    days: int = tunables.value(await configuration.in_force(tx), tunables.REPORT_RETENTION_DAYS)
+    expires_at = await artifacts.keep_for(tx, artifact, timedelta(days=days))
     return Kept(
         filename=made.name,
         size_bytes=made.size_bytes,
@@ -112,6 +113,11 @@ async def recorded(context: Context, tx: Transaction, made: Put) -> Kept:
         download_url=context.services.links.to(context.caller.tenant, made.path, made.name, ttl=LINK_LIVES),
         expires_at=expires_at,
     )
+
+
+def sha256(content: bytes) -> str:
+    """The digest by which whoever gets some bytes can tell that they are all there."""
+    return hashlib.sha256(content).hexdigest()
 
 
 async def _streamed(content: Content) -> AsyncIterator[bytes]:

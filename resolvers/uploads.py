@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
 
-from db import uploads
+from db import configuration, tunables, uploads
 from db.database import Transaction
 from db.files import MB, DiskFull, FileKind, PiecesMissing, Spooled, TooLong
 from db.models.work import UploadStatus
@@ -26,7 +26,9 @@ from guards.containers import Container
 from guards.errors import BadInput, Conflict, Mismatch, NotFound, QuotaExceeded, TooLarge, Unavailable, Unsupported
 from resolvers.context import Context
 
-LARGEST_FILE: Final = 100 * MB
+LARGEST_FILE: Final[int] = tunables.MAX_UPLOAD_SIZE_MB.default * MB
+"""Bytes of a file, unless the configuration says otherwise."""
+
 LARGEST_CHUNK: Final = 8 * MB
 MOST_CHUNKS: Final = 10_000
 LONGEST_NAME: Final = 255
@@ -51,7 +53,7 @@ async def init(
 
     Args:
         filename: only shown again, after it was cleaned.
-        size_bytes: of the whole file, at most 100 MB.
+        size_bytes: of the whole file, at most 100 MB unless the configuration says otherwise.
         chunk_bytes: length of every chunk but the last, at most 8 MB, which is also the default.
         sha256: hex digest the whole file must have in the end, if it is known already.
 
@@ -69,11 +71,14 @@ async def init(
         chunk_bytes=LARGEST_CHUNK if chunk_bytes is None else chunk_bytes,
         sha256=_digest(sha256),
     )
-    _require_sizes(new)
-    upload = await uploads.add(tx, new, quota_bytes=files.quota_bytes)
+    settings = await configuration.in_force(tx)
+    _require_sizes(new, largest=tunables.value(settings, tunables.MAX_UPLOAD_SIZE_MB) * MB)
+    quota_mb = tunables.value(settings, tunables.UPLOAD_QUOTA_MB)
+    quota_bytes = files.quota_bytes if quota_mb is None else quota_mb * MB
+    upload = await uploads.add(tx, new, quota_bytes=quota_bytes)
     if upload is None:
         held = await uploads.held_bytes(tx, caller.user_id)
-        raise QuotaExceeded(f"{held} of {files.quota_bytes} bytes are taken: {size_bytes} more do not fit")
+        raise QuotaExceeded(f"{held} of {quota_bytes} bytes are taken: {size_bytes} more do not fit")
     return upload
 
 
@@ -262,11 +267,11 @@ async def _own(tx: Transaction, context: Context, upload_id: UUID) -> Upload:
     return upload
 
 
-def _require_sizes(new: NewUpload) -> None:
+def _require_sizes(new: NewUpload, *, largest: int) -> None:
     if new.size_bytes <= 0:
         raise BadInput("size_bytes: more than 0 is needed")
-    if new.size_bytes > LARGEST_FILE:
-        raise TooLarge(f"size_bytes: a file has at most {LARGEST_FILE} bytes")
+    if new.size_bytes > largest:
+        raise TooLarge(f"size_bytes: a file has at most {largest} bytes")
     if new.chunk_bytes <= 0:
         raise BadInput("chunk_bytes: more than 0 is needed")
     if new.chunk_bytes > LARGEST_CHUNK:

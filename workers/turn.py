@@ -316,8 +316,8 @@ def _by_implementation(results: Mapping[str, bytes], configured: Mapping[str, Co
 
     Where two agents of a chain are the same in this, what the later one found stands.
     """
-    known = {configured[agent_id].implementation: found for agent_id, found in results.items() if agent_id in configured}
-    return {**results, **known}
+    done_by = {agent_id: configured[agent_id].implementation for agent_id in results if agent_id in configured}
+    return {**results, **{implementation: results[agent_id] for agent_id, implementation in done_by.items()}}
 
 
 def backoff_s(attempt: int, chance: float) -> float:

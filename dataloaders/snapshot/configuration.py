@@ -10,10 +10,11 @@ from dataloaders.snapshot.about import About
 from dataloaders.snapshot.agents_workers import AgentSettings, shown
 from dataloaders.snapshot.sources import Frame, Sources
 from dataloaders.snapshot.work import QUEUES
-from db import agents, configuration, health, queues
+from db import agents, configuration, health, queues, tunables
 from db.agents import Agent
 from db.configuration import Configuration as Version
 from db.health import Address, Pool
+from db.models.identity import DEFAULT_TENANT
 from db.queues import QueueState
 
 
@@ -200,7 +201,7 @@ async def collect(sources: Sources, frame: Frame) -> Configuration:
         known = await agents.everyone(tx)
         version = await configuration.in_force(tx)
         state = await queues.state(tx)
-    system = _system(sources, frame.now, version)
+    system = _system(sources, frame.now, version, version if frame.tenant == DEFAULT_TENANT else None)
     return Configuration(
         timestamp=frame.now,
         system_configuration=system,
@@ -213,7 +214,7 @@ async def collect(sources: Sources, frame: Frame) -> Configuration:
     )
 
 
-def _system(sources: Sources, now: datetime, version: Version | None) -> SystemConfiguration:
+def _system(sources: Sources, now: datetime, version: Version | None, house: Version | None) -> SystemConfiguration:
     about = sources.about
     redis = health.redis_address(sources.redis)
     return SystemConfiguration(
@@ -222,13 +223,13 @@ def _system(sources: Sources, now: datetime, version: Version | None) -> SystemC
         celery=QueueingSetting(broker_url="redis://" if redis.host else "unix://"),
         redis=RedisSetting(host=redis.host, port=redis.port, db=int(redis.name) if redis.name else None),
         websocket=WebSocketSetting(host=about.host, port=about.ws_port),
-        logging=LoggingSetting(level=about.log_level, format=about.log_format),
-        storage=_storage(about),
+        logging=LoggingSetting(level=_log_level(about, house), format=about.log_format),
+        storage=_storage(about, version),
         ai=AiSetting(),
         system=SystemSetting(
             version=about.version,
             environment=about.environment,
-            debug_mode=about.log_level == "debug",
+            debug_mode=_log_level(about, house) == "debug",
             maintenance_mode=configuration.in_maintenance(version),
             max_concurrent_jobs=_places(about),
             job_timeout_seconds=None,
@@ -247,14 +248,19 @@ def _database(address: Address, pool: Pool) -> DatabaseSetting:
     )
 
 
-def _storage(about: About) -> StorageSetting:
+def _log_level(about: About, house: Version | None) -> str | None:
+    found: str | None = tunables.value(house, tunables.LOG_LEVEL)
+    return found or about.log_level
+
+
+def _storage(about: About, version: Version | None) -> StorageSetting:
     # As it was configured: where that is on the disk of a server is nobody's business.
     files = about.data_dir.name / Path("files")
     return StorageSetting(
         input_directory=str(files / "uploads"),
         output_directory=str(files / "clips"),
         temp_directory=str(files / ".work"),
-        max_file_size_mb=about.largest_file_mb,
+        max_file_size_mb=tunables.value(version, tunables.MAX_UPLOAD_SIZE_MB),
     )
 
 

@@ -1,5 +1,6 @@
 """Logs: one line of JSON for everything, without secrets, and warnings kept in the table."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ import structlog
 from agentos import logs
 from agentos.logs import MOST_WAITING, Journal
 from agentos.tracing import trace_id
+from db import configuration
 from db.database import Database
 from db.logs import newest
 from db.models.records import Severity
+from tests.waiting import eventually, until
 
 
 @pytest.fixture(autouse=True)
@@ -126,3 +129,48 @@ async def test_without_the_database_lines_wait_and_then_are_dropped_and_counted(
     async with database.transaction(tenant) as tx:
         assert MOST_WAITING == len(await newest(tx, most=2 * MOST_WAITING))
     await away.close()
+
+
+async def test_the_level_that_is_set_is_obeyed_while_running(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stood before comes back when the setting is taken away."""
+    monkeypatch.setattr(logs, "FOLLOW_EVERY_S", 0.02)
+    logs.configure("info", "json")
+    following = asyncio.create_task(logs.follow(database, "info", "json"))
+    try:
+        await set_level(database, "debug")
+        await until(lambda: logging.getLogger().level == logging.DEBUG)
+        await set_level(database, "error")
+        await until(lambda: logging.getLogger().level == logging.ERROR)
+        assert logging.ERROR == logging.getLogger("sqlalchemy").level
+        await set_level(database, None)
+        await until(lambda: logging.getLogger().level == logging.INFO)
+        assert logging.WARNING == logging.getLogger("sqlalchemy").level
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
+
+
+async def set_level(database: Database, level: str | None) -> None:
+    async with database.transaction("default") as tx:
+        await configuration.change(tx, {"log_level": level})
+
+
+async def test_a_journal_that_is_flushed_writes_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "WRITE_EVERY_S", 60)
+    journal = Journal(source="api")
+    running = asyncio.create_task(journal.run(database))
+    try:
+        await asyncio.sleep(0)
+        logging.getLogger("tests").warning("waiting")
+        journal.flush()
+
+        async def written() -> list[str]:
+            async with database.transaction("default") as tx:
+                return [line.message for line in await newest(tx, most=9)]
+
+        assert ["waiting"] == await eventually(written, bool)
+    finally:
+        running.cancel()
+        await asyncio.wait([running])

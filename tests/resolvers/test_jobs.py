@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from db import jobs as rows
-from db import queues, uploads
+from db import queues, tunables, uploads
 from db.database import Database
 from db.jobs import Job, NewJob
 from db.models.identity import Role
@@ -21,7 +21,7 @@ from db.users import User
 from guards.errors import BadInput, Conflict, NotFound, RateLimited, Refusal
 from resolvers import jobs as room
 from resolvers.context import Context
-from resolvers.jobs import MOST_QUEUED, Order, Source, Wishes
+from resolvers.jobs import Order, Source, Wishes
 from tests.acting import act
 from tests.uploading import context_of, services_over
 from workers.agents.roster import DEFAULT_CHAIN
@@ -189,7 +189,7 @@ async def test_a_full_queue_takes_no_more(context: Context, database: Database, 
                 "INSERT INTO jobs (id, tenant_id, chain, status)"
                 " SELECT gen_random_uuid(), 'default', '{clipper}', 'queued' FROM generate_series(2, :most)"
             ),
-            {"most": MOST_QUEUED},
+            {"most": tunables.MAX_QUEUED_JOBS.default},
         )
     before = await counted(database)
 

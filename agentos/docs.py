@@ -41,7 +41,13 @@ ADVICE: Final[Mapping[str, str]] = {
     "file here, then send that chunk, or the file, again.",
     "UNSUPPORTED_MEDIA": "Send MP4, MOV, WebM, MKV or AVI; it is the content that counts, not the name.",
     "RATE_LIMITED": "Wait for the `retryAfter` seconds of the answer, then go on more slowly.",
-    "UNAVAILABLE": "Nothing was done. Try again after `retryAfter`; if it lasts, look at `/readyz`.",
+    "IDEMPOTENCY_IN_PROGRESS": "Ask again after `retryAfter` with the same key: you will get the answer of the first call.",
+    "IDEMPOTENCY_MISMATCH": "Choose a new key for each call, and send the same payload when you repeat one.",
+    "CIRCUIT_OPEN": "Nothing was done. Try again after `retryAfter`; without one, somebody isolated it by hand: "
+    "`{ breakers { dependency state reason } }` tells why.",
+    "MAINTENANCE": "Wait until the system takes new work again; what is at work goes on.",
+    "UNAVAILABLE": "Nothing was done, unless the message says that this is not known. Try again after `retryAfter`; "
+    "if it lasts, look at `/readyz`.",
     "NOT_CONTROLLABLE": "Do it where the process is run: under `up` this works, "
     "in a cluster it is the cluster's to do.",
     "SLOW_CONSUMER": "Subscribe again with the last cursor that arrived; nothing is lost. "

@@ -14,6 +14,7 @@ import json
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
@@ -32,6 +33,9 @@ SETTLING_FOR: Final = timedelta(seconds=10)
 
 SETTLED: Final = (NotFound, TooLarge, Unsupported)
 """Refusals that are facts about what was asked for: they are answers, and told again like any other."""
+
+REPLAYED: Final = MappingProxyType({"idempotent-replayed": "true"})
+"""What an answer over HTTP says when nothing of it was done now."""
 
 PATTERN: Final = re.compile(r"[A-Za-z0-9_-]{16,128}")
 

@@ -88,6 +88,11 @@ class Context:
     replayed: set[str] = field(default_factory=set)
     """Response keys whose answer is a stored one."""
 
+    @property
+    def told_again(self) -> bool:
+        """Whether everything this operation asked to be done had been done before."""
+        return bool(self.replayed) and self.admitted is not None and self.replayed == self.admitted.keys()
+
     @classmethod
     def made(
         cls,

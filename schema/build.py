@@ -40,6 +40,7 @@ from schema.mutation import Mutation
 from schema.plan import Plan, Plans, admit
 from schema.projections import Projections
 from schema.query import Query
+from schema.replayed import Replayed
 from schema.scalars import SCALARS
 from schema.subscription import Subscription, afresh
 from schema.types.agents import Agent
@@ -161,7 +162,7 @@ def build(query: type = Query, mutation: type | None = Mutation, subscription: t
         mutation=mutation,
         subscription=subscription,
         types=(Agent, Clip, Job, LogLine, SystemEvent, Upload, User, Worker),
-        extensions=(Short, ParserCache, Validations().extension, Limits),
+        extensions=(Short, ParserCache, Validations().extension, Limits, Replayed),
         execution_context_class=Executor,
         config=StrawberryConfig(scalar_map=SCALARS),
     )

@@ -14,6 +14,7 @@ from guards.errors import BadInput, Unauthenticated
 from resolvers.context import Context, Services
 
 LONGEST_AGENT: Final = 300
+KEY_HEADERS: Final = ("idempotency-key", "x-idempotency-key")
 
 
 class Contexts:
@@ -63,7 +64,8 @@ class Contexts:
             trace_id=connection.state.trace_id,
             address=_address(connection),
             user_agent=connection.headers.get("user-agent", "")[:LONGEST_AGENT],
-            idempotency_key=_key(connection.headers),
+            # The headers of a socket are those of its handshake, which all of its operations share.
+            idempotency_key=_key(connection.headers) if connection.scope["type"] == "http" else None,
         )
 
 
@@ -75,9 +77,9 @@ def _key(headers: Headers) -> str | None:
     """The idempotency key of a request, under the name of the standard or the one from before it.
 
     Raises:
-        BadInput: there are two that differ.
+        BadInput: there are several that differ.
     """
-    found = {headers[name].strip('"') for name in ("idempotency-key", "x-idempotency-key") if name in headers}
+    found = {key.strip('"') for name in KEY_HEADERS for key in headers.getlist(name)}
     if len(found) > 1:
         raise BadInput("Idempotency-Key and X-Idempotency-Key differ: send one of them")
     return found.pop() if found else None

@@ -28,7 +28,8 @@ from agentos.transports.contexts import Contexts
 from agentos.transports.roots import Roots
 from db.database import DatabaseUnavailable
 from guards.allowances import Spent
-from guards.errors import BadInput, RateLimited, Refusal, Unauthenticated, Unavailable
+from guards.errors import BadInput, InProgress, KeyReused, RateLimited, Refusal, Unauthenticated, Unavailable
+from guards.replays import REPLAYED
 from resolvers.context import Context
 from schema.access import public_names
 from schema.rest.envelope import JSON
@@ -40,6 +41,9 @@ GET_TYPES: Final = frozenset({OperationType.QUERY})
 POST_TYPES: Final = frozenset({OperationType.QUERY, OperationType.MUTATION})
 SPOKEN: Final = frozenset({401, 403, 429, 503})
 """Statuses that a refusal before execution has even for clients of `application/json`."""
+
+SPOKEN_CODES: Final = frozenset({InProgress.code, KeyReused.code})
+"""Refusals of which the same holds, although others share their status."""
 
 LONGEST_PUBLIC: Final = 4_096
 """Characters of a document that is looked into although it comes with a token that is not good."""
@@ -93,7 +97,7 @@ class GraphQLOverHTTP:
             return _refused(request, away, context.spent)
         assert isinstance(result, ExecutionResult)
         self._count(operation, result)
-        return _answered(request, result, context.spent)
+        return _answered(request, result, context)
 
     async def _context(self, request: Request, operation: Operation) -> Context:
         try:
@@ -130,7 +134,7 @@ async def _read(request: Request) -> Operation:
     return bodies.operation(asked)
 
 
-def _answered(request: Request, result: ExecutionResult, spent: Spent | None) -> Response:
+def _answered(request: Request, result: ExecutionResult, context: Context) -> Response:
     errors = [error.formatted for error in result.errors or ()]
     body: dict[str, Any] = {}
     if errors:
@@ -143,7 +147,8 @@ def _answered(request: Request, result: ExecutionResult, spent: Spent | None) ->
     status, retry_after = HTTPStatus.OK.value, None
     if result.data is None and errors:
         status, retry_after = _status(result.errors or (), began=began, modern=_modern(request.headers))
-    return _json(request, body, status, headers_of(status, retry_after, spent))
+    again = REPLAYED if context.told_again else {}
+    return _json(request, body, status, {**headers_of(status, retry_after, context.spent), **again})
 
 
 def _began(result: ExecutionResult) -> bool:
@@ -156,8 +161,9 @@ def _status(errors: Iterable[GraphQLError], *, began: bool, modern: bool) -> tup
     """The status of an answer without data, and after how many seconds to try again."""
     for error in errors:
         extensions = error.extensions or {}
-        status = status_of(str(extensions.get("code", "")))
-        if status in SPOKEN:
+        code = str(extensions.get("code", ""))
+        status = status_of(code)
+        if status in SPOKEN or code in SPOKEN_CODES:
             return status, extensions.get("retryAfter")
         if modern and not began:
             return (status if status in (413, 500) else HTTPStatus.BAD_REQUEST), None

@@ -20,6 +20,7 @@ from db.database import DatabaseUnavailable
 from guards.allowances import Rate
 from guards.errors import Refusal, Unavailable
 from guards.permissions import Permission
+from guards.replays import REPLAYED
 from resolvers.context import Context
 from schema.plan import admit_native
 from schema.rest import bodies, envelope, uploads
@@ -95,6 +96,24 @@ class Endpoint:
 UPLOAD_ID: Final = From(Place.BODY, "upload_id")
 
 ENDPOINTS: Final = (
+    Endpoint(
+        method="POST",
+        path="/admin/action",
+        tag="admin",
+        summary="Carry out an action of the catalogue, by its name.",
+        operation="AdminAction",
+        variables={"action": From(Place.BODY, "action"), "payload": From(Place.BODY, "payload")},
+        shown=("actionByName",),
+        legacy={"result": "result", "action": "action", "trace_id": "trace_id", "duration_ms": "duration_ms"},
+    ),
+    Endpoint(
+        method="GET",
+        path="/admin/action/status",
+        tag="admin",
+        summary="Every action with what the caller may do with it, and the newest of those that take long.",
+        operation="AdminActionStatus",
+        legacy={"actions": "actions"},
+    ),
     Endpoint(
         method="POST",
         path="/upload/init",
@@ -189,6 +208,8 @@ class _Served:
         answer = await self._told(request, context, began)
         if context.spent is not None:
             answer.headers.update(context.spent.headers())
+        if context.told_again:
+            answer.headers.update(REPLAYED)
         return answer
 
     async def _told(self, request: Request, context: Context, began: float) -> Response:

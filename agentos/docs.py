@@ -41,7 +41,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "file here, then send that chunk, or the file, again.",
     "UNSUPPORTED_MEDIA": "Send MP4, MOV, WebM, MKV or AVI; it is the content that counts, not the name.",
     "RATE_LIMITED": "Wait for the `retryAfter` seconds of the answer, then go on more slowly.",
-    "IDEMPOTENCY_IN_PROGRESS": "Ask again after `retryAfter` with the same key: you will get the answer of the first call.",
+    "IDEMPOTENCY_IN_PROGRESS": "Ask again after `retryAfter`, with the same key: the answer of the first call follows.",
     "IDEMPOTENCY_MISMATCH": "Choose a new key for each call, and send the same payload when you repeat one.",
     "CIRCUIT_OPEN": "Nothing was done. Try again after `retryAfter`; without one, somebody isolated it by hand: "
     "`{ breakers { dependency state reason } }` tells why.",

@@ -3,6 +3,8 @@
 It ends when it is told to by a signal, or when the supervisor that started it is gone.
 """
 
+import os
+import socket
 from dataclasses import dataclass
 
 from agentos import VERSION
@@ -35,7 +37,7 @@ async def work(settings: Settings, kind: Kind, *, supervised: bool) -> None:
     async with (
         stoppable(supervised=supervised) as stop,
         opened(settings, application="agentos worker") as services,
-        written_down(settings, services.database, source=kind.name or "worker"),
+        written_down(settings, services.database, source=kind.name or f"{socket.gethostname()}-{os.getpid()}"),
     ):
         assert settings.redis_url is not None
         shift = Shift(

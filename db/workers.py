@@ -188,8 +188,9 @@ async def last_of(tx: Transaction, which: str) -> OnDuty | None:
 
 
 async def desire(tx: Transaction, ids: Collection[str], state: WorkerState) -> None:
-    """Ask workers to be active, paused or draining; each obeys within a second."""
-    await tx.execute(sa.update(workers).where(workers.c.id.in_(ids)).values(desired_state=state))
+    """Ask workers to be active, paused or draining; each obeys within a second, one that drains goes on draining."""
+    free = workers.c.desired_state != WorkerState.DRAINING
+    await tx.execute(sa.update(workers).where(workers.c.id.in_(ids), free).values(desired_state=state))
 
 
 async def ask(tx: Transaction, ids: Collection[str], settings: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from resolvers.actions import (
-    agents_workers,
     analytics,
     breakers,
     caches,
@@ -15,6 +14,7 @@ from resolvers.actions import (
     managers,
     system_logs,
 )
+from resolvers.actions.agents_workers import fleet, single, trying, workers
 from resolvers.actions.contract import Action
 from resolvers.actions.system_controls import database, services, system
 
@@ -26,7 +26,10 @@ CATALOGUE: Final[Mapping[str, Action[Any, Any]]] = {
         system,
         services,
         database,
-        agents_workers,
+        fleet,
+        single,
+        workers,
+        trying,
         managers,
         system_logs,
         configuration,

@@ -50,10 +50,22 @@ class BadInput(Refusal):
     code = "VALIDATION_ERROR"
 
 
+class UnknownAction(BadInput):
+    """There is no action of that name; the message says which may have been meant."""
+
+    code = "UNKNOWN_ACTION"
+
+
 class Conflict(Refusal):
     """What was asked for does not fit the present state; asking again later may."""
 
     code = "CONFLICT"
+
+
+class OperationFailed(Refusal):
+    """What was asked for was begun and could not be brought to its end; the message says how far it came, and why."""
+
+    code = "OPERATION_FAILED"
 
 
 class KeyReused(Refusal):

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 from uuid import UUID
 
 import strawberry
@@ -24,7 +24,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from guards import replays
 from guards.allowances import Bucket, Class, Rate, of_action, of_address, of_user
-from guards.errors import BadInput
+from guards.errors import BadInput, UnknownAction
 from guards.permissions import ADMIN_READS, Permission, inside_only, of_the_house
 from resolvers.actions import contract, reading
 from resolvers.actions.contract import Action, Payload
@@ -231,14 +231,16 @@ class Acting(Guarded):
 class Choosing(Access):
     """Callers who may carry out the action that they choose in an argument."""
 
-    def __init__(self, choices: Mapping[str, Action[Any, Any]], argument: str) -> None:
+    def __init__(self, choices: Mapping[str, Action[Any, Any]], argument: str, *, named: bool) -> None:
         """
         Args:
             choices: by what a client calls each.
-            argument: that names one of them, or has the one as its only key.
+            argument: what tells which one.
+            named: whether the argument is the name of one, or has the one as its only key.
         """
         self._choices = {name: Acting(action, Class.ADMIN_ACTION) for name, action in choices.items()}
         self._argument = argument
+        self._named = named
 
     def directives(self) -> tuple[object, ...]:
         """That it requires what the chosen action does."""
@@ -253,23 +255,19 @@ class Choosing(Access):
         """What is chosen, by what was sent and not yet looked at otherwise.
 
         Raises:
-            BadInput: nothing that there is, or more than one thing.
+            BadInput: nothing, or more than one thing.
+            UnknownAction: something that there is not.
         """
         given = arguments.get(self._argument)
-        name = given if isinstance(given, str) else next(iter(given)) if _single(given) else None
+        if self._named:
+            name = given if isinstance(given, str) else None
+        else:
+            name = next(iter(given)) if isinstance(given, Mapping) and len(given) == 1 else None
         if name is None:
             raise BadInput(f"{self._argument}: choose exactly one action")
-        return self.named(name)
-
-    def named(self, name: str) -> Acting:
-        """One of the choices.
-
-        Raises:
-            BadInput: there is none of that name.
-        """
         found = self._choices.get(name)
         if found is None:
-            raise BadInput(f"{self._argument}: {unknown(name, self._choices)}")
+            raise UnknownAction(f"{self._argument}: {unknown(name, self._choices)}")
         return found
 
     def admit(self, context: Context) -> None:
@@ -367,7 +365,3 @@ def public_names(schema: BaseSchema) -> frozenset[str]:
         for name, field in root.fields.items()
         if Public() in field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].directives
     )
-
-
-def _single(value: object) -> TypeGuard[Mapping[str, Any]]:
-    return isinstance(value, Mapping) and len(value) == 1

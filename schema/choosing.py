@@ -4,6 +4,7 @@ Both fields pass through the same plan and the same chain as the mutation of the
 their arguments to know what that is.
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ import strawberry
 from strawberry.scalars import JSON
 from strawberry.types.field import StrawberryField
 
+from db.models.guards import OperationState
+from guards.errors import OperationFailed
 from resolvers.actions.contract import Action
 from resolvers.actions.performing import perform
 from schema.access import Choosing, place_of
@@ -37,13 +40,19 @@ class AdminActionPayload:
     replayed: bool
     """Whether it was carried out before, under the same idempotency key."""
 
+    trace_id: str
+    """Under which it is on record."""
+
+    duration_ms: float
+    """How long it took, measured."""
+
 
 def fields(catalogue: Catalogue, types: Types) -> list[StrawberryField]:
     """The two fields."""
     members = {name.replace(".", "_"): action for name, action in catalogue.items()}
     chosen = _input(members, types)
-    by_field = Choosing({action.field: action for action in catalogue.values()}, "input")
-    by_name = Choosing(catalogue, "name")
+    by_field = Choosing({action.field: action for action in catalogue.values()}, "input", named=False)
+    by_name = Choosing(catalogue, "name", named=True)
 
     class Chosen:
         """Whichever action."""
@@ -67,11 +76,19 @@ def fields(catalogue: Catalogue, types: Types) -> list[StrawberryField]:
 
 async def _performed(info: Info, action: Action[Any, Any], given: Any, *, older: bool) -> AdminActionPayload:
     assert info.path.prev is None
-    place = place_of(str(info.path.key), action)
+    place, began = place_of(str(info.path.key), action), time.perf_counter()
     performed = await perform(info.context, action, {} if given is None else given, place=place, older=older)
-    result = None if performed.result is None else msgspec.to_builtins(performed.result)
+    operation = performed.operation
+    if older and operation is not None and operation.state is OperationState.FAILED:
+        # Older clients look no further than whether the call went well.
+        raise OperationFailed(operation.error_message or "it could not be carried out")
     return AdminActionPayload(
-        action=action.name, result=result, operation=shown(performed.operation), replayed=performed.replayed
+        action=action.name,
+        result=None if performed.result is None else msgspec.to_builtins(performed.result),
+        operation=shown(operation),
+        replayed=performed.replayed,
+        trace_id=info.context.trace_id,
+        duration_ms=round((time.perf_counter() - began) * 1000, 1),
     )
 
 

@@ -1,7 +1,504 @@
 """Services: the processes under the supervisor, started, stopped and looked at."""
 
-from typing import Any, Final
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
+from typing import Annotated, Any, Final
 
-from resolvers.actions.contract import Action
+from msgspec import Meta
+from msgspec.structs import replace
 
-ACTIONS: Final[tuple[Action[Any, Any], ...]] = ()
+from db import logs, probes, services, workers
+from db.logs import LogLine
+from db.models.control import ProcessState, Wish
+from db.models.records import Severity
+from db.redis import REDIS_AWAY
+from db.rows import Row
+from db.services import Process, Service
+from guards.breakers import Dependency
+from guards.errors import Conflict, NotControllable
+from resolvers import processes
+from resolvers.actions.agents_workers.fleet import UP_S, followed
+from resolvers.actions.contract import Action, Call, Payload, View, Work, action, operation
+from resolvers.context import Context
+
+MB: Final = 1024 * 1024
+RESTART_S: Final = 30
+"""What workers get to finish their jobs when a service is restarted, unless somebody says otherwise."""
+
+
+class ServiceId(StrEnum):
+    """What the console calls a service; some have another name with older clients."""
+
+    WORKERS = "workers"
+    WEBSOCKET = "websocket"
+    WARMER = "warmer"
+    SCHEDULER = "scheduler"
+    MANAGERS = "managers"
+    CELERY_WORKERS = "celery-workers"
+    """The workers."""
+
+    WEBSOCKET_SERVER = "websocket-server"
+    """The WebSocket."""
+
+    API_SERVER = "api-server"
+    DATABASE = "database"
+    REDIS_QUEUE = "redis-queue"
+
+
+CONTROLLED: Final[Mapping[ServiceId, Service]] = {
+    ServiceId.WORKERS: Service.WORKERS,
+    ServiceId.CELERY_WORKERS: Service.WORKERS,
+    ServiceId.WARMER: Service.WARMER,
+}
+
+UNTOUCHED: Final[Mapping[ServiceId, str]] = {
+    ServiceId.API_SERVER: "the API answers this very call; system.restart has it started again",
+    ServiceId.DATABASE: "PostgreSQL is looked at, and never started or stopped by an action",
+    ServiceId.REDIS_QUEUE: "Redis is looked at, and never started or stopped by an action",
+}
+"""What is no matter of an action, and why."""
+
+NO_PROCESS: Final[Mapping[ServiceId, str]] = {
+    ServiceId.WEBSOCKET: "WebSockets are served by the API: there is no process of its own to start or stop",
+    ServiceId.WEBSOCKET_SERVER: "WebSockets are served by the API: there is no process of its own to start or stop",
+    ServiceId.SCHEDULER: (
+        "what is scheduled runs in the warmer and in every worker: stop the warmer, or a manager with manager.stop"
+    ),
+    ServiceId.MANAGERS: "managers run inside every worker: start and stop each with manager.start and manager.stop",
+}
+"""What is no process here, and where to turn instead."""
+
+
+class ServiceState(StrEnum):
+    """How a service is as a whole."""
+
+    RUNNING = "running"
+    """Everything that is to run does."""
+
+    DEGRADED = "degraded"
+    """Some of it does not run, or not yet."""
+
+    STOPPED = "stopped"
+    """Nothing runs, and nothing is to."""
+
+    DOWN = "down"
+    """Nothing runs, though it should, or it does not answer."""
+
+
+class ServiceStartInput(Payload, frozen=True, kw_only=True):
+    """Which service to start."""
+
+    service_id: ServiceId
+
+
+class ServiceChanged(Row, frozen=True, kw_only=True):
+    """The service, and how it was before."""
+
+    service_id: str
+    previous_state: ServiceState
+    state: ServiceState
+    pid: int | None
+    """Of its first process; null when none runs."""
+
+    pids: list[int]
+    converged: bool
+    """Whether everything is as desired; if not, it goes on without anybody waiting."""
+
+    took_ms: int
+
+
+@action("service.start", View.SYSTEM_CONTROLS, depends_on=Dependency.SUPERVISOR, target="service_id")
+async def service_start(call: Call[ServiceChanged], asked: ServiceStartInput) -> ServiceChanged:
+    """Start a service, with the processes it had.
+
+    Raises:
+        NotControllable: there is no supervisor, or it is no process here.
+        Conflict: it is never started or stopped by an action.
+    """
+    service, present = await _controlled(call, asked.service_id)
+    await services.switch(call.tx, service, Wish.RUNNING)
+    return _changing(call, service, present)
+
+
+class ServiceStopInput(Payload, frozen=True, kw_only=True):
+    """Which service to stop, and how long it gets."""
+
+    service_id: ServiceId
+    timeout: Annotated[int, Meta(ge=1, le=300)] = 30
+    """Seconds that workers get to finish their jobs; what is not finished then, is put back."""
+
+
+@action(
+    "service.stop",
+    View.SYSTEM_CONTROLS,
+    per_minute=10,
+    destructive=True,
+    depends_on=Dependency.SUPERVISOR,
+    target="service_id",
+)
+async def service_stop(call: Call[ServiceChanged], asked: ServiceStopInput) -> ServiceChanged:
+    """Stop a service; it remembers which processes it had.
+
+    Raises:
+        NotControllable: there is no supervisor, or it is no process here.
+        Conflict: it is never started or stopped by an action.
+    """
+    service, present = await _controlled(call, asked.service_id)
+    await services.switch(call.tx, service, Wish.STOPPED, patience_s=asked.timeout)
+    return _changing(call, service, present)
+
+
+class ServiceRestartInput(Payload, frozen=True, kw_only=True):
+    """Which service to restart, and how long its processes get."""
+
+    service_id: ServiceId
+    timeout: Annotated[int, Meta(ge=1, le=300)] = RESTART_S
+    """Seconds that a worker gets to finish its jobs."""
+
+
+@action(
+    "service.restart",
+    View.SYSTEM_CONTROLS,
+    per_minute=10,
+    destructive=True,
+    depends_on=Dependency.SUPERVISOR,
+    target="service_id",
+)
+async def service_restart(call: Call[ServiceChanged], asked: ServiceRestartInput) -> ServiceChanged:
+    """Start a service again, one process after the other; a stopped one is started.
+
+    Raises:
+        NotControllable: there is no supervisor, or it is no process here.
+        Conflict: it is never started or stopped by an action.
+    """
+    service, present = await _controlled(call, asked.service_id)
+    await services.switch(call.tx, service, Wish.RUNNING)
+    running = [one.name for one in present if one.wanted]
+    await services.renew(call.tx, running, patience_s=asked.timeout)
+    return _changing(call, service, present)
+
+
+class ServiceRestartAllInput(Payload, frozen=True, kw_only=True):
+    """How to restart them."""
+
+    rolling: bool = True
+    """One process after the other."""
+
+
+class ServiceRestarted(Row, frozen=True, kw_only=True):
+    """One service, after it was restarted."""
+
+    service_id: str
+    state: ServiceState
+    pids: list[int]
+    renewed: int
+    """How many of its processes are others than before."""
+
+
+class ServicesRestarted(Row, frozen=True, kw_only=True):
+    """The services, each with other processes."""
+
+    results: list[ServiceRestarted]
+    converged: bool
+    took_ms: int
+
+
+async def _require_supervisor(context: Context, asked: Payload) -> None:
+    async with context.services.database.transaction(context.caller.tenant) as tx:
+        await processes.supervised(tx)
+
+
+@operation(
+    "service.restart_all",
+    View.SYSTEM_CONTROLS,
+    per_minute=10,
+    destructive=True,
+    depends_on=Dependency.SUPERVISOR,
+    prepare=_require_supervisor,
+)
+async def service_restart_all(work: Work, asked: ServiceRestartAllInput) -> ServicesRestarted:
+    """Start every service but the API again; stopped ones stay stopped.
+
+    Raises:
+        NotControllable: there is no supervisor that could.
+    """
+    began = time.monotonic()
+    async with work.services.database.transaction(work.caller.tenant) as tx:
+        await processes.supervised(tx)
+        meant = [one for one in await services.everything(tx) if one.wanted and one.service != Service.API]
+        names = [one.name for one in meant]
+        await services.renew(tx, names, patience_s=RESTART_S, rolling=asked.rolling)
+    each_s = RESTART_S + UP_S
+    outcome = await followed(work, names, began, within_s=each_s * len(names) if asked.rolling else each_s)
+    results = [
+        _restarted(service, [one for one in outcome.processes.values() if one.service == service], outcome)
+        for service in Service
+        if any(one.service == service for one in meant)
+    ]
+    return ServicesRestarted(results=results, converged=outcome.converged, took_ms=outcome.took_ms)
+
+
+def _restarted(service: Service, present: Sequence[Process], outcome: processes.Outcome) -> ServiceRestarted:
+    return ServiceRestarted(
+        service_id=service,
+        state=_state(present, outcome.running),
+        pids=_pids(present),
+        renewed=sum(one.renewed >= one.renewals for one in present),
+    )
+
+
+class ServiceHealthCheckInput(Payload, frozen=True, kw_only=True):
+    """Which service to look at."""
+
+    service_id: ServiceId | None = None
+    """Left out, all of them."""
+
+
+class ServiceHealth(Row, frozen=True, kw_only=True):
+    """How one service is."""
+
+    service_id: str
+    state: ServiceState | None
+    """Null when nobody here can tell."""
+
+    pid: int | None
+    """Of its first process."""
+
+    processes: int
+    """How many run."""
+
+    cpu: float | None
+    """Percent of one core, all of its processes together; null when not measured."""
+
+    rss_mb: float | None
+    uptime_s: float | None
+    """Of its oldest process."""
+
+    heartbeat_age_s: float | None
+    """Of the worker that was silent for longest; null for what has no heartbeat."""
+
+    latency_ms: float | None
+    """How long a store took to answer; null for what is no store."""
+
+    detail: str | None
+
+
+class ServicesHealth(Row, frozen=True, kw_only=True):
+    """How the services are."""
+
+    services: list[ServiceHealth]
+    supervisor: bool
+    """Whether there is one that could start and stop processes."""
+
+
+@action("service.health_check", View.SYSTEM_CONTROLS, natural=True, target="service_id")
+async def service_health_check(call: Call[ServicesHealth], asked: ServiceHealthCheckInput) -> ServicesHealth:
+    """Look how a service is, or all of them."""
+    charge = await services.in_charge(call.tx)
+    there = [] if charge is None else await services.everything(call.tx)
+    ages = {one.pid: one.heartbeat_at for one in await workers.on_duty(call.tx)}
+    found = [
+        _health(_ID_OF[service], [one for one in there if one.service == service], ages, supervised=charge is not None)
+        for service in Service
+    ]
+    found += [await _database_health(call), await _redis_health(call)]
+    found += [_of_no_process(service_id, reason) for service_id, reason in _ELSEWHERE.items()]
+    if asked.service_id is not None:
+        wanted = _CANONICAL.get(asked.service_id, asked.service_id)
+        found = [one for one in found if one.service_id == wanted]
+    return ServicesHealth(services=found, supervisor=charge is not None)
+
+
+class ServiceViewLogsInput(Payload, frozen=True, kw_only=True):
+    """Whose lines, which, and how many."""
+
+    service_id: ServiceId
+    lines: Annotated[int, Meta(ge=1, le=1000)] = 100
+    """The newest ones."""
+
+    level: Severity | None = None
+    """Only lines of this level."""
+
+
+class ServiceLogs(Row, frozen=True):
+    """What a service wrote, the newest first."""
+
+    entries: list[LogLine]
+    truncated: bool
+    """Whether there is more."""
+
+
+@action("service.view_logs", View.SYSTEM_CONTROLS, natural=True, target="service_id")
+async def service_view_logs(call: Call[ServiceLogs], asked: ServiceViewLogsInput) -> ServiceLogs:
+    """Read what the processes of a service wrote.
+
+    Raises:
+        Conflict: it keeps a log of its own elsewhere.
+        NotControllable: it is no process here.
+    """
+    if asked.service_id in (ServiceId.DATABASE, ServiceId.REDIS_QUEUE):
+        raise Conflict(f"{asked.service_id} keeps its log itself, beside its data")
+    if asked.service_id in NO_PROCESS:
+        raise NotControllable(NO_PROCESS[asked.service_id])
+    service = CONTROLLED.get(asked.service_id, Service.API)
+    levels = () if asked.level is None else (asked.level,)
+    found: list[LogLine] = []
+    for source in await _sources(call, service):
+        found += await logs.tail(call.tx, logs.Filter(source=source, levels=levels), most=asked.lines + 1)
+    found.sort(key=lambda line: (line.created_at, line.id), reverse=True)
+    return ServiceLogs(found[: asked.lines], len(found) > asked.lines)
+
+
+async def _sources(call: Call[Any], service: Service) -> list[str]:
+    """Under which names the processes of a service write, and wrote."""
+    if service is not Service.WORKERS:
+        return [service]
+    names = {one.name for one in await services.of_service(call.tx, service)}
+    names |= {one.name or f"{one.hostname}-{one.pid}" for one in await workers.on_duty(call.tx)}
+    return [source for source in await logs.sources(call.tx) if source in names or source.startswith("worker-")]
+
+
+async def _controlled(call: Call[Any], service_id: ServiceId) -> tuple[Service, list[Process]]:
+    if service_id in UNTOUCHED:
+        raise Conflict(UNTOUCHED[service_id])
+    if service_id in NO_PROCESS:
+        raise NotControllable(NO_PROCESS[service_id])
+    await processes.supervised(call.tx)
+    service = CONTROLLED[service_id]
+    return service, await services.of_service(call.tx, service)
+
+
+def _changing(call: Call[ServiceChanged], service: Service, present: Sequence[Process]) -> ServiceChanged:
+    call.afterwards(partial(_changed, call, [one.name for one in present], time.monotonic()))
+    before = _state(present, present)
+    return ServiceChanged(
+        service_id=_ID_OF[service],
+        previous_state=before,
+        state=before,
+        pid=next(iter(_pids(present)), None),
+        pids=_pids(present),
+        converged=False,
+        took_ms=0,
+    )
+
+
+async def _changed(
+    call: Call[ServiceChanged], names: list[str], since: float, changed: ServiceChanged
+) -> ServiceChanged:
+    outcome = await processes.settled(call.services.database, names, since=since)
+    present = list(outcome.processes.values())
+    return replace(
+        changed,
+        state=_state(present, outcome.running),
+        pid=next(iter(_pids(present)), None),
+        pids=_pids(present),
+        converged=outcome.converged,
+        took_ms=outcome.took_ms,
+    )
+
+
+def _state(present: Sequence[Process], up: Sequence[Process]) -> ServiceState:
+    """How a service is, of whose processes these are up."""
+    wanted = [one for one in present if one.wanted]
+    running = [one for one in up if one.state is ProcessState.RUNNING]
+    if not wanted:
+        return ServiceState.DEGRADED if _pids(present) else ServiceState.STOPPED
+    if not running:
+        return ServiceState.DOWN
+    return ServiceState.RUNNING if len(running) >= len(wanted) else ServiceState.DEGRADED
+
+
+def _pids(present: Sequence[Process]) -> list[int]:
+    return [one.pid for one in sorted(present, key=processes.number_of) if one.pid is not None]
+
+
+def _health(
+    service_id: str, present: Sequence[Process], ages: Mapping[int, datetime], *, supervised: bool
+) -> ServiceHealth:
+    now = datetime.now(UTC)
+    cpus = [one.cpu for one in present if one.cpu is not None]
+    sizes = [one.rss for one in present if one.rss is not None]
+    began = [one.since for one in present if one.since is not None]
+    beats = [ages[one.pid] for one in present if one.pid is not None and one.pid in ages]
+    return ServiceHealth(
+        service_id=service_id,
+        state=_state(present, present) if supervised else None,
+        pid=next(iter(_pids(present)), None),
+        processes=len(_pids(present)),
+        cpu=round(100 * sum(cpus), 1) if cpus else None,
+        rss_mb=round(sum(sizes) / MB, 1) if sizes else None,
+        uptime_s=_age_s(min(began), now) if began else None,
+        heartbeat_age_s=_age_s(min(beats), now) if beats else None,
+        latency_ms=None,
+        detail=None if supervised else "no supervisor is heard of that could tell",
+    )
+
+
+async def _database_health(call: Call[Any]) -> ServiceHealth:
+    began = time.perf_counter()
+    await probes.revision(call.services.database)
+    return _store(ServiceId.DATABASE, ServiceState.RUNNING, _ms_since(began))
+
+
+async def _redis_health(call: Call[Any]) -> ServiceHealth:
+    began = time.perf_counter()
+    try:
+        await call.services.redis.ping()
+    except REDIS_AWAY:
+        return _store(ServiceId.REDIS_QUEUE, ServiceState.DOWN, None, "does not answer")
+    return _store(ServiceId.REDIS_QUEUE, ServiceState.RUNNING, _ms_since(began))
+
+
+def _store(
+    service_id: ServiceId, state: ServiceState, latency_ms: float | None, detail: str | None = None
+) -> ServiceHealth:
+    return replace(_of_no_process(service_id, detail), state=state, latency_ms=latency_ms)
+
+
+def _of_no_process(service_id: ServiceId, detail: str | None) -> ServiceHealth:
+    return ServiceHealth(
+        service_id=service_id,
+        state=None,
+        pid=None,
+        processes=0,
+        cpu=None,
+        rss_mb=None,
+        uptime_s=None,
+        heartbeat_age_s=None,
+        latency_ms=None,
+        detail=detail,
+    )
+
+
+def _age_s(moment: datetime, now: datetime) -> float:
+    return round(max(0.0, (now - moment).total_seconds()), 1)
+
+
+def _ms_since(began: float) -> float:
+    return round((time.perf_counter() - began) * 1000, 2)
+
+
+_ID_OF: Final[Mapping[Service, str]] = {
+    Service.API: ServiceId.API_SERVER,
+    Service.WARMER: ServiceId.WARMER,
+    Service.WORKERS: ServiceId.WORKERS,
+}
+_CANONICAL: Final[Mapping[ServiceId, ServiceId]] = {
+    ServiceId.CELERY_WORKERS: ServiceId.WORKERS,
+    ServiceId.WEBSOCKET_SERVER: ServiceId.WEBSOCKET,
+}
+_ELSEWHERE: Final[Mapping[ServiceId, str]] = {
+    service_id: reason for service_id, reason in NO_PROCESS.items() if service_id not in _CANONICAL
+}
+
+ACTIONS: Final[tuple[Action[Any, Any], ...]] = (
+    service_start,
+    service_stop,
+    service_restart,
+    service_restart_all,
+    service_health_check,
+    service_view_logs,
+)

@@ -6,6 +6,7 @@ files that rows refer to, videos and clips, are not in a backup.
 """
 
 import asyncio
+import hashlib
 import os
 import re
 import secrets
@@ -164,25 +165,45 @@ async def create(
     return _backup(target, note)
 
 
-async def verify(place: Path) -> Examined:
-    """Read a backup to its end, hold it against its manifest and its note, and write down how it was found.
+class Verified(Row, frozen=True, kw_only=True):
+    """How a backup was found."""
 
-    Raises:
-        Damaged: it cannot even be read; that is written down, too.
-    """
+    manifest: Manifest | None
+    """None when it cannot be read."""
+
+    problems: list[str]
+    """In what it is not as it was written; empty when it is."""
+
+    sha256: str
+    """Of the whole file as it is."""
+
+    sha256_match: bool
+    """Whether that is the one which was noted when it was written; True where nothing was noted."""
+
+
+async def verify(place: Path) -> Verified:
+    """Read a backup to its end, hold it against its manifest and its note, and write down how it was found."""
     note = await asyncio.to_thread(_note_of, place)
+    sha256 = await whole(lambda: _sha256(place))
+    problems = []
+    if note is not None and note.sha256 != sha256:
+        problems.append("the file is not the one that was written: its SHA-256 is another")
+    manifest = None
     try:
         examined = await whole(lambda: _examined(place))
-    except Damaged:
-        if note is not None:
-            await asyncio.to_thread(_write_note, place, msgspec.structs.replace(note, verified=False))
-        raise
-    if note is not None and note.sha256 != examined.sha256:
-        changed = "the file is not the one that was written: its SHA-256 is another"
-        examined = msgspec.structs.replace(examined, problems=[*examined.problems, changed])
-    known = note or _Note(sha256=examined.sha256, size_bytes=examined.size_bytes, manifest=examined.manifest)
-    await asyncio.to_thread(_write_note, place, msgspec.structs.replace(known, verified=not examined.problems))
-    return examined
+    except Damaged as error:
+        problems.append(str(error))
+    else:
+        manifest, problems = examined.manifest, problems + examined.problems
+        note = note or _Note(sha256=sha256, size_bytes=examined.size_bytes, manifest=manifest)
+    if note is not None:
+        await asyncio.to_thread(_write_note, place, msgspec.structs.replace(note, verified=not problems))
+    return Verified(
+        manifest=manifest,
+        problems=problems,
+        sha256=sha256,
+        sha256_match=note is None or note.sha256 == sha256,
+    )
 
 
 def backup_at(place: Path) -> Backup:
@@ -211,9 +232,10 @@ async def whole(work: Callable[[], T]) -> T:
 class _Sink:
     """Takes one table as it comes from COPY, and writes it on in parts."""
 
-    def __init__(self, writer: archives.Writer, table: str) -> None:
+    def __init__(self, writer: archives.Writer, table: str, told: Callable[[int], Awaitable[None]]) -> None:
         self._writer = writer
         self._table = table
+        self._told = told
         self._held = bytearray()
         self._number = 0
         self.counted = archives.Counted()
@@ -223,6 +245,7 @@ class _Sink:
         self._held += data
         if len(self._held) >= archives.PART:
             await self.flush()
+            await self._told(self.counted.rows)
 
     async def flush(self) -> None:
         """Write what is held."""
@@ -248,8 +271,12 @@ async def _filled(
         saved: list[SavedTable] = []
         expected, done = sum(table.rows for table in tables) or 1, 0
         for table in tables:
-            await progress(min(0.99, done / expected), f"writing {table.name}")
-            saved.append(await _copied(tx, table, includes, writer))
+
+            async def told(rows: int, done: int = done, name: str = table.name) -> None:
+                await progress(min(0.99, (done + rows) / expected), f"writing {name}")
+
+            await told(0)
+            saved.append(await _copied(tx, table, includes, writer, told))
             done += table.rows
         manifest = Manifest(
             revision=revision or "none",
@@ -264,11 +291,17 @@ async def _filled(
     return _Note(sha256=sha256, size_bytes=size, manifest=manifest)
 
 
-async def _copied(tx: Transaction, table: Table, includes: Includes, writer: archives.Writer) -> SavedTable:
+async def _copied(
+    tx: Transaction,
+    table: Table,
+    includes: Includes,
+    writer: archives.Writer,
+    told: Callable[[int], Awaitable[None]],
+) -> SavedTable:
     left_out = layout.IDENTITY if table.name == "users" and not includes.user_data else frozenset()
     columns = [column for column in table.columns if column not in left_out]
     order = f" ORDER BY {layout.listed(table.key)}" if table.key else ""
-    sink = _Sink(writer, table.name)
+    sink = _Sink(writer, table.name, told)
     driver = await tx.driver()
     query = f'SELECT {layout.listed(columns)} FROM "{table.name}"{order}'
     await driver.copy_from_query(query, output=sink.take)
@@ -318,6 +351,11 @@ def _clear_leftovers(folder: Path) -> None:
 def _examined(place: Path) -> Examined:
     with open(place, "rb") as file:
         return archives.examine(file)
+
+
+def _sha256(place: Path) -> str:
+    with open(place, "rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _note_place(place: Path) -> Path:

@@ -20,11 +20,13 @@ OF_THE_MOMENT: Final = frozenset(
     {
         "breakers",
         "events",
+        "house",
         "manager_minutes",
         "manager_runs",
         "managers",
         "operations",
         "processes",
+        "queue_acknowledgements",
         "queue_states",
         "replays",
         "services",

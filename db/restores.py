@@ -7,7 +7,7 @@ token that was revoked stays revoked. Answers kept under idempotency keys since 
 tell of has not happened any more.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -72,10 +72,10 @@ async def plan(database: Database, place: Path, *, only: Collection[str] | None 
         Damaged: it is not as it was written.
         Unfit: it is of other tables than these, has not got what was asked for, or would leave rows pointing nowhere.
     """
-    examined = await backups.verify(place)
-    if examined.problems:
-        raise Damaged("; ".join(examined.problems[:3]))
-    manifest = examined.manifest
+    verified = await backups.verify(place)
+    manifest = verified.manifest
+    if manifest is None or verified.problems:
+        raise Damaged("; ".join(verified.problems[:3]))
     revision = await probes.revision(database)
     if manifest.revision != revision:
         raise Unfit(
@@ -161,7 +161,11 @@ async def _load(tx: Transaction, file: BinaryIO, wanted: Sequence[SavedTable], r
     driver, parts = await tx.driver(), _Parts(file)
     done = 0
     for table in wanted:
-        await progress(0.7 * done / max(rows, 1), f"reading {table.name}")
+
+        async def told(read: int, done: int = done, name: str = table.name) -> None:
+            await progress(0.7 * (done + read) / max(rows, 1), f"reading {name}")
+
+        await told(0)
         columns = layout.listed(table.columns)
         await tx.execute(
             sa.text(
@@ -172,7 +176,8 @@ async def _load(tx: Transaction, file: BinaryIO, wanted: Sequence[SavedTable], r
         if not table.rows:
             continue
         counted = archives.Counted()
-        await driver.copy_to_table(_incoming(table.name), source=parts.of(table.name, counted), columns=table.columns)
+        source = parts.of(table.name, counted, told)
+        await driver.copy_to_table(_incoming(table.name), source=source, columns=table.columns)
         if (wrong := counted.wrong(table)) is not None:
             raise Damaged(wrong)
         done += table.rows
@@ -185,7 +190,9 @@ class _Parts:
         self._members: Iterator[tuple[str, bytes]] = archives.members(file)
         self._next: tuple[str, bytes] | None = None
 
-    async def of(self, table: str, counted: archives.Counted) -> AsyncIterator[bytes]:
+    async def of(
+        self, table: str, counted: archives.Counted, told: Callable[[int], Awaitable[None]]
+    ) -> AsyncIterator[bytes]:
         """The bytes of one table that has some; those of tables before it are passed over."""
         wanted = False
         while (part := await self._peeked()) is not None:
@@ -194,6 +201,7 @@ class _Parts:
                 wanted = True
                 counted.add(content)
                 yield content
+                await told(counted.rows)
             elif wanted or name == archives.MANIFEST:
                 return
             self._next = None
@@ -212,7 +220,7 @@ async def _replace(tx: Transaction, wanted: Sequence[SavedTable], manifest: Mani
     replaced = [name for name in names if name not in merged]
     complete = {table.name for table in layout.restorable(there)} == set(names)
     numbered = await layout.identities(tx)
-    await _take(tx, names)
+    await _take(tx, replaced, merged)
     async with apart.owner(tx):
         for name in replaced:
             # What counts the rows as they change must not count them a second time: its counters are restored, too.
@@ -234,12 +242,15 @@ async def _replace(tx: Transaction, wanted: Sequence[SavedTable], manifest: Mani
             await _renumber(tx, name, numbered[name], number)
 
 
-async def _take(tx: Transaction, names: Sequence[str]) -> None:
-    """Have the tables to ourselves; nobody reads or writes them from here on, and it is over soon."""
+async def _take(tx: Transaction, replaced: Collection[str], merged: Collection[str]) -> None:
+    """Have the tables to ourselves: nobody uses those that are replaced from here on, nor writes to the others."""
+    locks = [(merged, "SHARE ROW EXCLUSIVE"), (replaced, "ACCESS EXCLUSIVE")]
     for turn in range(_TURNS):
         try:
             async with tx.savepoint(), apart.owner(tx):
-                await tx.execute(sa.text(f"LOCK TABLE {layout.listed(names)} IN ACCESS EXCLUSIVE MODE"))
+                for names, mode in locks:
+                    if names:
+                        await tx.execute(sa.text(f"LOCK TABLE {layout.listed(names)} IN {mode} MODE"))
                 return
         except DBAPIError as error:
             # Taken one after the other they can cross somebody's who takes them in another order; then one gives way.

@@ -276,8 +276,8 @@ def _hand_over() -> None:
     op.execute(f"GRANT USAGE ON SCHEMA public TO {OWNER}")
     op.execute(f"ALTER TABLE audit OWNER TO {OWNER}")
     op.execute(f"REVOKE CREATE ON SCHEMA public FROM {OWNER}")
+    op.execute(f"ALTER SCHEMA audit_trail OWNER TO {OWNER}")
     for table in ("heads", "anchors"):
         op.execute(f"ALTER TABLE audit_trail.{table} OWNER TO {OWNER}")
-    op.execute(f"ALTER SCHEMA audit_trail OWNER TO {OWNER}")
     for signature in FUNCTIONS:
         op.execute(f"ALTER FUNCTION audit_trail.{signature} OWNER TO {OWNER}")

@@ -5,7 +5,7 @@ exists: a worker that was stalled, declared dead and replaced can wake up and ha
 """
 
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -153,6 +153,14 @@ async def look(tx: Transaction, worker_id: str, held: Collection[tuple[UUID, int
         _held_by(worker_id, held)
     )
     return [Held(*row) for row in await tx.rows(statement)]
+
+
+async def oldest_at_work(tx: Transaction) -> datetime | None:
+    """When that of the running jobs was first begun which is at work the longest; None when none is."""
+    found: datetime | None = await tx.scalar(
+        sa.select(sa.func.min(table.c.started_at)).where(table.c.status == JobStatus.PROCESSING)
+    )
+    return found
 
 
 async def reap(tx: Transaction, *, most: int = 100) -> list[Job]:

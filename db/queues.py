@@ -163,6 +163,18 @@ async def resume_stopped(tx: Transaction, *, by: UUID | None) -> int:
     return len(stopped)
 
 
+async def how_many(tx: Transaction) -> int:
+    """How many queues there are: one for each tenant."""
+    counted: int = await tx.scalar(sa.select(sa.func.count()).select_from(tenants))
+    return counted
+
+
+async def how_many_stopped(tx: Transaction) -> int:
+    """How many of those the transaction may see were stopped in an emergency."""
+    counted: int = await tx.scalar(sa.select(sa.func.count()).select_from(queue_states).where(queue_states.c.stopped))
+    return counted
+
+
 async def last_decided(tx: Transaction) -> datetime | None:
     """When anything was last decided about a queue the transaction may see."""
     found: datetime | None = await tx.scalar(sa.select(sa.func.max(queue_states.c.changed_at)))

@@ -4,19 +4,21 @@ import asyncio
 import re
 import unicodedata
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from db import agents, configuration, jobs, queues, tunables, uploads
+from db import agents, clearing, configuration, jobs, queues, tunables, uploads
 from db.configuration import Configuration
 from db.database import Transaction
 from db.jobs import Job, NewJob
-from db.models.work import UploadStatus
+from db.models.work import FailureCode, UploadStatus
 from db.rows import Row
 from guards.errors import BadInput, Conflict, NotFound, RateLimited
+from resolvers import house
 from resolvers.context import Context
 from workers.agents.roster import DEFAULT_CHAIN
 from workers.agents.wishes import LONGEST_CLIP_S, SHORTEST_CLIP_S, shape
@@ -111,6 +113,7 @@ async def create(context: Context, tx: Transaction, plan: Planned) -> Job:
         BadInput: it names an agent that there is not.
         NotFound: the caller has no such upload.
         Conflict: the upload is not complete, or the queue takes no jobs on.
+        Maintenance: the system is being worked on.
         RateLimited: too many jobs wait already.
     """
     settings = await configuration.in_force(tx)
@@ -135,54 +138,139 @@ async def create(context: Context, tx: Transaction, plan: Planned) -> Job:
     return job
 
 
-async def cancelled(context: Context, tx: Transaction, job_id: UUID) -> tuple[Job, Job]:
+async def cancelled(context: Context, tx: Transaction, job_id: UUID, *, force: bool = False) -> tuple[Job, Job]:
     """Cancel a job that waits, or ask the worker of one that runs to stop; it as it was, and as it is.
+
+    Args:
+        force: cancel one that runs at once; its worker finds out within a second and can write nothing more.
 
     Raises:
         NotFound: there is no such job.
         Conflict: it has finished.
     """
-    before = await _there(tx, context, job_id)
-    job = await jobs.mark_cancelled(tx, job_id, owner=context.caller.owner_filter)
+    before = await _there(tx, context, job_id, for_change=True)
+    job = await jobs.mark_cancelled(tx, job_id, owner=context.caller.owner_filter, force=force)
     if job is None:
         raise Conflict(f"job {job_id} has already finished")
     _ring(context, tx, job)
     return before, job
 
 
-async def retried(context: Context, tx: Transaction, job_id: UUID, *, priority: int | None = None) -> tuple[Job, Job]:
+async def cancelled_with(context: Context, tx: Transaction, job_id: UUID, *, force: bool) -> list[Job]:
+    """Cancel all unfinished jobs that were made of a job, and of those, and so on; the job itself stays as it is."""
+    owner = context.caller.owner_filter
+    found = await jobs.descendants(tx, job_id, owner=owner)
+    ended = [await jobs.mark_cancelled(tx, each.id, owner=owner, force=force) for each in found]
+    return [job for job in ended if job is not None]
+
+
+async def retried(
+    context: Context, tx: Transaction, job_id: UUID, *, priority: int | None = None, max_retries: int | None = None
+) -> tuple[Job, Job]:
     """Queue a failed or cancelled job again; it as it was, and as it is.
+
+    Args:
+        max_retries: how often people may ask for it again, this time included; None for as often as they like.
 
     Raises:
         NotFound: there is no such job.
-        Conflict: it waits, runs or is completed, or the queue takes no jobs on.
+        Conflict: it waits, runs or is completed, was asked for too often, or the queue takes no jobs on.
+        Maintenance: the system is being worked on.
         RateLimited: too many jobs wait already.
     """
-    before = await _there(tx, context, job_id)
+    await _there(tx, context, job_id)
     await _require_room(tx, await configuration.in_force(tx))
+    # Only now: whoever holds places in the queue waits for nobody who holds a job.
+    before = await _there(tx, context, job_id, for_change=True)
+    if max_retries is not None and before.retry_count >= max_retries:
+        times = "once" if before.retry_count == 1 else f"{before.retry_count} times"
+        raise Conflict(f"job {job_id} was retried {times} already, and {max_retries} is the most")
     job = await jobs.mark_retried(tx, job_id, owner=context.caller.owner_filter, priority=priority)
     if job is None:
-        # Read again: what was found before may have been changed since, most likely by another retry.
-        found = await _there(tx, context, job_id)
-        raise Conflict(f"job {job_id} is {found.status} already: only a failed or cancelled job can be retried")
+        raise Conflict(f"job {job_id} is {before.status} already: only a failed or cancelled job can be retried")
     _ring(context, tx, job)
     return before, job
 
 
-async def _there(tx: Transaction, context: Context, job_id: UUID) -> Job:
-    job = await jobs.by_id(tx, job_id, owner=context.caller.owner_filter)
+async def retried_since(
+    context: Context, tx: Transaction, since: datetime | None, *, most: int, dry_run: bool
+) -> tuple[list[UUID], list[Job]]:
+    """Queue failed jobs again, those first that failed first: which were looked at, and which were queued.
+
+    Args:
+        since: only those that failed then or later; None for all.
+        dry_run: queue none; the second list is empty.
+
+    Raises:
+        Conflict: the queue takes no jobs on.
+        Maintenance: the system is being worked on.
+    """
+    if dry_run:
+        return await clearing.failed_since(tx, since, most=most), []
+    most_queued = tunables.value(await configuration.in_force(tx), tunables.MAX_QUEUED_JOBS)
+    free = await _places(tx, most_queued)
+    found = await clearing.failed_since(tx, since, most=most)
+    queued = [await jobs.mark_retried(tx, job_id) for job_id in found[:free]]
+    again = [job for job in queued if job is not None]
+    for job in again:
+        _ring(context, tx, job)
+    return found, again
+
+
+async def declared(context: Context, tx: Transaction, job_id: UUID, *, message: str) -> tuple[Job, Job]:
+    """Mark a job as failed because somebody says so; it as it was, and as it is.
+
+    Raises:
+        NotFound: there is no such job.
+        Conflict: it has finished.
+    """
+    before = await _there(tx, context, job_id, for_change=True)
+    owner = context.caller.owner_filter
+    job = await jobs.mark_failed(tx, job_id, code=FailureCode.DECLARED, message=message, owner=owner)
+    if job is None:
+        raise Conflict(f"job {job_id} has already finished")
+    _ring(context, tx, job)
+    return before, job
+
+
+async def urgent(context: Context, tx: Transaction, job_id: UUID, *, priority: int) -> tuple[Job, Job]:
+    """Give a queued job another place in the order of turns; it as it was, and as it is.
+
+    Raises:
+        NotFound: there is no such job.
+        Conflict: it runs or has finished.
+    """
+    before = await _there(tx, context, job_id, for_change=True)
+    job = await jobs.mark_urgent(tx, job_id, priority=priority, owner=context.caller.owner_filter)
+    if job is None:
+        raise Conflict(f"job {job_id} is {before.status}: only a queued job has a turn to come")
+    _ring(context, tx, job)
+    return before, job
+
+
+async def _there(tx: Transaction, context: Context, job_id: UUID, *, for_change: bool = False) -> Job:
+    find = jobs.for_change if for_change else jobs.by_id
+    job = await find(tx, job_id, owner=context.caller.owner_filter)
     if job is None:
         raise NotFound(f"there is no job {job_id}")
     return job
 
 
 async def _require_room(tx: Transaction, settings: Configuration | None) -> None:
+    most: int = tunables.value(settings, tunables.MAX_QUEUED_JOBS)
+    if await _places(tx, most) <= 0:
+        raise RateLimited(f"the queue is full: {most} jobs are waiting", retry_after=RETRY_FULL_S)
+
+
+async def _places(tx: Transaction, most: int) -> int:
+    """How many jobs more may wait; nobody else adds one until this transaction ends."""
+    waiting = await queues.waiting(tx, most=most)
+    await house.require_open(tx)
+    # After the count, which has waited for whoever decides to drain the queue.
     state = await queues.state(tx)
     if state is not None and state.refusing:
         raise Conflict(f"the queue takes no jobs on just now{f': {state.reason}' if state.reason else ''}")
-    most: int = tunables.value(settings, tunables.MAX_QUEUED_JOBS)
-    if await queues.waiting(tx, most=most) >= most:
-        raise RateLimited(f"the queue is full: {most} jobs are waiting", retry_after=RETRY_FULL_S)
+    return most - waiting
 
 
 async def _require_agents(tx: Transaction, chain: Sequence[str]) -> None:

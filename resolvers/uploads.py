@@ -24,6 +24,7 @@ from db.uploads import Chunk, NewUpload, Upload
 from guards import containers
 from guards.containers import Container
 from guards.errors import BadInput, Conflict, Mismatch, NotFound, QuotaExceeded, TooLarge, Unavailable, Unsupported
+from resolvers import house
 from resolvers.context import Context
 
 LARGEST_FILE: Final[int] = tunables.MAX_UPLOAD_SIZE_MB.default * MB
@@ -58,10 +59,12 @@ async def init(
         sha256: hex digest the whole file must have in the end, if it is known already.
 
     Raises:
+        Maintenance: the system is being worked on.
         BadInput: a size is not positive, there would be over 10,000 chunks, or the digest is none.
         TooLarge: the file or the chunks are larger than taken.
         QuotaExceeded: the caller's uploads would take more room than one may hold.
     """
+    await house.require_open(tx)
     caller, files = context.caller, context.services.files
     new = NewUpload(
         id=uuid4(),
@@ -98,9 +101,11 @@ async def sendable(context: Context, upload_id: UUID) -> Upload:
     """The caller's own upload, if chunks of it may be sent.
 
     Raises:
+        Maintenance: the system is being worked on; the upload can go on afterwards.
         NotFound: the caller has no such upload, or it has expired.
     """
     async with context.services.database.transaction(context.caller.tenant) as tx:
+        await house.require_open(tx)
         return await _own(tx, context, upload_id)
 
 
@@ -138,6 +143,7 @@ async def keep(context: Context, upload_id: UUID, index: int, whole: Spooled, sh
     """
     files, tenant = context.services.files, context.caller.tenant
     async with context.services.database.transaction(tenant) as tx:
+        await house.require_open(tx)
         upload = await _own(tx, context, upload_id)
         _require_chunk(upload, index, whole, _digest(sha256))
         there = await uploads.chunk_at(tx, upload_id, index)
@@ -191,6 +197,7 @@ async def joined(
     """
     database, files, tenant = context.services.database, context.services.files, context.caller.tenant
     async with database.transaction(tenant) as tx:
+        await house.require_open(tx)
         upload = await _own(tx, context, upload_id)
         chunks = await uploads.chunks_of(tx, upload_id)
     if total_chunks is not None and total_chunks != upload.chunk_count:

@@ -11,6 +11,7 @@ from resolvers.actions import (
     dashboard,
     everyday,
     jobs_queue,
+    maintenance,
     managers,
     system_logs,
 )
@@ -24,6 +25,7 @@ CATALOGUE: Final[Mapping[str, Action[Any, Any]]] = {
         jobs_queue,
         dashboard,
         system,
+        maintenance,
         services,
         database,
         fleet,

@@ -34,6 +34,9 @@ def payload(action: Action[P, Any], given: Mapping[str, Any], *, older: bool) ->
         for alias, name in action.aliases.items():
             if alias in values:
                 values.setdefault(name, values.pop(alias))
+        for name, words in _worded(action.payload).items():
+            if isinstance(said := values.get(name), str):
+                values[name] = words.get(said, said)
     elif unknown := sorted(values.keys() - fields(action.payload).keys()):
         raise BadInput(f"{unknown[0]}: there is no such field")
     # What is null and need not be there is left out: a default then stands for it.
@@ -99,6 +102,16 @@ def _naming(kind: type[Payload]) -> list[tuple[str, str]]:
         for meta in metas(annotation)
         if meta.extra and "names" in meta.extra
     ]
+
+
+def _worded(kind: type[Payload]) -> dict[str, Mapping[str, Any]]:
+    """The fields that older clients say in words of their own, each with what its words stand for."""
+    return {
+        name: meta.extra["words"]
+        for name, annotation in fields(kind).items()
+        for meta in metas(annotation)
+        if meta.extra and "words" in meta.extra
+    }
 
 
 def _require_id(value: object, kind: str) -> None:

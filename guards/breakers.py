@@ -251,7 +251,8 @@ class Breaker:
     def _open(self, now: float) -> None:
         self._trips += 1
         rules = self._rules
-        longest = min(rules.longest_s, rules.shortest_s * 2.0**self._trips)
+        # Bounded, for what is down over night trips a thousand times, and a number that large is none any more.
+        longest = min(rules.longest_s, rules.shortest_s * 2.0 ** min(self._trips, 16))
         # Never less than the shortest: a lucky throw must not let every call be the one that tries.
         waits = rules.shortest_s + self._chance() * (longest - rules.shortest_s)
         self._open_until = now + waits

@@ -1,7 +1,8 @@
 """Users and tenants: found by id or email, made, disabled."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -132,3 +133,15 @@ async def tenant_ids(tx: Transaction) -> list[str]:
 async def anybody(tx: Transaction) -> bool:
     """Whether there is any user at all."""
     return bool(await tx.scalar(sa.select(sa.exists().select_from(users))))
+
+
+async def prefer(tx: Transaction, user_id: UUID, preferences: Mapping[str, Any]) -> None:
+    """Remember what a user likes, beside what was remembered before."""
+    merged = users.c.preferences.concat(sa.cast(dict(preferences), users.c.preferences.type))
+    await tx.execute(sa.update(users).where(users.c.id == user_id).values(preferences=merged))
+
+
+async def preferences(tx: Transaction, user_id: UUID) -> dict[str, Any]:
+    """What is remembered of a user's likings; empty for nobody."""
+    found: dict[str, Any] | None = await tx.scalar(sa.select(users.c.preferences).where(users.c.id == user_id))
+    return found or {}

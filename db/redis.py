@@ -28,3 +28,9 @@ def connect(url: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> Redis:
         health_check_interval=0,
     )
     return client
+
+
+def patience_s(client: Redis) -> float:
+    """How long one call of a client takes at most, with a new connection; calls that open one wait for each other."""
+    given = client.connection_pool.connection_kwargs
+    return float(given["socket_connect_timeout"] + given["socket_timeout"])

@@ -6,9 +6,9 @@ one each time it is asked whether it is back. What is critical is counted in Pos
 nothing critical is let through.
 """
 
+import asyncio
 import logging
 import time
-from asyncio import Semaphore
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from math import ceil
 from typing import Final
@@ -18,37 +18,12 @@ import msgspec
 
 from db import keys, rates
 from db.database import Database, DatabaseUnavailable
-from db.levels import SECOND, Algorithm, Counter
+from db.levels import SECOND, Counter
 from db.rates import Reading
-from db.redis import REDIS_AWAY, Redis
-from guards.allowances import (
-    Bucket,
-    Class,
-    Left,
-    Rate,
-    Spent,
-    merged,
-    of_action,
-    of_address,
-    of_denials,
-    of_user,
-)
+from db.redis import REDIS_AWAY, Redis, patience_s
+from guards.allowances import Bucket, Left, Spent, merged
 from guards.alone import Alone
 from guards.errors import RateLimited, Unavailable
-
-__all__ = [
-    "Algorithm",
-    "Bucket",
-    "Class",
-    "Left",
-    "Rate",
-    "Rates",
-    "Spent",
-    "of_action",
-    "of_address",
-    "of_denials",
-    "of_user",
-]
 
 EVERYWHERE: Final = "*"
 """Stands for the tenant of what is counted over all of them; no tenant is called so."""
@@ -56,7 +31,7 @@ EVERYWHERE: Final = "*"
 ASKED_AGAIN_S: Final = 1.0
 """How long Redis is left alone once it did not answer."""
 
-AT_ONCE: Final = 16
+AT_ONCE: Final = 4
 """Calls to Redis at once: what waits here for its turn must not look as if Redis were slow."""
 
 log = logging.getLogger(__name__)
@@ -88,7 +63,8 @@ class Rates:
         self._replicas = replicas
         self._monotonic = monotonic
         self._alone = Alone()
-        self._turn = Semaphore(AT_ONCE)
+        self._patience_s = patience_s(redis)
+        self._turn = asyncio.Semaphore(AT_ONCE)
         self._ask_at: float | None = None
 
     @property
@@ -169,7 +145,8 @@ class Rates:
         async with self._turn:
             if self._worth_asking():
                 try:
-                    reading = await ask(list(counters.values()))
+                    async with asyncio.timeout(self._patience_s):
+                        reading = await ask(list(counters.values()))
                 except REDIS_AWAY as error:
                     self._lost(error)
                 else:

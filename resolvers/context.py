@@ -10,6 +10,7 @@ from db.database import Database
 from db.files import Files
 from db.redis import Redis
 from guards import networks
+from guards.allowances import Spent
 from guards.breakers import Breakers
 from guards.callers import Caller, signed_in
 from guards.chain import Chain
@@ -18,7 +19,7 @@ from guards.links import Links
 from guards.lockouts import Lockouts
 from guards.networks import LOOPBACK, Confinement, Network
 from guards.permissions import HOUSE_TENANT, Permission, inside_only, of_the_house
-from guards.rates import Rates, Spent
+from guards.rates import Rates
 from guards.sessions import Sessions
 from guards.tokens import Tokens
 from resolvers.live import Hub

@@ -8,13 +8,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, get_type_hints
+from typing import Any, Final, get_type_hints
 
+from agentos import golden
 from agentos.settings import Settings
 from db import tables
 from db.models.identity import Role
+from guards.allowances import Class
 from guards.errors import Refusal, family
 from guards.permissions import Permission, granted
+from resolvers.actions.catalogue import CATALOGUE
+from resolvers.actions.contract import Action, View
 from schema.rest.endpoints import ENDPOINTS, PREFIXES, Endpoint, Place
 from schema.rest.operations import Stored
 from schema.root import schema
@@ -25,6 +29,10 @@ END: Final = "<!-- end of generated -->"
 
 WRITTEN_BY: Final = "<!-- Written by `python -m agentos docs`; change what it is made from, not this page. -->\n"
 
+SDL: Final = "docs/schema.graphql"
+MATRIX: Final = "docs/permissions.txt"
+ACTION_HEADS: Final = ("action", "mutation", "roles", "limit", "idempotency key", "depends on", "", "what it does")
+
 ADVICE: Final[Mapping[str, str]] = {
     "REFUSED": "Read the message; it names what stands in the way.",
     "UNAUTHENTICATED": "Sign in again, or refresh: access tokens last fifteen minutes. "
@@ -33,6 +41,9 @@ ADVICE: Final[Mapping[str, str]] = {
     "[permissions](permissions.md) the roles that have it.",
     "NOT_FOUND": "Check the id. What belongs to somebody else looks exactly like what is not there.",
     "VALIDATION_ERROR": "Correct the field that the message names; sending the same again will not help.",
+    "UNKNOWN_ACTION": "Correct the name; [actions](actions.md) lists them all.",
+    "OPERATION_FAILED": "Read why in the message; what was begun may be there in part. "
+    "`{ operations { … } }` shows how far it came.",
     "CONFLICT": "Read the present state first: the job has finished, or somebody was quicker. Then decide again.",
     "TOO_LARGE": "Send less: a file of at most 100 MB, in chunks of at most 8 MB.",
     "QUOTA_EXCEEDED": "Remove uploads that are not needed, finish those begun, "
@@ -67,6 +78,9 @@ class Page:
     part: str | None = None
     """The name of the generated part of a page that is otherwise written by hand."""
 
+    remarks: Callable[[str], list[str]] | None = None
+    """What people wrote into it line by line, which is put after what is generated."""
+
     def __str__(self) -> str:
         return self.path if self.part is None else f"{self.path} ({self.part})"
 
@@ -78,6 +92,8 @@ class Page:
     def wanted(self, root: Path) -> str:
         """The file as it should be."""
         text = self.made().rstrip() + "\n"
+        if self.remarks is not None and (said := self.remarks(self.present(root) or "")):
+            text += "\n" + "\n".join(said) + "\n"
         if self.part is None:
             return text
         begin = BEGIN.format(name=self.part)
@@ -89,11 +105,13 @@ class Page:
 def every_page(command_line: str) -> tuple[Page, ...]:
     """All generated pages; `command_line` is how the command line describes itself."""
     return (
-        Page(path="docs/schema.graphql", made=schema.as_str),
+        Page(path=SDL, made=schema.as_str),
         Page(path="docs/settings.md", made=settings),
         Page(path="docs/commands.md", made=partial(commands, command_line)),
         Page(path="docs/tables.md", made=all_tables),
         Page(path="docs/permissions.md", made=permissions),
+        Page(path=MATRIX, made=golden.matrix, remarks=golden.remarks),
+        Page(path="docs/actions.md", made=actions),
         Page(path="docs/endpoints.md", made=endpoints),
         Page(path="docs/guide.md", made=refusals, part="refusals"),
     )
@@ -102,6 +120,18 @@ def every_page(command_line: str) -> tuple[Page, ...]:
 def stale(pages: Iterable[Page], root: Path = ROOT) -> list[Page]:
     """Those that are not as the code says."""
     return [page for page in pages if page.present(root) != page.wanted(root)]
+
+
+def loosened(root: Path = ROOT) -> list[str]:
+    """What is allowed now that was not when the matrix was written, and that nothing in it gives a reason for."""
+    file = root / MATRIX
+    return golden.looser(file.read_text(encoding="utf-8"), golden.matrix()) if file.exists() else []
+
+
+def broken(root: Path = ROOT) -> list[str]:
+    """What clients of the schema as it was last written can no longer do."""
+    file = root / SDL
+    return golden.breaking(file.read_text(encoding="utf-8"), schema.as_str()) if file.exists() else []
 
 
 def write(page: Page, root: Path = ROOT) -> None:
@@ -159,6 +189,36 @@ def permissions() -> str:
         for permission in Permission
     ]
     return f"# Permissions\n\n{WRITTEN_BY}\n{_table(('permission', *map(str, Role)), rows)}"
+
+
+def actions() -> str:
+    """Every action, by where it is found in the console."""
+    parts = [
+        f"# Actions\n\n{WRITTEN_BY}\nEach is a mutation, a member of `adminAction(input: …)`, and a name that "
+        "`POST /api/admin/action` takes. Its permission is its name. Which fields it is given and what it answers is "
+        "in [the schema](schema.graphql); for whoever is signed in, `{ actionCatalogue { … } }` tells the same with "
+        "what they may do and have left. In any ten seconds a third of an action's class may be used: "
+        f"{_words(f'{each} {each.per_minute}/min' for each in (Class.USER, Class.ADMIN_ACTION))}."
+    ]
+    for view in View:
+        rows = [_action(action) for action in CATALOGUE.values() if action.view is view]
+        if rows:
+            parts.append(f"## {view}\n\n{_table(ACTION_HEADS, rows)}")
+    return "\n\n".join(parts)
+
+
+def _action(action: Action[Any, Any]) -> tuple[str, ...]:
+    marks = [mark for mark, holds in (("destructive", action.destructive), ("long", action.long)) if holds]
+    return (
+        f"`{action.name}`",
+        f"`{action.field}`",
+        " ".join(role for role in Role if action.permission in granted(role)),
+        f"{action.per_minute}/min",
+        str(action.idempotency),
+        str(action.depends_on or ""),
+        " ".join(marks),
+        " ".join(action.doc.partition("\n\n")[0].split()),
+    )
 
 
 def endpoints() -> str:

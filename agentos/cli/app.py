@@ -28,16 +28,23 @@ for commands in (running.commands, work.commands, people.commands, history.comma
 
 @app.command
 def docs(*, check: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """Write the generated pages and golden files.
+    """Write the generated pages and golden files, unless more is allowed than they say and nothing gives a reason.
 
     Args:
         check: Write nothing; fail when one is out of date.
     """
     from agentos import docs as pages
 
+    if loosened := pages.loosened():
+        raise Failed(
+            f"looser than {pages.MATRIX} says: {'; '.join(loosened)}",
+            f"Write `! {loosened[0]}: why` into {pages.MATRIX}, a line for each, or take it back.",
+        )
     stale = pages.stale(pages.every_page(app.generate_docs(output_format="markdown")))
     if check and stale:
         raise Failed(f"out of date: {', '.join(map(str, stale))}", "Run `python -m agentos docs` and commit them.")
+    for change in pages.broken():
+        say(f"this breaks clients: {change}")
     for page in stale:
         pages.write(page)
         say(f"wrote {page}")

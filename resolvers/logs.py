@@ -30,7 +30,7 @@ PATIENCE: Final = timedelta(seconds=30)
 """How long a statement may take that looks through many lines."""
 
 
-class Format(StrEnum):
+class LogFormat(StrEnum):
     """How lines are written down."""
 
     JSON = "json"
@@ -38,7 +38,7 @@ class Format(StrEnum):
     TXT = "txt"
 
 
-MEDIA_TYPES: Final = {Format.JSON: "application/json", Format.CSV: "text/csv", Format.TXT: "text/plain"}
+MEDIA_TYPES: Final = {LogFormat.JSON: "application/json", LogFormat.CSV: "text/csv", LogFormat.TXT: "text/plain"}
 
 
 class Exported(Row, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ class Exported(Row, frozen=True, kw_only=True):
     lines: int
 
 
-async def exported(context: Context, wanted: Filter, format: Format, *, most: int) -> Exported:
+async def exported(context: Context, wanted: Filter, format: LogFormat, *, most: int) -> Exported:
     """The newest lines that a filter selects, newest first, as a file.
 
     Raises:
@@ -141,12 +141,12 @@ class _Count:
             yield lines
 
 
-async def _written(format: Format, stretches: AsyncIterator[Sequence[LogLine]]) -> AsyncIterator[bytes]:
-    if format is Format.CSV:
+async def _written(format: LogFormat, stretches: AsyncIterator[Sequence[LogLine]]) -> AsyncIterator[bytes]:
+    if format is LogFormat.CSV:
         yield sheets.rows([LogLine.__struct_fields__])
         async for lines in stretches:
             yield sheets.rows(_cells(line) for line in lines)
-    elif format is Format.TXT:
+    elif format is LogFormat.TXT:
         async for lines in stretches:
             yield "".join(map(_plain, lines)).encode("utf-8", "replace")
     else:

@@ -14,7 +14,7 @@ from resolvers import diagnostics, handlers, log_streams, logs, reports, sheets
 from resolvers.actions.contract import KEPT, Action, Big, Call, Empty, Payload, View, Work, action, operation
 from resolvers.context import Context
 from resolvers.diagnostics import Diagnosis
-from resolvers.logs import Format
+from resolvers.logs import LogFormat
 
 CLEAR_ALL: Final = "CLEAR ALL LOGS"
 
@@ -33,7 +33,7 @@ class LogsExportInput(Payload, frozen=True, kw_only=True):
     source: Source | None = None
     since: Moment | None = None
     until: Moment | None = None
-    format: Format = Format.JSON
+    format: LogFormat = LogFormat.JSON
     limit: Annotated[int, Meta(ge=1, le=100_000)] = 10_000
     """The newest that many."""
 

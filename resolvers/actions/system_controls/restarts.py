@@ -55,7 +55,7 @@ async def system_restart(call: Call[SystemRestarted], asked: SystemRestartInput)
         NotControllable: there is no supervisor that could.
     """
     await processes.supervised(call.tx)
-    names = await _renew_everything(call.tx, delay_s=asked.delay_seconds)
+    names = await renew_everything(call.tx, delay_s=asked.delay_seconds)
     return SystemRestarted(scheduled=bool(names), components=names, eta_s=asked.delay_seconds)
 
 
@@ -102,7 +102,7 @@ async def system_restart_with_config(
     saved = await settings.saved(
         call.context, call.tx, _over(present, wanted), reason=_reason(asked.config_version), expected=None
     )
-    names = await _renew_everything(call.tx, delay_s=1)
+    names = await renew_everything(call.tx, delay_s=1)
     return SystemReconfigured(
         config_version=saved.version, changed_keys=[change.name for change in saved.changes], restarted=names
     )
@@ -176,7 +176,7 @@ async def system_graceful_shutdown(work: Work, asked: SystemGracefulShutdownInpu
     )
 
 
-async def _renew_everything(tx: Transaction, *, delay_s: int) -> list[str]:
+async def renew_everything(tx: Transaction, *, delay_s: int) -> list[str]:
     """Have every process that runs started again after a while; their names in the order of their turns."""
     running = sorted((one for one in await services.everything(tx) if one.wanted), key=_turn)
     names = [one.name for one in running]

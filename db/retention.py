@@ -9,11 +9,12 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from db import configuration, tunables
+from db import configuration, lockouts, tunables
 from db.configuration import Configuration
 from db.database import Database
 from db.files import Files
 from db.jobs import FINISHED
+from db.models.calls import calls
 from db.models.guards import replays
 from db.models.records import events, logs, system_events
 from db.models.work import jobs
@@ -32,6 +33,9 @@ SET_BY: Final = {logs: tunables.LOG_RETENTION_DAYS, system_events: tunables.SYST
 
 WORK_KEPT: Final = timedelta(days=1)
 """How long the work folder of a finished job stays, so that a retry can go on where it ended."""
+
+COUNTERS_KEPT: Final = timedelta(days=1)
+"""How long a counter of critical calls stays that nobody counts on; longer than any limit's window."""
 
 BATCH: Final = 5_000
 
@@ -64,6 +68,16 @@ async def _drop(database: Database, table: sa.Table, kept: timedelta, whose: sa.
     old = sa.select(*key).where(whose, table.c.created_at < sa.func.now() - kept).limit(BATCH)
     async with database.system() as tx:
         return await tx.changed(sa.delete(table).where(sa.tuple_(*key).in_(old)))
+
+
+async def drop_old_counts(database: Database) -> dict[str, int]:
+    """Remove a batch of counters whose windows are long over, and of failed sign-ins that do not count any more."""
+    idle = (
+        sa.select(calls.c.tenant_id, calls.c.key).where(calls.c.changed_at < sa.func.now() - COUNTERS_KEPT).limit(BATCH)
+    )
+    async with database.system() as tx:
+        counted = await tx.changed(sa.delete(calls).where(sa.tuple_(calls.c.tenant_id, calls.c.key).in_(idle)))
+        return {"calls": counted, "lockouts": await lockouts.forget(tx, most=BATCH)}
 
 
 async def drop_old_work(database: Database, files: Files) -> int:

@@ -31,7 +31,7 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
 from guards.allowances import Bucket, Rate, of_denials, of_user
-from guards.errors import BadInput, RateLimited, Refusal
+from guards.errors import BadInput, Forbidden, RateLimited, Refusal
 from guards.permissions import Permission
 from guards.replays import require_key
 from resolvers.actions.performing import entry_of
@@ -231,6 +231,9 @@ async def _on_record(roots: Sequence[Root], context: Context, refusal: Refusal) 
         refused = [next((action for action in refused if action.name == refusal.policy), refused[0])]
     for action in refused:
         await context.services.chain.refuse(entry_of(context, action, None), refusal)
+    if isinstance(refusal, Forbidden):
+        caller = context.viewer
+        await context.services.lockouts.denied(caller.tenant, caller.user_id, context.trace_id)
 
 
 def _keys(roots: Sequence[Root], context: Context, variables: Mapping[str, Any]) -> dict[str, str | None]:

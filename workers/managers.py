@@ -96,6 +96,7 @@ def known(database: Database, files: Files, snapshots: Snapshots, anchors: Ancho
     async def clean(_: NoOptions) -> None:
         await sweeps.reconcile(database, files, now=time.time())
         await retention.drop_old_rows(database)
+        await retention.drop_old_counts(database)
         await retention.drop_old_work(database, files)
         for month in await anchors.keep_months():
             log.warning("the audit trail of %s was dropped: its time is over", month)

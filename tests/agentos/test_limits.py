@@ -154,3 +154,15 @@ async def test_a_socket_that_tries_out_tokens_is_closed_for_it(real: Served, ser
         await socket.say({"type": "connection_init", "payload": {"authorization": "Bearer not.a.token"}})
 
         assert 4429 == await socket.ended()
+
+
+async def test_five_refused_actions_are_told(
+    real: Served, services: Services, people: People, token_of: TokenOf
+) -> None:
+    token = token_of(people[Role.READONLY])
+    refused = [await real.graphql("mutation { queuePause(input: {}) { __typename } }", token) for _ in range(5)]
+
+    async with services.database.system() as tx:
+        told = await tx.rows(sa.text("SELECT kind, severity::text FROM system_events"))
+    assert {403} == {answer.status_code for answer in refused}
+    assert [("actions_denied", "warning")] == told

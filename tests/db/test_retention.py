@@ -5,10 +5,11 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from db import jobs, retention
+from db import jobs, lockouts, rates, retention
 from db.database import Database
 from db.files import Files
 from db.jobs import NewJob
+from db.levels import Algorithm, Counter
 from db.models.records import events
 
 
@@ -26,6 +27,23 @@ async def test_old_events_go_and_young_ones_stay(database: Database) -> None:
         left = await tx.rows(sa.select(events.c.entity_id))
     assert 1 == dropped["events"]
     assert [("young",)] == left
+
+
+async def test_counters_that_nobody_counts_on_go_and_the_others_stay(database: Database) -> None:
+    async with database.transaction("default") as tx:
+        for key in ("old", "young"):
+            await rates.charge_critical(tx, [Counter(key, Algorithm.SLIDING_WINDOW, 5, 60_000_000, 1)])
+        await tx.execute(sa.text("UPDATE calls SET changed_at = now() - interval '2 days' WHERE key = 'old'"))
+    async with database.system() as tx:
+        await lockouts.held(tx, [b"1" * 32, b"2" * 32])
+        await tx.execute(sa.text("UPDATE lockouts SET changed_at = now() - interval '3 days' WHERE subject < '2'"))
+
+    dropped = await retention.drop_old_counts(database)
+
+    async with database.system() as tx:
+        left = await tx.rows(sa.text("SELECT key FROM calls")), await tx.rows(sa.text("SELECT subject FROM lockouts"))
+    assert {"calls": 1, "lockouts": 1} == dropped
+    assert ([("young",)], [(b"2" * 32,)]) == left
 
 
 async def test_work_folders_stay_while_a_retry_may_need_them(database: Database, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -12,9 +12,6 @@ from db.database import Transaction
 from db.events import Kind
 from db.models.system import config_versions
 from db.rows import Row, Shape
-
-MAINTENANCE: Final = "maintenance_mode"
-"""The setting that says whether the system is being worked on."""
 
 
 class Configuration(Row, frozen=True):
@@ -38,11 +35,6 @@ async def in_force(tx: Transaction) -> Configuration | None:
     """The newest version, or None when nothing was ever set."""
     newest = CONFIGURATION.select().where(config_versions.c.tenant_id == tx.tenant)
     return await CONFIGURATION.first(tx, newest.order_by(config_versions.c.version.desc()).limit(1))
-
-
-def in_maintenance(version: Configuration | None) -> bool:
-    """Whether a version of the configuration says that the system is being worked on."""
-    return version is not None and version.settings.get(MAINTENANCE) is True
 
 
 async def history(tx: Transaction, *, most: int) -> list[Configuration]:

@@ -1,13 +1,17 @@
-"""Switching agents on and off, and setting how they work."""
+"""Switching agents on and off, setting how they work, and having them begin anew."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from db import agents
+from db import agents, clearing
 from db.agents import Agent
+from db.clearing import Found, Wanted
 from db.database import Transaction
-from db.models.work import AgentPriority
+from db.jobs import Job
+from db.models.work import AgentPriority, JobStatus
 from db.rows import Row
 from guards.errors import BadInput, NotFound
 from resolvers.context import Context
@@ -52,6 +56,47 @@ async def configure(context: Context, tx: Transaction, agent_id: str, changes: C
     if len(msgspec.json.encode(values.get("options"))) > LARGEST_OPTIONS:
         raise BadInput(f"options: at most {LARGEST_OPTIONS} bytes of JSON are taken")
     return _changed(context, tx, agent_id, await agents.configure(tx, agent_id, values))
+
+
+async def restarted(context: Context, tx: Transaction, ids: Sequence[str] | None) -> tuple[list[str], list[Job]]:
+    """Have agents begin anew what they are at: which those are, and the jobs that are queued for it.
+
+    Args:
+        ids: None for all of the tenant's.
+
+    Raises:
+        NotFound: there is no such agent.
+    """
+    known = {agent.id for agent in await agents.everyone(tx)}
+    for agent_id in ids or ():
+        if agent_id not in known:
+            raise NotFound(f"there is no agent {agent_id}")
+    meant = sorted(known if ids is None else set(ids))
+    back = await clearing.put_back(tx, meant)
+    for job in back:
+        tx.after_commit(partial(context.services.doorbell.ring, job.id))
+    tx.after_commit(context.services.hub.ring)
+    return meant, back
+
+
+async def cleared(context: Context, tx: Transaction, agent_id: str, *, dry_run: bool) -> Found:
+    """Cancel the jobs that wait for an agent's turn; what went.
+
+    Args:
+        dry_run: change nothing; what would go.
+
+    Raises:
+        NotFound: there is no such agent.
+    """
+    if await agents.by_id(tx, agent_id) is None:
+        raise NotFound(f"there is no agent {agent_id}")
+    wanted = Wanted(statuses=[JobStatus.QUEUED], turn_of=agent_id)
+    if dry_run:
+        return await clearing.found(tx, wanted)
+    cancelled = await clearing.cancel(tx, wanted)
+    tx.after_commit(context.services.hub.ring)
+    counts = {JobStatus.QUEUED: len(cancelled)} if cancelled else {}
+    return Found(counts, [job.id for job in cancelled[: clearing.SAMPLE]])
 
 
 def _changed(context: Context, tx: Transaction, agent_id: str, agent: Agent | None) -> Agent:

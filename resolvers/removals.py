@@ -122,15 +122,21 @@ async def clear(context: Context, tx: Transaction, wanted: Wanted, *, dry_run: b
 
 
 async def purge(context: Context, tx: Transaction, wanted: Wanted, *, dry_run: bool) -> tuple[Found, Removed]:
-    """Remove failed and cancelled jobs with their steps and clips; how many of which status, and what went."""
-    found = await clearing.found(tx, wanted)
-    if dry_run:
-        return found, Removed([], 0, 0, [])
-    removed = await clearing.remove(tx, wanted)
-    _tell(context, tx)
-    counts = Counter(job.status for job in removed.jobs)
+    """Remove failed and cancelled jobs with their steps and clips; how many of which status, and what went.
+
+    Args:
+        dry_run: do it all and undo it again.
+    """
+    found: list[Removed] = []
+    with suppress(_Rehearsed):
+        async with tx.savepoint():
+            found.append(await clearing.remove(tx, wanted))
+            if dry_run:
+                raise _Rehearsed
+            _tell(context, tx)
+    removed = found[0]
     sample = sorted(job.id for job in removed.jobs)[: clearing.SAMPLE]
-    return Found(dict(counts), sample), removed
+    return Found(dict(Counter(job.status for job in removed.jobs)), sample), removed
 
 
 def older_than(hours: int | None) -> timedelta | None:

@@ -137,6 +137,11 @@ class Snapshots:
         self._away_until = datetime.min.replace(tzinfo=UTC)
         self._hits = self._misses = self._built = 0
 
+    @property
+    def sources(self) -> Sources:
+        """What this process can ask, for those who look at one thing only."""
+        return self._sources
+
     async def current(self, tenant: str, time_range: TimeRange = TimeRange.DAY) -> Snapshot:
         """A tenant's snapshot, at most 15 s old, and usually less than 5.
 

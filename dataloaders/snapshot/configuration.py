@@ -10,7 +10,7 @@ from dataloaders.snapshot.about import About
 from dataloaders.snapshot.agents_workers import AgentSettings, shown
 from dataloaders.snapshot.sources import Frame, Sources
 from dataloaders.snapshot.work import QUEUES
-from db import agents, configuration, health, queues, tunables
+from db import agents, configuration, health, house, queues, tunables
 from db.agents import Agent
 from db.configuration import Configuration as Version
 from db.health import Address, Pool
@@ -201,7 +201,9 @@ async def collect(sources: Sources, frame: Frame) -> Configuration:
         known = await agents.everyone(tx)
         version = await configuration.in_force(tx)
         state = await queues.state(tx)
-    system = _system(sources, frame.now, version, version if frame.tenant == DEFAULT_TENANT else None)
+        maintenance = await house.in_maintenance(tx)
+    of_the_house = version if frame.tenant == DEFAULT_TENANT else None
+    system = _system(sources, frame.now, version, of_the_house, maintenance=maintenance)
     return Configuration(
         timestamp=frame.now,
         system_configuration=system,
@@ -214,7 +216,9 @@ async def collect(sources: Sources, frame: Frame) -> Configuration:
     )
 
 
-def _system(sources: Sources, now: datetime, version: Version | None, house: Version | None) -> SystemConfiguration:
+def _system(
+    sources: Sources, now: datetime, version: Version | None, of_the_house: Version | None, *, maintenance: bool
+) -> SystemConfiguration:
     about = sources.about
     redis = health.redis_address(sources.redis)
     return SystemConfiguration(
@@ -223,14 +227,14 @@ def _system(sources: Sources, now: datetime, version: Version | None, house: Ver
         celery=QueueingSetting(broker_url="redis://" if redis.host else "unix://"),
         redis=RedisSetting(host=redis.host, port=redis.port, db=int(redis.name) if redis.name else None),
         websocket=WebSocketSetting(host=about.host, port=about.ws_port),
-        logging=LoggingSetting(level=_log_level(about, house), format=about.log_format),
+        logging=LoggingSetting(level=_log_level(about, of_the_house), format=about.log_format),
         storage=_storage(about, version),
         ai=AiSetting(),
         system=SystemSetting(
             version=about.version,
             environment=about.environment,
-            debug_mode=_log_level(about, house) == "debug",
-            maintenance_mode=configuration.in_maintenance(version),
+            debug_mode=_log_level(about, of_the_house) == "debug",
+            maintenance_mode=maintenance,
             max_concurrent_jobs=_places(about),
             job_timeout_seconds=None,
         ),

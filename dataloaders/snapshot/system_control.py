@@ -10,7 +10,7 @@ from dataloaders.snapshot.probes import Health, listening
 from dataloaders.snapshot.sources import Frame, Sources
 from dataloaders.snapshot.wording import size, span
 from dataloaders.snapshot.work import counted
-from db import configuration, health
+from db import health, house
 
 
 class Api(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +94,14 @@ class Maintenance(msgspec.Struct, frozen=True, kw_only=True):
     """What is planned or under way."""
 
     maintenance_mode: bool
+    """Whether no new work is taken just now."""
+
+    maintenance_message: str | None
+    """What people are told meanwhile."""
+
+    maintenance_until: datetime | None
+    """When it ends by itself; None when it is not on, or somebody has to end it."""
+
     last_backup: datetime | None
     next_scheduled_maintenance: datetime | None
     pending_updates: list[str]
@@ -114,8 +122,9 @@ async def collect(sources: Sources, frame: Frame) -> SystemControl:
     work = await counted(sources, frame)
     async with sources.database.transaction(frame.tenant) as tx:
         bytes_taken, connections = await health.database_extent(tx)
-        set_to = await configuration.in_force(tx)
+        state = await house.state(tx)
     about, alive = sources.about, len(work.alive)
+    in_maintenance = state is not None and state.maintenance
     uptime = span(frame.now - about.started_at)
     return SystemControl(
         timestamp=frame.now,
@@ -133,7 +142,9 @@ async def collect(sources: Sources, frame: Frame) -> SystemControl:
         ),
         available_actions=about.actions,
         maintenance_info=Maintenance(
-            maintenance_mode=configuration.in_maintenance(set_to),
+            maintenance_mode=in_maintenance,
+            maintenance_message=state.message if state and in_maintenance else None,
+            maintenance_until=state.until if state and in_maintenance else None,
             last_backup=None,
             next_scheduled_maintenance=None,
             pending_updates=[],

@@ -1,13 +1,15 @@
 """Everyday: what the people do whose jobs these are."""
 
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
 from db.agents import Agent
 from db.jobs import Job
-from db.models.work import AgentPriority
+from db.models.work import AgentPriority, JobStatus
 from db.rows import Row
 from db.uploads import Upload
 from resolvers import agents, jobs, uploads
@@ -17,6 +19,7 @@ from resolvers.actions.contract import (
     AgentId,
     Big,
     Call,
+    JobId,
     Payload,
     Priority,
     UploadId,
@@ -100,6 +103,56 @@ async def job_create(call: Call[JobCreated], asked: JobCreateInput) -> JobCreate
     return JobCreated(await jobs.create(call.context, call.tx, call.prepared))
 
 
+class DeclaredStatus(StrEnum):
+    """What a person may say of a job; the others are for its worker to say."""
+
+    QUEUED = "queued"
+    """Tried again."""
+
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class JobUpdateStatusInput(Payload, frozen=True, kw_only=True):
+    """Which job, and how it is to stand."""
+
+    job_id: JobId
+    status: DeclaredStatus
+    message: Annotated[str, Meta(max_length=500)] | None = None
+    """Why it failed, shown with the job; for `failed` alone."""
+
+
+class JobStatusUpdated(Row, frozen=True):
+    """The job as it stands now."""
+
+    job_id: UUID
+    previous_status: JobStatus
+    new_status: JobStatus
+    job: Job
+
+
+@action("job.update_status", View.EVERYDAY, target="job_id")
+async def job_update_status(call: Call[JobStatusUpdated], asked: JobUpdateStatusInput) -> JobStatusUpdated:
+    """Say how a job is to stand: queued again, cancelled, or failed.
+
+    One that runs is asked to stop when it is cancelled, and stopped at once when it has failed.
+
+    Raises:
+        NotFound: there is no such job.
+        Conflict: it does not go from where it stands, or the queue takes no jobs on.
+        Maintenance: it would be queued, and the system is being worked on.
+        RateLimited: it would be queued, and too many jobs wait already.
+    """
+    context, tx = call.context, call.tx
+    if asked.status is DeclaredStatus.QUEUED:
+        before, job = await jobs.retried(context, tx, asked.job_id)
+    elif asked.status is DeclaredStatus.CANCELLED:
+        before, job = await jobs.cancelled(context, tx, asked.job_id)
+    else:
+        before, job = await jobs.declared(context, tx, asked.job_id, message=asked.message or "declared as failed")
+    return JobStatusUpdated(job.id, before.status, job.status, job)
+
+
 class AgentStartInput(Payload, frozen=True, kw_only=True):
     """Which agent to switch on."""
 
@@ -134,6 +187,63 @@ class AgentStopped(Row, frozen=True):
 async def agent_stop(call: Call[AgentStopped], asked: AgentStopInput) -> AgentStopped:
     """Switch an agent off; what it is at, it finishes."""
     return AgentStopped(await agents.switched(call.context, call.tx, asked.agent_id, enabled=False))
+
+
+class AgentsRestartInput(Payload, frozen=True, kw_only=True):
+    """Which agents are to begin anew."""
+
+    agent_ids: Annotated[list[AgentId], Meta(min_length=1, max_length=50)] | None = None
+    """Left out, all of them."""
+
+
+class AgentsRestarted(Row, frozen=True):
+    """What was begun anew."""
+
+    agents: list[str]
+    """Ids of the agents that were meant; those that are switched off stay so."""
+
+    restarted_jobs: list[UUID]
+    """Jobs whose step one of them was at; they are queued, and begin that step again."""
+
+
+@action("agents.restart", View.EVERYDAY, per_minute=10)
+async def agents_restart(call: Call[AgentsRestarted], asked: AgentsRestartInput) -> AgentsRestarted:
+    """Have agents begin anew what they are at; what finished steps found is kept, and no attempt is counted.
+
+    Raises:
+        NotFound: there is no such agent.
+    """
+    ids, back = await agents.restarted(call.context, call.tx, asked.agent_ids)
+    return AgentsRestarted(ids, [job.id for job in back])
+
+
+class AgentQueueClearInput(Payload, frozen=True, kw_only=True):
+    """Which agent's queue to clear."""
+
+    agent_id: AgentId
+    dry_run: bool = False
+    """Change nothing, and say what would go."""
+
+
+class AgentQueueCleared(Row, frozen=True):
+    """What was cancelled, or would be."""
+
+    agent_id: str
+    cleared_count: int
+    dry_run: bool
+    sample_ids: list[UUID]
+    """At most 100 of them, the oldest first."""
+
+
+@action("agent.queue_clear", View.EVERYDAY, per_minute=10, destructive=True, target="agent_id")
+async def agent_queue_clear(call: Call[AgentQueueCleared], asked: AgentQueueClearInput) -> AgentQueueCleared:
+    """Cancel the jobs that wait for an agent's turn; what it is at goes on.
+
+    Raises:
+        NotFound: there is no such agent.
+    """
+    found = await agents.cleared(call.context, call.tx, asked.agent_id, dry_run=asked.dry_run)
+    return AgentQueueCleared(asked.agent_id, found.total, asked.dry_run, found.sample)
 
 
 class AgentConfigureInput(Payload, frozen=True, kw_only=True):
@@ -223,9 +333,12 @@ async def upload_finalize(call: Call[UploadFinalized], asked: UploadFinalizeInpu
 
 ACTIONS: Final[tuple[Action[Any, Any], ...]] = (
     job_create,
+    job_update_status,
     agent_start,
     agent_stop,
+    agents_restart,
     agent_configure,
+    agent_queue_clear,
     upload_init,
     upload_finalize,
 )

@@ -11,7 +11,6 @@ from tests.conftest import People
 async def test_nothing_set_is_nothing_in_force(database: Database, tenant: str) -> None:
     async with database.transaction(tenant) as tx:
         assert await configuration.in_force(tx) is None
-        assert not configuration.in_maintenance(None)
 
 
 async def test_a_change_keeps_what_it_does_not_name(database: Database, tenant: str, people: People) -> None:
@@ -47,12 +46,8 @@ async def test_changes_at_once_build_on_each_other(database: Database, tenant: s
     assert (8, {f"setting{number}": number for number in range(8)}) == (present.version, present.settings)
 
 
-async def test_maintenance_is_a_setting(database: Database, tenant: str) -> None:
+async def test_a_setting_is_its_tenants_alone(database: Database, tenant: str) -> None:
     async with database.transaction(tenant) as tx:
-        on = await configuration.change(tx, {configuration.MAINTENANCE: True})
-        off = await configuration.change(tx, {configuration.MAINTENANCE: None})
+        await configuration.change(tx, {"theme": "dark"})
     async with database.transaction("other") as tx:
-        foreign = await configuration.in_force(tx)
-
-    assert (True, False) == (configuration.in_maintenance(on), configuration.in_maintenance(off))
-    assert foreign is None
+        assert await configuration.in_force(tx) is None

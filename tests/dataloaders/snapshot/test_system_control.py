@@ -1,9 +1,13 @@
 """What can be controlled, and how it stands."""
 
+from datetime import timedelta
+
+import pytest
+
 from dataloaders.snapshot import system_control
 from dataloaders.snapshot.probes import Health
 from dataloaders.snapshot.sources import Frame, Sources
-from db import configuration
+from db import house
 from db.database import Database
 from tests.dataloaders.snapshot.conftest import Lived, frame_of
 
@@ -18,15 +22,22 @@ async def test_services_are_as_they_were_probed(sources: Sources, tenant: str, l
     assert services.database.size.endswith("MB")
 
 
-async def test_maintenance_is_what_the_configuration_says(sources: Sources, tenant: str, database: Database) -> None:
-    before = await system_control.collect(sources, frame_of(tenant))
-    async with database.transaction(tenant) as tx:
-        await configuration.change(tx, {configuration.MAINTENANCE: True})
+@pytest.mark.parametrize("of", ["default", "other"])
+async def test_maintenance_is_shown_to_every_tenant_until_it_ends(
+    sources: Sources, of: str, database: Database
+) -> None:
+    async def told(*, lasting: timedelta | None) -> tuple[bool, str | None, bool]:
+        async with database.system() as tx:
+            await house.mark_maintenance(tx, enabled=True, message="new disks", lasting=lasting, by=None)
+        info = (await system_control.collect(sources, frame_of(of))).maintenance_info
+        return info.maintenance_mode, info.maintenance_message, info.maintenance_until is not None
 
-    during = await system_control.collect(sources, frame_of(tenant))
+    before = (await system_control.collect(sources, frame_of(of))).maintenance_info
 
-    assert not before.maintenance_info.maintenance_mode
-    assert during.maintenance_info.maintenance_mode
+    assert (False, None, None) == (before.maintenance_mode, before.maintenance_message, before.maintenance_until)
+    assert (True, "new disks", False) == await told(lasting=None)
+    assert (True, "new disks", True) == await told(lasting=timedelta(minutes=5))
+    assert (False, None, False) == await told(lasting=timedelta(seconds=-1))
 
 
 async def test_the_actions_offered_are_the_catalogues(sources: Sources, frame: Frame) -> None:

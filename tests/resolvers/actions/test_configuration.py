@@ -218,14 +218,14 @@ async def test_reports_are_kept_as_long_as_is_set(admin: Context, database: Data
 
 async def test_defaults_come_back(admin: Context, database: Database) -> None:
     async with database.transaction("default") as tx:
-        await configuration.change(tx, {configuration.MAINTENANCE: True})
+        await configuration.change(tx, {"maintenance_mode": True})
     await act(admin, "config.save", values={"max_queued_jobs": 5, "log_retention_days": 9, "upload_quota_mb": 7})
 
     some = await act(admin, "config.reset_defaults", keys=["max_queued_jobs"], confirm="RESET CONFIGURATION")
     rest = await act(admin, "config.reset_defaults", confirm="RESET CONFIGURATION")
 
     assert (["max_queued_jobs"], ["log_retention_days", "upload_quota_mb"]) == (some.reset, rest.reset)
-    assert (4, {configuration.MAINTENANCE: True}) == await in_force(database)
+    assert (4, {"maintenance_mode": True}) == await in_force(database)
     with pytest.raises(BadInput, match="confirm"):
         await act(admin, "config.reset_defaults", confirm="yes")
 

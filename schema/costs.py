@@ -46,6 +46,9 @@ DEEPEST: Final = 12
 DEEPEST_INTROSPECTION: Final = 20
 """What GraphiQL asks when it starts is some fifteen deep."""
 
+TOO_DEEP: Final = 60
+"""Selections inside of each other, with fields or without, of which the inner ones are not even looked at."""
+
 USUAL_LIST: Final = 10
 """Entries that a list is taken to have of which nothing is said."""
 
@@ -120,6 +123,7 @@ class Measure:
         self._fragments = {
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
+        self._level = 0
         self._known: dict[tuple[str, Times], Size] = {}
         self._defaults: dict[str, Any] = {}
 
@@ -138,7 +142,12 @@ class Measure:
         return self._selected(operation.selection_set, root, USUAL_LIST)
 
     def _selected(self, chosen: SelectionSetNode, parent: GraphQLNamedType, page: Times) -> Size:
+        if self._level == TOO_DEEP:
+            # Whatever lies below, the operation is refused; and fragments within fragments could exhaust the stack.
+            return Size(Formula(), TOO_DEEP)
+        self._level += 1
         found = [self._one(node, parent, page) for node in chosen.selections]
+        self._level -= 1
         fields = summed(0, *((1, each.fields) for each in found))
         return Size(fields, max((each.depth for each in found), default=0))
 
@@ -184,10 +193,10 @@ class Measure:
         return Size(summed(weight, (times, fields)), 1 + inner.depth)
 
     def _introspection(self, node: FieldNode, chosen: SelectionSetNode) -> Size:
-        """What is asked of the schema itself: all that GraphiQL asks is half of what an answer may have."""
+        """What is asked of the schema itself: all that GraphiQL asks is five sixths of what an answer may have."""
         asked = self._schema.type_map["__Schema" if node.name.value == "__schema" else "__Type"]
         size = self._selected(chosen, asked, USUAL_LIST)
-        weighed = size.fields.base * MOST_FIELDS // (2 * _whole(self._schema))
+        weighed = size.fields.base * MOST_FIELDS * 5 // (6 * _whole(self._schema))
         return Size(Formula(1 + weighed), max(1, size.depth - (DEEPEST_INTROSPECTION - DEEPEST)))
 
     def _entries(self, parent: GraphQLNamedType, name: str, page: Times) -> Times:

@@ -5,13 +5,16 @@ import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 
 import pytest
 import pytest_asyncio
 from graphql import get_introspection_query
+from websockets.exceptions import ConnectionClosed
 
 from agentos.app import create_app
 from agentos.settings import Settings
+from agentos.transports import bodies, sockets
 from db.models.identity import Role
 from resolvers.context import Services
 from tests.agentos.conftest import TokenOf
@@ -60,6 +63,36 @@ HOSTILE = {
     "180 levels": "{ a " * 180 + "}" * 180,
     "no document": "{",
 }
+ASKED = '{"query": "{ health { status } }", "variables": %s}'
+BODIES = {
+    "8 MB of a document": b'{"query": "{ ' + b"a " * 4_000_000 + b'}"}',
+    "8 MB of spaces": b" " * 8_000_000,
+    "8 MB of one number": (ASKED % ("9" * 8_000_000)).encode(),
+    "8 MB of brackets": b"[" * 8_000_000,
+    "broken UTF-8": b'{"query": "{ health { status } } # \xff\xfe\xc0\xaf"}',
+    "UTF-8 that breaks off": b'{"query": "{ health } \xe2\x82',
+    "UTF-16": ASKED.encode("utf-16"),
+    "an integer of 5,000 digits": (ASKED % ('{"a": ' + "9" * 5_000 + "}")).encode(),
+    "an integer of 200,000 digits": (ASKED % ('{"a": ' + "9" * 200_000 + "}")).encode(),
+    "a number beyond all": (ASKED % '{"a": 1e999}').encode(),
+    "no number": (ASKED % '{"a": NaN}').encode(),
+    "a NUL": (ASKED % '{"a": "\\u0000"}').encode(),
+    "a raw NUL": b'{"query": "{ health\x00 { status } }"}',
+    "half of a surrogate pair": (ASKED % '{"a": "\\ud800"}').encode(),
+    "half of a pair as a key": (ASKED % '{"\\udfff": 1}').encode(),
+    "900 levels of variables": (ASKED % ('{"a":' * 900 + "1" + "}" * 900)).encode(),
+    "50,000 levels of lists": (ASKED % ("[" * 50_000 + "]" * 50_000)).encode(),
+    "50,000 levels without an end": (ASKED % ("[" * 50_000)).encode(),
+    "duplicate keys": b'{"query": "{ nothing }", "query": "{ health { status } }", "variables": {}, "variables": []}',
+    "20,000 variables": (ASKED % ("{" + ",".join(f'"v{n}": {n}' for n in range(20_000)) + "}")).encode(),
+    "40,000 empty lists": (ASKED % ('{"a": [' + ",".join(["[]"] * 40_000) + "]}")).encode(),
+    "a batch": ("[" + ",".join([ASKED % "{}"] * 100) + "]").encode(),
+    "a number": b"5",
+    "nothing": b"",
+    "a document that is none": b'{"query": 5, "variables": "x", "operationName": []}',
+}
+"""What is no operation, or hides in one; over a socket each is the payload of a message."""
+
 VALID = {"fragments that double": "{ ...f0 } " + CHAIN + " fragment f14 on Query { health { status } }"}
 
 
@@ -118,6 +151,51 @@ async def test_nor_does_what_comes_over_a_socket(
     assert {"BAD_USER_INPUT"} == codes["5,000 digits"]
     assert {} == {name: each for name, each in codes.items() if "INTERNAL_ERROR" in each}
     assert [] == [record.message for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.usefixtures("_no_collection")
+async def test_bodies_are_read_with_suspicion(real: Served, caplog: pytest.LogCaptureFixture) -> None:
+    await real.graphql("{ health { status } }")
+    spent, statuses, answers = {}, {}, {}
+    for name, body in BODIES.items():
+        begun = time.process_time()
+        answer = await real.client.post("/graphql", content=body, headers={"content-type": "application/json"})
+        spent[name] = time.process_time() - begun
+        statuses[name], answers[name] = answer.status_code, answer.text
+
+    assert {} == {name: spent_s for name, spent_s in spent.items() if spent_s > MOST_S}
+    assert {} == {name: status for name, status in statuses.items() if status not in (200, 400, 413)}
+    large = {name for name, body in BODIES.items() if len(body) > bodies.MOST_BYTES}
+    assert large == {name for name, status in statuses.items() if status == 413}
+    assert {} == {name: text for name, text in answers.items() if "INTERNAL_ERROR" in text}
+    assert [] == [record.message for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.usefixtures("_no_collection")
+async def test_and_so_are_messages(
+    real: Served, people: People, token_of: TokenOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each comes over a socket of its own: what is no message ends it, with a code that says why."""
+    token, spent, told = token_of(people[Role.USER]), {}, {}
+    for name, body in BODIES.items():
+        async with real.socket(token) as socket:
+            message = b'{"id": "1", "type": "subscribe", "payload": ' + body + b"}"
+            begun = time.process_time()
+            with suppress(ConnectionClosed):
+                # Bytes that are no text can only be sent as one by a client that does not look.
+                await socket.connection.send(message, text=True)
+                told[name] = (await socket.hear())["type"]
+            if name not in told:
+                told[name] = await socket.ended()
+            spent[name] = time.process_time() - begun
+
+    assert {} == {name: spent_s for name, spent_s in spent.items() if spent_s > MOST_S}
+    assert {} == {name: each for name, each in told.items() if each not in ("next", "error", 4400, 1007, 1009)}
+    large = {name for name, body in BODIES.items() if len(body) > sockets.MOST_BYTES}
+    assert large == {name for name, each in told.items() if each == 1009}
+    # What is no UTF-8 never gets past the protocol, which says so itself.
+    errors = {record.message for record in caplog.records if record.levelno >= logging.ERROR}
+    assert {"Invalid UTF-8 sequence received from client."} >= errors
 
 
 async def test_who_is_signed_in_may_ask_for_the_schema(real: Served, people: People, token_of: TokenOf) -> None:

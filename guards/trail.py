@@ -8,14 +8,13 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
 from db import audit, subjects
 from db.audit import Anchor, Link
 from db.database import Database
 from db.rows import Row
-from guards.anchors import CHECKPOINT, framed, holds, read, written
+from guards.anchors import CHECKPOINT, framed, holds, written
 from guards.seals import Seals
 
 BATCH: Final = 2_000
@@ -107,19 +106,16 @@ def digest(link: Link) -> bytes:
     return hashlib.sha256(framed(parts)).digest()
 
 
-async def verify(database: Database, seals: Seals, file: Path, tenant: str) -> Verdict:
+async def verify(database: Database, seals: Seals, tenant: str, outside: Iterable[Anchor]) -> Verdict:
     """Read a tenant's trail from one end to the other and say where it is damaged first, if it is.
 
     Args:
-        file: where anchors are kept outside of the database.
-
-    Raises:
-        ValueError: the file cannot be read.
+        outside: what was anchored outside of the database (`anchors.read`); other tenants' is passed over.
     """
     async with database.system() as tx:
         head = await audit.head(tx, tenant)
         said = await audit.anchored(tx, tenant)
-    said = _distinct([*said, *(each for each in read(file) if each.tenant_id == tenant)])
+    said = _distinct([*said, *(each for each in outside if each.tenant_id == tenant)])
     walk = Walk(said)
     try:
         for each in said:

@@ -34,11 +34,12 @@ async def verify(*, tenant: str | None = None, as_json: AsJson = False) -> int:
     async with database_of(settings) as database:
         file = anchors_of(settings, database).file
         try:
-            outside = {each.tenant_id for each in anchors.read(file)}
-            names = [tenant] if tenant else sorted({*await _tenants(database), *outside})
-            verdicts = [await trail.verify(database, seals, file, name) for name in names]
+            outside = anchors.read(file)
         except ValueError as error:
             raise Failed(str(error), f"What was anchored is in {file}.") from None
+        known = {*await _tenants(database), *(each.tenant_id for each in outside)}
+        names = [tenant] if tenant else sorted(known)
+        verdicts = [await trail.verify(database, seals, name, outside) for name in names]
     rows = [
         (each.tenant, each.entries, each.anchors, *((found.seq, found.damage, found.message) if found else [None] * 3))
         for each in verdicts

@@ -166,11 +166,11 @@ async def test_a_month_whose_time_is_over_goes_and_leaves_a_checkpoint(
     async with ruling(database_url) as connection:
         await old(connection, database, 4)
     await recorded(database, keys, 3)
-    before = await verify(database, keys, anchors.file, "default")
+    before = await verify(database, keys, "default", sink.read(anchors.file))
 
     dropped = await anchors.keep_months()
 
-    after = await verify(database, keys, anchors.file, "default")
+    after = await verify(database, keys, "default", sink.read(anchors.file))
     assert [date(2015, 1, 1)] == dropped
     assert (7, None) == (before.entries, before.finding)
     assert (3, None, 1) == (after.entries, after.finding, after.anchors)

@@ -7,7 +7,7 @@ import pytest
 
 from db import audit
 from db.database import Database
-from guards.anchors import Anchors
+from guards.anchors import Anchors, read
 from guards.seals import Seals
 from guards.trail import Damage, Verdict, digest, verify
 from tests.trails import anchors_in, recorded, ruling, seals
@@ -27,7 +27,7 @@ def anchors(database: Database, keys: Seals, tmp_path: Path) -> Anchors:
 
 async def verdict(database: Database, keys: Seals, anchors: Anchors | None) -> tuple[int, Damage | None, int | None]:
     """How many entries are sound, what is wrong, and with which number first; without anchors, by the chain alone."""
-    found: Verdict = await verify(database, keys, Path("/nowhere") if anchors is None else anchors.file, "default")
+    found: Verdict = await verify(database, keys, "default", [] if anchors is None else read(anchors.file))
     if found.finding is None:
         return found.entries, None, None
     return found.entries, found.finding.damage, found.finding.seq
@@ -166,7 +166,7 @@ async def test_a_suffix_that_was_chained_anew_shows_at_its_first_anchor(
     async with ruling(database_url) as connection:
         await rehash_suffix(connection, database)
 
-    found = await verify(database, keys, anchors.file, "default")
+    found = await verify(database, keys, "default", read(anchors.file))
 
     assert found.finding is not None
     assert (6, Damage.REWRITTEN) == (found.finding.seq, found.finding.damage)

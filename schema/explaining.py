@@ -53,7 +53,7 @@ async def explained(plan: Plan, context: Context, variables: Mapping[str, Any]) 
         allowed=len(allowed) == len(roots),
         missing=list(dict.fromkeys(each for field in fields for each in field.missing)),
         fields=fields,
-        limits=await _limits(allowed, context),
+        limits=await _limits(allowed, context, cost),
         cacheable=seen == {Seen.CACHED} and not plan.as_a_whole,
         shareable=bool(seen) and Seen.BY_ONE not in seen,
     )
@@ -83,8 +83,8 @@ def _missing(way: Sequence[Permission], context: Context) -> list[Permission]:
     return [permission for permission in way if not context.may(permission)]
 
 
-async def _limits(roots: Sequence[Root], context: Context) -> list[LimitExplanation]:
-    wanted = merged(buckets(roots, context))
+async def _limits(roots: Sequence[Root], context: Context, cost: int) -> list[LimitExplanation]:
+    wanted = merged(buckets(roots, context, cost))
     spent = await context.services.rates.left(context.viewer.tenant if context.viewer else "", wanted)
     return [
         LimitExplanation(

@@ -9,8 +9,10 @@ that may not be seen. Counting that cannot be done is for `guards.rates` to judg
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Final
 
+import msgspec
 from graphql import (
     DocumentNode,
     FieldNode,
@@ -36,12 +38,18 @@ from guards.permissions import Permission
 from guards.replays import require_key
 from resolvers.actions.performing import entry_of
 from resolvers.context import Context
-from schema.access import Access, Acting, Choosing, Guarded, place_of
+from schema.access import Access, Acting, Choosing, Guarded, Open, place_of
 from schema.costs import MOST_FIELDS, Measure, Size
 from schema.directives import IDEMPOTENT
 from schema.errors import VALIDATION_FAILED
 
 KEPT: Final = 256
+
+ONE_UNIT: Final = 5_000
+"""Fields that may be asked for as one operation; ten times as many count like ten."""
+
+ANYBODYS: Final = Open()
+"""What counts introspection; who may ask for the schema is for `schema.limits` to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,7 @@ class Root:
 
     node: FieldNode
     access: Access | None
-    """Who may use it; None for introspection, which says so itself."""
+    """Who may use it; None for introspection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +138,7 @@ async def admit(plan: Plan, context: Context, variables: Mapping[str, Any]) -> N
         roots = list(decided(plan, context, variables))
         admitted = list(_let_pass(plan, roots, context))
         keys = _keys(roots, context, variables)
-        await _charge(context, buckets(admitted, context))
+        await _charge(context, buckets(admitted, context, context.cost))
     except Refusal as refusal:
         await _on_record(roots, context, refusal)
         raise
@@ -184,19 +192,25 @@ def decided(plan: Plan, context: Context, variables: Mapping[str, Any]) -> Itera
             yield root
 
 
-def buckets(roots: Sequence[Root], context: Context) -> tuple[Bucket, ...]:
-    """What these fields count against, one alias like the other."""
-    charges = [root.access.charges(context) for root in roots if root.access is not None]
+def buckets(roots: Sequence[Root], context: Context, cost: int) -> tuple[Bucket, ...]:
+    """What these fields count against, one alias like the other.
+
+    Args:
+        cost: fields that the operation may answer; a large one counts like several.
+    """
+    charges = [(root.access or ANYBODYS).charges(context) for root in roots]
     once = dict.fromkeys(bucket for charge in charges for bucket in charge.once)
-    return (*(bucket for charge in charges for bucket in charge.each), *once)
+    units = max(1, ceil(cost / ONE_UNIT))
+    return (
+        *(bucket for charge in charges for bucket in charge.each),
+        *(msgspec.structs.replace(bucket, units=units) for bucket in once),
+    )
 
 
 def _let_pass(plan: Plan, roots: Sequence[Root], context: Context) -> Iterator[Root]:
     for root in roots:
-        if root.access is None:
-            continue
         try:
-            root.access.admit(context)
+            (root.access or ANYBODYS).admit(context)
         except Refusal:
             # A read is told beside the field, by the same object, and still gets what it may see.
             if plan.as_a_whole:

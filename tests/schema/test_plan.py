@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from graphql import get_introspection_query
 
 from db.models.identity import Role
 from db.users import User
@@ -55,6 +56,23 @@ async def test_a_read_counts_once_for_each_class_however_many_fields_it_has(serv
     await asked(context_of(services, admin), "{ me { id } queue { queued } a: me { id } workers { totalCount } }")
 
     assert {"user": 99, "admin-read": 499, "admin-action": 50} == await left(services, admin)
+
+
+async def test_a_large_read_counts_like_several(services: Services, people: People) -> None:
+    user = people[Role.USER]
+    await asked(
+        context_of(services, user), "{ jobs(first: 100) { edges { node { clips { job { clips { id } } } } } } }"
+    )
+
+    assert 100 - 3 == (await left(services, user))["user"]
+
+
+async def test_asking_for_the_schema_counts_like_anything_as_large(services: Services, people: People) -> None:
+    user, query = people[Role.USER], get_introspection_query(specified_by_url=True, input_value_deprecation=True)
+    await asked(context_of(services, user), query)
+    await asked(context_of(services, user), "{ __typename }")
+
+    assert 100 - 9 - 1 == (await left(services, user))["user"]
 
 
 async def test_an_action_counts_as_often_as_it_is_asked_for(services: Services, people: People) -> None:

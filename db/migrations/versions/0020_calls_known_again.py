@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
         sa.Column("answer", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("length(fingerprint) = 32", name="replays_fingerprint_check"),
+        sa.CheckConstraint("length(fingerprint) = 32", name=op.f("replays_fingerprint_check")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="replays_tenant_id_fkey", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("tenant_id", "principal", "key", name="replays_pkey"),
     )
@@ -47,7 +47,7 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("progress BETWEEN 0 AND 1", name="operations_progress_check"),
+        sa.CheckConstraint("progress BETWEEN 0 AND 1", name=op.f("operations_progress_check")),
         sa.ForeignKeyConstraint(["actor_id"], ["users.id"], name="operations_actor_id_fkey", ondelete="SET NULL"),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="operations_tenant_id_fkey", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="operations_pkey"),

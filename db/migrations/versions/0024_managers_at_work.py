@@ -33,7 +33,7 @@ def upgrade() -> None:
         sa.Column("resets", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("version", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("changed_at", sa.DateTime(timezone=True), server_default=NOW, nullable=False),
-        sa.CheckConstraint("every_s BETWEEN 1 AND 3600", name="managers_every_s_check"),
+        sa.CheckConstraint("every_s BETWEEN 1 AND 3600", name=op.f("managers_every_s_check")),
         sa.PrimaryKeyConstraint("id", name="managers_pkey"),
     )
     op.create_table(

@@ -36,6 +36,8 @@ async def written_down(settings: Settings, database: Database, *, source: str) -
         asyncio.create_task(journal.run(database), name="journal"),
         asyncio.create_task(logs.follow(database, settings.log_level, settings.log_format), name="log level"),
     ]
+    # The journal hears nothing before it has begun, and the first words are those one looks for.
+    await asyncio.sleep(0)
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from db import artifacts as made
 from db import uploads
 from db.database import Database, Transaction
 from db.files import Files
+from db.models.control import worker_assets
 from db.models.work import artifacts, clips, upload_chunks
 from db.models.work import uploads as uploads_table
 from db.rows import Row
@@ -93,13 +94,14 @@ async def expire(database: Database) -> int:
 
 
 async def referred_to(tx: Transaction, paths: Collection[str]) -> set[str]:
-    """Which of these stored files some upload, clip or artifact names; for a system transaction."""
+    """Which of these stored files some upload, clip, artifact or worker asset names; for a system transaction."""
     asked = sa.func.unnest(sa.literal(list(paths), pg.ARRAY(sa.Text))).column_valued("asked")
     named = sa.union_all(
         sa.select(uploads_table.c.path),
         sa.select(clips.c.path),
         sa.select(clips.c.thumbnail_path),
         sa.select(artifacts.c.path),
+        sa.select(worker_assets.c.path),
     ).subquery()
     found = await tx.rows(sa.select(asked).where(sa.exists().where(named.c.path == asked)))
     return {path for (path,) in found}

@@ -19,7 +19,7 @@ from db.services import Charge, NewProcess, Process, Service
 from db.workers import OnDuty
 from guards.errors import Conflict, NotControllable, NotFound
 
-PATIENCE_S: Final = 8.0
+PATIENCE_S: Final = 7.0
 """How long a call waits for what it asked for."""
 
 LOOK_EVERY_S: Final = 0.1

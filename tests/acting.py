@@ -9,13 +9,13 @@ from resolvers.context import Context
 PLACE = "it"
 
 
-async def act(context: Context, name: str, *, key: str | None = None, older: bool = False, **given: Any) -> Any:
+async def act(context: Context, name: str, /, *, key: str | None = None, older: bool = False, **given: Any) -> Any:
     """What an action answers, or the refusal it raises; through the chain, so that it is on record either way."""
     return (await performed(context, name, key=key, older=older, **given)).result
 
 
 async def performed(
-    context: Context, name: str, *, key: str | None = None, older: bool = False, **given: Any
+    context: Context, name: str, /, *, key: str | None = None, older: bool = False, **given: Any
 ) -> Performed[Any]:
     """The same with how it was performed."""
     context.admitted = {PLACE: key}

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import sqlalchemy as sa
@@ -29,7 +29,7 @@ from workers.pulse import Pulse
 from workers.trials import Trials
 from workers.turn import Turns
 
-SILENT = [
+SILENT: Final[list[tuple[str, dict[str, Any]]]] = [
     ("worker.start", {}),
     ("worker.stop", {"worker_id": "worker-1"}),
     ("worker.restart", {}),

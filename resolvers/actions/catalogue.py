@@ -17,7 +17,7 @@ from resolvers.actions import (
 )
 from resolvers.actions.agents_workers import fleet, single, trying, workers
 from resolvers.actions.contract import Action
-from resolvers.actions.system_controls import database, services, system
+from resolvers.actions.system_controls import database, restarts, services, system
 
 CATALOGUE: Final[Mapping[str, Action[Any, Any]]] = {
     action.name: action
@@ -26,6 +26,7 @@ CATALOGUE: Final[Mapping[str, Action[Any, Any]]] = {
         dashboard,
         system,
         maintenance,
+        restarts,
         services,
         database,
         fleet,

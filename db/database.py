@@ -119,6 +119,11 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
 
+    @property
+    def url(self) -> str:
+        """Where it is, with the password: for what must connect by itself, and never to be shown."""
+        return self.engine.url.render_as_string(hide_password=False)
+
     @classmethod
     def connect(cls, url: str, *, size: int = 10, application: str = "agentos") -> "Database":
         """A pool over `url`; no connection is opened before the first transaction.

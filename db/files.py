@@ -169,6 +169,15 @@ class Files:
         finally:
             path.unlink(missing_ok=True)
 
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A place for a file that is written bit by bit and gone when the block ends, on the disk of the store."""
+        path = self._spool / secrets.token_hex(16)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
     async def keep_piece(self, upload_id: UUID, index: int, spooled: Spooled) -> None:
         """Make a piece part of an upload's folder, durably; a piece with other bytes at its index stays beside it.
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from db import events
+from db import apart, events
 from db.database import Database
 from db.events import Kind
 from db.models.identity import tenants
@@ -20,6 +20,11 @@ from db.models.work import queue_states
 
 LONGEST: Final = timedelta(minutes=15)
 """After which the queues go on by themselves."""
+
+
+class Held(Exception):
+    """Somebody else holds the queues still just now."""
+
 
 _DECIDED: Final = ("paused", "paused_until", "refusing", "reason", "changed_at")
 
@@ -30,12 +35,19 @@ async def halted(database: Database, reason: str, *, refusing: bool = False) -> 
 
     Args:
         refusing: no job is taken on, either.
+
+    Raises:
+        Held: somebody else does the same.
     """
-    before, since = await _halt(database, reason, refusing)
-    try:
-        yield
-    finally:
-        await _resume(database, before, since)
+    # The lock goes with the connection: who is killed leaves it to the next one.
+    async with apart.change(database) as tx:
+        if not await tx.try_hold("halt"):
+            raise Held("a backup is being restored, or the tables are being migrated: try again when that is done")
+        before, since = await _halt(database, reason, refusing)
+        try:
+            yield
+        finally:
+            await _resume(database, before, since)
 
 
 async def _halt(database: Database, reason: str, refusing: bool) -> tuple[dict[str, dict[str, Any]], datetime]:

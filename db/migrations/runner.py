@@ -14,6 +14,7 @@ from alembic import autogenerate, command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -47,6 +48,27 @@ def head() -> str:
 async def current(url: str) -> str | None:
     """The revision a database is at, or None when it was never migrated."""
     return await _run(url, lambda c: MigrationContext.configure(c).get_current_revision())
+
+
+class NoRevision(ValueError):
+    """There is no such revision, or it is not ahead of where the database is."""
+
+
+async def pending(url: str, revision: str = "head") -> list[str]:
+    """The revisions that `upgrade` would apply, in their order.
+
+    Raises:
+        NoRevision: there is none of that name, or the database is past it.
+    """
+    script, before = ScriptDirectory.from_config(_config()), await current(url)
+    try:
+        wanted = script.get_revision(revision)
+        applied = {each.revision for each in script.iterate_revisions(before, "base")} if before else set()
+        if wanted is None or wanted.revision in applied - {before}:
+            raise NoRevision(f"the database is past {revision} already, at {before}")
+        return [each.revision for each in script.iterate_revisions(wanted.revision, before or "base")][::-1]
+    except CommandError as error:
+        raise NoRevision(f"there is no revision {revision}") from error
 
 
 async def upgrade(

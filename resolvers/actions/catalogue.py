@@ -17,7 +17,7 @@ from resolvers.actions import (
 )
 from resolvers.actions.agents_workers import fleet, single, trying, workers
 from resolvers.actions.contract import Action
-from resolvers.actions.system_controls import database, restarts, services, system
+from resolvers.actions.system_controls import backups, database, health, restarts, services, system, upgrades
 
 CATALOGUE: Final[Mapping[str, Action[Any, Any]]] = {
     action.name: action
@@ -29,6 +29,9 @@ CATALOGUE: Final[Mapping[str, Action[Any, Any]]] = {
         restarts,
         services,
         database,
+        backups,
+        health,
+        upgrades,
         fleet,
         single,
         workers,

@@ -12,6 +12,7 @@ from db.archives import Damaged, Includes
 from db.backups import Backup, Backups, NoBackup, Taken
 from db.database import DatabaseUnavailable
 from db.files import DiskFull
+from db.halts import Held
 from db.restores import Plan, Unfit
 from db.rows import Row
 from guards.breakers import Dependency
@@ -339,7 +340,7 @@ def refusing() -> Iterator[None]:
         yield
     except NoBackup as error:
         raise NotFound(str(error)) from error
-    except (Taken, Unfit) as error:
+    except (Taken, Unfit, Held) as error:
         raise Conflict(str(error)) from error
     except Damaged as error:
         raise Mismatch(f"the backup is not as it was written: {error}") from error

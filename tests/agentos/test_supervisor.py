@@ -224,7 +224,7 @@ async def report(made):
 
 async def main():
     argv = (sys.executable, "-c", sys.argv[1])
-    services = [Service(name="worker", argv=argv, count=2, numbered=True)]
+    programs = [Program(name=name, service="workers", argv=argv) for name in ("worker-1", "worker-2")]
     made = Supervisor(programs, environment={"PYTHONPATH": os.getcwd()}, grace_s=30)
     async with asyncio.TaskGroup() as group:
         group.create_task(report(made))
@@ -249,6 +249,7 @@ def another_supervisor(program: str) -> Iterator[tuple["subprocess.Popen[bytes]"
 async def test_children_end_when_the_supervisor_is_killed() -> None:
     with another_supervisor(FAITHFUL[1]) as (parent, output):
         pids = [int(pid) for pid in output.readline().split()]
+        assert 2 == len(pids)
         assert all(alive(pid) for pid in pids)
 
         parent.kill()

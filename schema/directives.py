@@ -86,8 +86,8 @@ class Requires:
     locations=[Location.FIELD_DEFINITION],
     name="rateLimit",
     repeatable=True,
-    description=f"How often: `limit` times in `window` seconds, and `burst` times in any {BURST_WINDOW_S}. An operation "
-    "that may answer thousands of fields counts like several.",
+    description=f"How often: `limit` times in `window` seconds, and `burst` times in any {BURST_WINDOW_S}. "
+    "An operation that may answer thousands of fields counts like several.",
 )
 class RateLimit:
     """`@rateLimit(limit: 50, window: 60, algorithm: SLIDING_WINDOW, bucket: "admin-action", burst: 17)`"""

@@ -76,10 +76,11 @@ STATUSES: dict[str, tuple[str, int, int]] = {
 }
 
 
-async def test_the_status_depends_on_what_the_client_accepts(server: Served) -> None:
+async def test_the_status_depends_on_what_the_client_accepts(server: Served, people: People, token_of: TokenOf) -> None:
     for name, (query, legacy, modern) in STATUSES.items():
-        old = await server.graphql(query)
-        new = await server.graphql(query, headers=MODERN)
+        token = None if name == "nobody signed in" else token_of(people[Role.USER])
+        old = await server.graphql(query, token)
+        new = await server.graphql(query, token, headers=MODERN)
 
         assert (name, legacy, "application/json; charset=utf-8") == (
             name,

@@ -6,6 +6,7 @@ files that rows refer to, videos and clips, are not in a backup.
 """
 
 import asyncio
+import errno
 import hashlib
 import os
 import re
@@ -33,6 +34,7 @@ FILENAME: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.tar(\.gz)?$"
 LEFTOVER: Final = timedelta(hours=1)
 """How long a half-written file is left alone: who writes it may be slow."""
 
+_ONLY_READ: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NOT_INCLUDED: Final = (
     "the files of uploads, clips and artifacts: the rows name them, their bytes are not here",
     "the audit trail: `python -m agentos audit export` writes it",
@@ -197,7 +199,7 @@ async def verify(place: Path) -> Verified:
         manifest, problems = examined.manifest, problems + examined.problems
         note = note or _Note(sha256=sha256, size_bytes=examined.size_bytes, manifest=manifest)
     if note is not None:
-        await asyncio.to_thread(_write_note, place, msgspec.structs.replace(note, verified=not problems))
+        await asyncio.to_thread(_remember, place, msgspec.structs.replace(note, verified=not problems))
     return Verified(
         manifest=manifest,
         problems=problems,
@@ -367,6 +369,15 @@ def _note_of(place: Path) -> _Note | None:
         return msgspec.json.decode(_note_place(place).read_bytes(), type=_Note)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
+
+
+def _remember(place: Path, note: _Note) -> None:
+    """Write a note down where that can be done; a backup is as good on a disk that is only read."""
+    try:
+        _write_note(place, note)
+    except OSError as error:
+        if error.errno not in _ONLY_READ:
+            raise
 
 
 def _write_note(place: Path, note: _Note) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from cyclopts import App, CycloptsError, Parameter
 
 from agentos import VERSION
-from agentos.cli import audit, history, people, running, upkeep, work
+from agentos.cli import audit, backups, history, people, running, upkeep, work
 from agentos.cli.printing import Failed, complain, say
 from agentos.cli.problems import explained
 
@@ -21,7 +21,15 @@ app = App(
     version=VERSION,
     help_format="plaintext",
 )
-for commands in (running.commands, work.commands, people.commands, history.commands, upkeep.commands, audit.commands):
+for commands in (
+    running.commands,
+    work.commands,
+    people.commands,
+    history.commands,
+    upkeep.commands,
+    backups.commands,
+    audit.commands,
+):
     for name in commands:
         app.command(commands[name])
 

@@ -247,3 +247,47 @@ async def test_no_job_is_taken_before_its_time(database: Database) -> None:
         await tx.execute(sa.update(table).values(run_at=sa.func.now()))
 
     assert ([], [job.id]) == (early, [claim.job.id for claim in await claimed(database)])
+
+
+async def test_only_jobs_of_the_served_queues_are_taken(database: Database) -> None:
+    usual = await queued(database)
+    short = await queued(database, queue="shorts")
+
+    async with database.system() as tx:
+        first = await leases.claim(tx, "w1", most=5, queues=["shorts", "longs"])
+        second = await leases.claim(tx, "w2", most=5)
+
+    assert [short.id] == [claim.job.id for claim in first]
+    assert [usual.id] == [claim.job.id for claim in second]
+
+
+@pytest.mark.parametrize(("counted", "attempt"), [(True, 1), (False, 0)])
+async def test_what_a_dead_worker_held_is_queued_again_before_its_lease_ends(
+    database: Database, counted: bool, attempt: int
+) -> None:
+    claim = await at_second_step(database)
+    await queued(database)
+    [other] = await claimed(database, "w2")
+
+    async with database.system() as tx:
+        [back] = await leases.take_back(tx, "w1", count_attempt=counted)
+
+    assert (claim.job.id, JobStatus.QUEUED, attempt, None) == (back.id, back.status, back.attempt, back.worker_id)
+    assert JobStatus.PROCESSING is (await found(database, other.job.id)).status
+    assert [COMPLETED, PENDING, PENDING] == await statuses(database, claim)
+    with pytest.raises(Lost):
+        async with database.transaction("default") as tx:
+            await leases.complete(tx, claim)
+
+
+async def test_a_last_attempt_ends_with_a_crash_but_not_with_a_kill_on_purpose(database: Database) -> None:
+    await queued(database, max_attempts=1)
+    [first] = await claimed(database)
+    async with database.system() as tx:
+        [spared] = await leases.take_back(tx, "w1", count_attempt=False)
+    [second] = await claimed(database)
+    async with database.system() as tx:
+        [spent] = await leases.take_back(tx, "w1", count_attempt=True)
+
+    assert (JobStatus.QUEUED, JobStatus.FAILED) == (spared.status, spent.status)
+    assert first.fence < second.fence

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from enum import Enum
 from functools import cache
-from types import NoneType, UnionType
+from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
@@ -29,7 +29,8 @@ def payload(action: Action[P, Any], given: Mapping[str, Any], *, older: bool) ->
     """
     if not isinstance(given, Mapping):
         raise BadInput("payload: it must be an object")
-    values = dict(given)
+    # What is null and need not be there is left out: a default, or an older name, then stands for it.
+    values = {name: value for name, value in given.items() if value is not None}
     if older:
         for alias, name in action.aliases.items():
             if alias in values:
@@ -37,10 +38,8 @@ def payload(action: Action[P, Any], given: Mapping[str, Any], *, older: bool) ->
         for name, words in _worded(action.payload).items():
             if isinstance(said := values.get(name), str):
                 values[name] = words.get(said, said)
-    elif unknown := sorted(values.keys() - fields(action.payload).keys()):
+    elif unknown := sorted(given.keys() - fields(action.payload).keys()):
         raise BadInput(f"{unknown[0]}: there is no such field")
-    # What is null and need not be there is left out: a default then stands for it.
-    values = {name: value for name, value in values.items() if value is not None}
     for name, meta in _naming(action.payload):
         _require_id(values.get(name), meta)
     try:
@@ -49,10 +48,9 @@ def payload(action: Action[P, Any], given: Mapping[str, Any], *, older: bool) ->
         raise BadInput(_told(str(error))) from error
 
 
-def fields(kind: type[Payload]) -> dict[str, Any]:
+def fields(kind: type[Payload]) -> Mapping[str, Any]:
     """The fields of a payload with their annotations."""
-    hints = get_type_hints(kind, include_extras=True)
-    return {name: hints[name] for name in kind.__struct_fields__}
+    return _annotated(kind)
 
 
 def metas(annotation: Any) -> list[Meta]:
@@ -95,15 +93,25 @@ def _harmless(annotation: Any) -> bool:
     )
 
 
-def _naming(kind: type[Payload]) -> list[tuple[str, str]]:
-    return [
+@cache
+def _annotated(kind: type[Payload]) -> Mapping[str, Any]:
+    # Annotations are evaluated anew each time they are asked for, which takes longer than all the rest of reading.
+    hints = get_type_hints(kind, include_extras=True)
+    return MappingProxyType({name: hints[name] for name in kind.__struct_fields__})
+
+
+@cache
+def _naming(kind: type[Payload]) -> tuple[tuple[str, str], ...]:
+    """The fields that are ids, each with what it is an id of."""
+    return tuple(
         (name, str(meta.extra["names"]))
         for name, annotation in fields(kind).items()
         for meta in metas(annotation)
         if meta.extra and "names" in meta.extra
-    ]
+    )
 
 
+@cache
 def _worded(kind: type[Payload]) -> dict[str, Mapping[str, Any]]:
     """The fields that older clients say in words of their own, each with what its words stand for."""
     return {

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from db import backups, layout
+from db import apart, backups, layout
 from db.archives import Includes
 from db.backups import Backups, NoBackup, Taken
 from db.database import Database, DatabaseUnavailable
@@ -75,10 +75,8 @@ async def test_files_are_counted_and_said_not_to_be_there(database: Database, fo
     assert "the files of uploads, clips and artifacts" in made.manifest.not_included[0]
 
 
-async def test_what_is_written_meanwhile_stays_out(database: Database, folder: Backups) -> None:
-    """Every table shows the moment at which the backup began, though this writes between any two of them."""
-    await furnish(database)
-    before = await _rows(database, JOBS)
+async def _written_to_meanwhile(database: Database, folder: Backups) -> dict[str, int]:
+    """The rows of each table in a backup during which somebody writes between any two tables."""
 
     async def write(share: float, where: str) -> None:
         async with database.system() as tx:
@@ -91,10 +89,48 @@ async def test_what_is_written_meanwhile_stays_out(database: Database, folder: B
             )
 
     made = await folder.create(database, "first", EVERYTHING, compressed=True, progress=write)
+    return {table.name: table.rows for table in made.manifest.tables}
 
-    rows = {table.name: table.rows for table in made.manifest.tables}
+
+async def test_what_is_written_meanwhile_stays_out(database: Database, folder: Backups) -> None:
+    """Every table shows the moment at which the backup began."""
+    await furnish(database)
+    before = await _rows(database, JOBS)
+
+    rows = await _written_to_meanwhile(database, folder)
+
     assert await _rows(database, JOBS) < before == rows["jobs"]
     assert await _rows(database, "SELECT count(*) FROM logs WHERE source <> 'meanwhile'") == rows["logs"]
+
+
+async def test_without_one_moment_for_all_of_it_a_backup_would_be_of_none(
+    database: Database, folder: Backups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weakened twin: in an ordinary transaction each table shows another moment."""
+    monkeypatch.setattr(apart, "moment", apart.change)
+    await furnish(database)
+    before = await _rows(database, JOBS)
+
+    rows = await _written_to_meanwhile(database, folder)
+
+    assert rows["jobs"] < before
+
+
+async def test_how_far_it_is_only_ever_grows(database: Database, folder: Backups) -> None:
+    await furnish(database)
+    async with apart.bare(database) as connection:
+        await connection.execute(sa.text("ANALYZE"))
+    told: list[float] = []
+
+    async def note(share: float, where: str) -> None:
+        told.append(share)
+
+    await folder.create(database, "first", EVERYTHING, compressed=True, progress=note)
+
+    assert sorted(told) == told
+    assert 0 == told[0]
+    assert 5 < len(set(told))
+    assert told[-1] < 1
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,25 @@ async def test_no_fence_goes_back(database: Database, folder: Backups) -> None:
             await leases.complete(tx, second)
 
 
+async def test_with_the_fences_of_the_backup_two_would_hold_one_job(
+    database: Database, folder: Backups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weakened twin of the two tests above: restored as they were, fences are given out a second time."""
+    raised = dict(restores._LOADED)
+    del raised["jobs", "fence"]
+    monkeypatch.setattr(restores, "_LOADED", raised)
+    await _job(database)
+    backup = await saved(folder, database)
+    stale = await _claimed(database, "w1")
+
+    await restored(folder, database, backup)
+    fresh = await _claimed(database, "w2")
+
+    assert stale.fence == fresh.fence
+    async with database.transaction("default") as tx:
+        await leases.complete(tx, stale)
+
+
 async def test_queues_stand_still_meanwhile_and_go_on_as_they_were(database: Database, folder: Backups) -> None:
     async with database.transaction("other") as tx:
         await queues.mark_paused(tx, reason="ours")

@@ -11,11 +11,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from db import agents, clearing, configuration, jobs, queues, tunables, uploads
+from db import agents, clearing, configuration, jobs, profiles, queues, tunables, uploads
 from db.configuration import Configuration
 from db.database import Transaction
-from db.jobs import Job, NewJob
+from db.jobs import DEFAULT_QUEUE, Job, NewJob
 from db.models.work import FailureCode, UploadStatus
+from db.profiles import Profile
 from db.rows import Row
 from guards.errors import BadInput, Conflict, NotFound, RateLimited
 from resolvers import house
@@ -74,6 +75,9 @@ class Order(Row, frozen=True, kw_only=True):
     chain: Sequence[str] | None = None
     """Ids of agents in the order of their turns; None for the usual ones."""
 
+    profile: str | None = None
+    """The worker profile whose workers are to do it; None for any worker without one."""
+
     wishes: Wishes = Wishes()
 
 
@@ -88,6 +92,7 @@ class Planned(Row, frozen=True):
     address: str | None
     upload_id: UUID | None
     priority: int
+    profile: str | None
 
 
 async def planned(context: Context, order: Order) -> Planned:
@@ -103,6 +108,7 @@ async def planned(context: Context, order: Order) -> Planned:
         address=await _address(context, order.source),
         upload_id=order.source.upload_id,
         priority=order.priority,
+        profile=order.profile,
     )
 
 
@@ -110,7 +116,7 @@ async def create(context: Context, tx: Transaction, plan: Planned) -> Job:
     """Queue a job.
 
     Raises:
-        BadInput: it names an agent that there is not.
+        BadInput: it names an agent or a worker profile that there is not.
         NotFound: the caller has no such upload.
         Conflict: the upload is not complete, or the queue takes no jobs on.
         Maintenance: the system is being worked on.
@@ -118,7 +124,13 @@ async def create(context: Context, tx: Transaction, plan: Planned) -> Job:
     """
     settings = await configuration.in_force(tx)
     await _require_room(tx, settings)
-    chain = plan.chain or tunables.value(settings, tunables.DEFAULT_CHAIN) or list(DEFAULT_CHAIN)
+    profile = await _profile(tx, plan.profile)
+    chain = (
+        plan.chain
+        or (profile and profile.chain)
+        or tunables.value(settings, tunables.DEFAULT_CHAIN)
+        or list(DEFAULT_CHAIN)
+    )
     await _require_agents(tx, chain)
     title = plan.title
     if plan.upload_id is not None:
@@ -130,6 +142,7 @@ async def create(context: Context, tx: Transaction, plan: Planned) -> Job:
         title=title,
         options=_with_defaults(plan.options, settings),
         chain=chain,
+        queue=DEFAULT_QUEUE if profile is None else profile.name,
         priority=plan.priority,
         max_attempts=tunables.value(settings, tunables.JOB_MAX_ATTEMPTS),
     )
@@ -271,6 +284,15 @@ async def _places(tx: Transaction, most: int) -> int:
     if state is not None and state.refusing:
         raise Conflict(f"the queue takes no jobs on just now{f': {state.reason}' if state.reason else ''}")
     return most - waiting
+
+
+async def _profile(tx: Transaction, name: str | None) -> Profile | None:
+    if name is None:
+        return None
+    found = await profiles.by_name(tx, name)
+    if found is None:
+        raise BadInput(f"profile: there is no worker profile {name[:50]}")
+    return found
 
 
 async def _require_agents(tx: Transaction, chain: Sequence[str]) -> None:

@@ -74,6 +74,9 @@ class JobCreateInput(Payload, frozen=True, kw_only=True):
     chain: list[str] | None = None
     """Ids of agents in the order of their turns; left out, the usual ones."""
 
+    profile: Annotated[str, Meta(max_length=32)] | None = None
+    """A worker profile: its workers do the job, with its agents unless `chain` names others."""
+
     options: JobOptionsInput = JobOptionsInput()
 
     def order(self) -> jobs.Order:
@@ -83,6 +86,7 @@ class JobCreateInput(Payload, frozen=True, kw_only=True):
             title=self.title,
             priority=self.priority,
             chain=self.chain,
+            profile=self.profile,
             wishes=jobs.Wishes(**msgspec.structs.asdict(self.options)),
         )
 

@@ -33,6 +33,9 @@ from tests.waiting import eventually
 from tests.workers.crew import AGENT
 
 ROOT = Path(__file__).parents[2]
+LOOK_EVERY_S = 0.1
+"""Each look is two questions to the database, which has better things to do."""
+
 STARTED_S = 40.0
 """How long processes may take here to be heard of: the machine that tests may be busy with others."""
 
@@ -96,7 +99,7 @@ class House:
                 one.settled and one.pid in heard for one in crew
             )
 
-        there, _ = await eventually(seen, settled, within_s=STARTED_S)
+        there, _ = await eventually(seen, settled, within_s=STARTED_S, every_s=LOOK_EVERY_S)
         return there
 
     async def submitted(self, *, queue: str = jobs.DEFAULT_QUEUE) -> Job:
@@ -115,7 +118,9 @@ class House:
 
     async def until(self, job_id: UUID, status: JobStatus) -> Job:
         """A job once it has a status."""
-        return await eventually(lambda: self.job(job_id), lambda job: job.status is status, within_s=STARTED_S)
+        return await eventually(
+            lambda: self.job(job_id), lambda job: job.status is status, within_s=STARTED_S, every_s=LOOK_EVERY_S
+        )
 
     def go(self) -> None:
         """Let every job that is at work, and will be, come to its end."""

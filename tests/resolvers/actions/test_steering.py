@@ -160,7 +160,7 @@ async def test_a_rolling_restart_takes_one_after_the_other(house: House) -> None
     restarting = asyncio.create_task(house.act("worker.restart_all", timeout=10))
     while not restarting.done():
         fewest = min(fewest, len(await house.workers()))
-        await asyncio.wait([restarting], timeout=0.05)
+        await asyncio.wait([restarting], timeout=0.1)
     await restarting
     after = await house.quiet("worker-1", "worker-2")
 
@@ -223,9 +223,10 @@ async def test_a_worker_may_have_settings_and_a_profile_a_queue_of_its_own(house
     )
     await house.quiet("worker-1", "nights", "shorts-1")
     there = await house.workers()
-    job = await house.submitted(queue="shorts")
-    begun = await house.until(job.id, JobStatus.PROCESSING)
+    created = await house.act("job.create", source={"url": "https://example.org/v.mp4"}, profile="shorts")
+    begun = await house.until(created.job.id, JobStatus.PROCESSING)
 
+    assert ["video-downloader"] == begun.chain
     assert ("nights", "shorts", "shorts-1") == (spawned.worker_id, made.queue, made.worker_id)
     assert {"max_jobs": 2, "job_timeout": None, "queues": ["default"]} == there["nights"].settings
     assert {"max_jobs": 3, "job_timeout": 900, "queues": ["shorts"]} == there["shorts-1"].settings
@@ -236,6 +237,8 @@ async def test_a_worker_may_have_settings_and_a_profile_a_queue_of_its_own(house
     assert "VALIDATION_ERROR" == await house.refused("worker.kill", worker_id="worker-1", confirm=False)
     assert "CONFLICT" == await house.refused("worker.start", count=18)
     assert "NOT_FOUND" == await house.refused("worker.stop", worker_id="nobody")
+    nowhere = {"source": {"url": "https://example.org/v.mp4"}, "profile": "nowhere"}
+    assert "VALIDATION_ERROR" == await house.refused("job.create", **nowhere)
 
 
 async def test_a_worker_that_crashes_is_replaced_and_its_job_taken_back_at_once(house: House) -> None:
@@ -248,7 +251,7 @@ async def test_a_worker_that_crashes_is_replaced_and_its_job_taken_back_at_once(
 
     began = time.monotonic()
     assert processes.send(known, signal.SIGKILL)
-    again = await eventually(lambda: house.job(job.id), lambda seen: seen.attempt == 2, within_s=25)
+    again = await eventually(lambda: house.job(job.id), lambda seen: seen.attempt == 2, within_s=25, every_s=0.1)
 
     assert time.monotonic() - began < 25
     assert JobStatus.PROCESSING is again.status
@@ -344,7 +347,7 @@ async def test_of_two_who_scale_at_once_the_later_is_obeyed(house: House) -> Non
     async def wanted() -> int:
         return sum(_is_worker(one) for one in (await house.processes()).values())
 
-    await eventually(wanted, lambda count: count == later.desired, within_s=40)
+    await eventually(wanted, lambda count: count == later.desired, within_s=40, every_s=0.1)
     assert [2, 3] == sorted(changed.desired for changed in both)
 
 
@@ -397,7 +400,9 @@ async def test_a_restart_with_an_older_configuration_puts_it_in_force(house: Hou
     before = (await house.processes())["worker-1"].pid
 
     answered = await house.act("system.restart_with_config", config_version=first.version)
-    await eventually(house.processes, lambda found: found["worker-1"].pid not in (None, before), within_s=40)
+    await eventually(
+        house.processes, lambda found: found["worker-1"].pid not in (None, before), within_s=40, every_s=0.1
+    )
 
     assert ["max_queued_jobs"] == answered.changed_keys
     assert answered.config_version > first.version

@@ -12,7 +12,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from db import apart, events
+from db import apart, events, queues
 from db.database import Database
 from db.events import Kind
 from db.models.identity import tenants
@@ -52,6 +52,7 @@ async def halted(database: Database, reason: str, *, refusing: bool = False) -> 
 
 async def _halt(database: Database, reason: str, refusing: bool) -> tuple[dict[str, dict[str, Any]], datetime]:
     async with database.system() as tx:
+        await queues.alone(tx)
         rows = (await tx.execute(sa.select(queue_states).with_for_update())).mappings().all()
         # Who decided it stays in the row, and may be gone when the rest is put back.
         before = {row["tenant_id"]: {name: row[name] for name in _DECIDED} for row in rows}
@@ -77,6 +78,7 @@ async def _halt(database: Database, reason: str, refusing: bool) -> tuple[dict[s
 
 async def _resume(database: Database, before: dict[str, dict[str, Any]], since: datetime) -> None:
     async with database.system() as tx:
+        await queues.alone(tx)
         ours = queue_states.c.changed_at == since
         resumed = [tenant for (tenant,) in await tx.rows(sa.select(queue_states.c.tenant_id).where(ours))]
         for tenant in resumed:

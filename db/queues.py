@@ -89,9 +89,14 @@ async def state(tx: Transaction) -> QueueState | None:
     return await STATE.first(tx, STATE.select().where(queue_states.c.tenant_id == tx.tenant))
 
 
-async def decided(tx: Transaction) -> QueueState | None:
-    """The same for who is about to decide: nobody else does, and nobody claims, until this transaction ends."""
+async def alone(tx: Transaction) -> None:
+    """Have nobody else decide about any queue, and nobody claim a job, until this transaction ends."""
     await tx.hold(_DECISION)
+
+
+async def decided(tx: Transaction) -> QueueState | None:
+    """What was decided about the tenant's queue, for who is about to decide anew: alone."""
+    await alone(tx)
     return await state(tx)
 
 
@@ -131,11 +136,11 @@ async def settle_drains(tx: Transaction) -> dict[str, QueueState]:
     )
     if not await tx.rows(draining):
         return {}
-    await tx.hold(_DECISION)
+    await alone(tx)
     settled: dict[str, QueueState] = {}
     for tenant, in_time in await tx.rows(draining):
         if not in_time:
-            settled[tenant] = await _decide(tx, {}, tenant=tenant)
+            settled[tenant] = await _run_on(tx, tenant)
         elif not await _at_work(tx, tenant):
             settled[tenant] = await _decide(tx, {"paused": True, "refusing": True, "reason": "drained"}, tenant=tenant)
     return settled
@@ -146,7 +151,7 @@ async def stop_all(tx: Transaction, *, reason: str, by: UUID | None) -> int:
 
     For a system transaction.
     """
-    await tx.hold(_DECISION)
+    await alone(tx)
     everyone = await tx.rows(sa.select(tenants.c.id))
     stopped = {"paused": True, "refusing": True, "stopped": True, "reason": reason, "changed_by": by}
     for (tenant,) in everyone:
@@ -156,7 +161,7 @@ async def stop_all(tx: Transaction, *, reason: str, by: UUID | None) -> int:
 
 async def resume_stopped(tx: Transaction, *, by: UUID | None) -> int:
     """Let all queues run that were stopped in an emergency; how many those were. For a system transaction."""
-    await tx.hold(_DECISION)
+    await alone(tx)
     stopped = await tx.rows(sa.select(queue_states.c.tenant_id).where(queue_states.c.stopped))
     for (tenant,) in stopped:
         await _decide(tx, {"changed_by": by}, tenant=tenant)
@@ -231,9 +236,31 @@ async def _at_work(tx: Transaction, tenant: str) -> bool:
     return bool(await tx.scalar(sa.select(sa.exists().where(jobs.c.tenant_id == tenant, jobs.c.status.in_(_OPEN)))))
 
 
+async def _run_on(tx: Transaction, tenant: str) -> QueueState:
+    """Forget a drain that has run out; whatever else was decided about the queue meanwhile stands."""
+    statement = (
+        sa.update(queue_states)
+        .where(queue_states.c.tenant_id == tenant)
+        .values(
+            refusing=False,
+            draining_until=None,
+            reason=sa.case((queue_states.c.paused, queue_states.c.reason), else_=None),
+        )
+    )
+    changed = await STATE.first(tx, statement.returning(*STATE.columns))
+    assert changed is not None
+    await _announce(tx, tenant, changed)
+    return changed
+
+
+async def _announce(tx: Transaction, tenant: str, changed: QueueState) -> None:
+    told = {"paused": changed.paused, "refusing": changed.refusing}
+    await events.record(tx, Kind.QUEUE_CHANGED, tenant, told, tenant=tenant)
+
+
 async def _decide(tx: Transaction, values: Mapping[str, Any], *, tenant: str | None = None) -> QueueState:
     """Put a decision in the place of the one before; what it does not say is as in a queue that runs."""
-    await tx.hold(_DECISION)
+    await alone(tx)
     # Not the time at which the transaction began: decisions are ordered as they are committed.
     written = {**_RUNNING, **values, "changed_at": sa.func.clock_timestamp()}
     whose = tenant or tx.tenant
@@ -244,6 +271,5 @@ async def _decide(tx: Transaction, values: Mapping[str, Any], *, tenant: str | N
     )
     changed = await STATE.first(tx, statement.returning(*STATE.columns))
     assert changed is not None
-    told = {"paused": changed.paused, "refusing": changed.refusing}
-    await events.record(tx, Kind.QUEUE_CHANGED, whose, told, tenant=whose)
+    await _announce(tx, whose, changed)
     return changed

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from db import leases, queues, workers
 from db.database import Database, Transaction
 from db.files import FileKind
+from db.halts import halted
 from db.models.identity import Role
 from db.models.work import JobStatus, StepStatus, WorkerState
 from db.redis import Redis
@@ -584,7 +585,18 @@ async def test_a_drain_ends_by_itself_undone(admin: Context, user: Context, data
     # At that moment, whoever looks first.
     await act(user, "job.create", source={"url": "https://example.org/v.mp4"})
     [state] = (await settled(database)).values()
-    assert (False, False) == (state.paused, state.refusing)
+    assert (False, False, None) == (state.paused, state.refusing, state.reason)
+
+
+async def test_a_drain_that_has_run_out_ends_no_pause(admin: Context, database: Database) -> None:
+    await job_in(database, PROCESSING)
+    await act(admin, "queue.drain")
+    async with halted(database, "a backup is being restored"), database.system() as tx:
+        over = "UPDATE queue_states SET draining_until = now() - interval '1 second' WHERE tenant_id = 'default'"
+        await tx.execute(sa.text(over))
+        [state] = (await queues.settle_drains(tx)).values()
+
+    assert (True, False, "a backup is being restored") == (state.paused, state.refusing, state.reason)
 
 
 async def test_what_is_paused_is_not_drained(admin: Context) -> None:

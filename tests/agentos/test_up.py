@@ -10,11 +10,22 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import pytest
 
+from agentos import embedded
 from agentos.ports import PortTaken, free_port
 from agentos.up import announced_url
+from db import services, users
+from db.database import Database
+from db.models.identity import DEFAULT_TENANT, Role
+from db.redis import connect
+from db.services import Process
+from resolvers.context import Context
+from tests.acting import act
 from tests.agentos.commands import environment, run, started
+from tests.uploading import context_of, services_over
+from tests.waiting import eventually, until
 
 READY_S = 120
 STOPPED_S = 10
@@ -83,6 +94,67 @@ async def test_up_is_ready_refuses_company_and_stops(tmp_path: Path) -> None:
         code, took = await again.stop(signal.SIGINT)
     assert 0 == code
     assert took < STOPPED_S
+
+
+@asynccontextmanager
+async def steering(data_dir: Path) -> AsyncIterator[Context]:
+    """An administrator's operation in a running `up`, from outside of it."""
+    addresses = embedded.running(data_dir)
+    assert addresses is not None
+    database, redis = Database.connect(addresses.database_url), connect(addresses.redis_url)
+    own = services_over(database, redis, data_dir)
+    async with database.transaction(DEFAULT_TENANT) as tx:
+        admin = await users.add(
+            tx, tenant=DEFAULT_TENANT, email="a@up.test", name="", role=Role.ADMIN, password_hash=None
+        )
+    try:
+        yield context_of(own, admin)
+    finally:
+        await own.snapshots.close()
+        await redis.aclose()
+        await database.close()
+
+
+async def _settled(context: Context, *, renewed: int) -> dict[str, Process]:
+    async def seen() -> list[Process]:
+        async with context.services.database.system() as tx:
+            return await services.everything(tx)
+
+    found = await eventually(
+        seen,
+        lambda there: bool(there) and all(one.settled and one.renewed == renewed for one in there),
+        within_s=READY_S,
+        every_s=0.1,
+    )
+    return {one.name: one for one in found}
+
+
+@pytest.mark.slow
+async def test_up_is_restarted_and_shut_down_through_its_database(tmp_path: Path) -> None:
+    """The API comes last, under the same address; and everything ends by itself when that is desired."""
+    data_dir = tmp_path / "data"
+    async with up(environment(data_dir, ws_port="0", log_level="error")) as whole, steering(data_dir) as admin:
+        before = await _settled(admin, renewed=0)
+
+        answered = await act(admin, "system.restart", delay_seconds=0)
+        after = await _settled(admin, renewed=1)
+        async with httpx.AsyncClient(trust_env=False) as http:
+            await until(lambda: _answers(http, whole.url), within_s=READY_S)
+        ended = await act(admin, "system.graceful_shutdown", scope="all", timeout_seconds=5)
+        async with asyncio.timeout(READY_S):
+            await whole.process.communicate()
+
+    assert ["warmer", "worker-1", "api"] == answered.components
+    assert all(before[name].pid != after[name].pid for name in answered.components)
+    assert (True, ["worker-1"]) == (ended.drained, ended.stopped)
+    assert 0 == whole.process.returncode
+
+
+async def _answers(http: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await http.get(f"{url}/readyz")).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 async def test_a_taken_port_is_named_with_the_way_to_another(tmp_path: Path) -> None:

@@ -141,17 +141,6 @@ async def test_a_worker_that_is_not_waited_for_puts_back_what_it_holds(house: Ho
     assert "worker-1" not in await house.processes()
 
 
-async def test_a_restarted_worker_has_another_process(house: House) -> None:
-    before = (await house.processes())["worker-1"].pid
-
-    await house.act("worker.restart", worker_id="worker-1")
-    after = await house.quiet("worker-1")
-
-    assert not alive(before)
-    assert before != after["worker-1"].pid
-    assert (1, 0) == (after["worker-1"].renewed, after["worker-1"].restarts)
-
-
 async def test_a_rolling_restart_takes_one_after_the_other(house: House) -> None:
     await house.act("worker.start", count=1)
     before = await house.quiet("worker-1", "worker-2")
@@ -198,11 +187,12 @@ async def test_a_pause_that_does_not_wait_puts_jobs_back(house: House) -> None:
     await house.until(job.id, JobStatus.PROCESSING)
 
 
-async def test_settings_are_obeyed_at_once_and_outlast_a_restart(house: House) -> None:
+async def test_a_restarted_worker_has_another_process_and_the_settings_it_was_given(house: House) -> None:
+    before = (await house.processes())["worker-1"]
     configured = await house.act("worker.configure", max_jobs=3, job_timeout=600)
     first = (await house.workers())["worker-1"]
     await house.act("worker.restart", worker_id="worker-1")
-    await house.quiet("worker-1")
+    after = (await house.quiet("worker-1"))["worker-1"]
     second = (await house.workers())["worker-1"]
 
     wanted = {"max_jobs": 3, "job_timeout": 600}
@@ -214,6 +204,8 @@ async def test_settings_are_obeyed_at_once_and_outlast_a_restart(house: House) -
     )
     assert wanted | {"queues": ["default"]} == first.settings == second.settings
     assert first.id != second.id
+    assert not alive(before.pid)
+    assert (1, 0) == (after.renewed - before.renewed, after.restarts - before.restarts)
 
 
 async def test_a_worker_may_have_settings_and_a_profile_a_queue_of_its_own(house: House) -> None:

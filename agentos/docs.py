@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
-from agentos import golden
 from agentos.settings import Settings
 from db import tables
 from db.models.identity import Role
@@ -19,6 +18,7 @@ from guards.errors import Refusal, family
 from guards.permissions import Permission, granted
 from resolvers.actions.catalogue import CATALOGUE
 from resolvers.actions.contract import Action, View
+from schema import golden
 from schema.rest.endpoints import ENDPOINTS, PREFIXES, Endpoint, Place
 from schema.rest.operations import Stored
 from schema.root import schema

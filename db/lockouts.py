@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from db.database import Transaction
 from db.models.calls import denials, lockouts
+from db.models.identity import users
 from db.rows import Row
 
 
@@ -98,14 +99,19 @@ async def forget(tx: Transaction, *, most: int = 5_000) -> int:
     return await tx.changed(sa.delete(lockouts).where(lockouts.c.subject.in_(old)))
 
 
-async def denied(tx: Transaction, user_id: UUID) -> tuple[Denied, datetime]:
-    """The latest refusals of a user of the transaction's tenant, and the time; held until the transaction ends."""
-    made = pg.insert(denials).values(tenant_id=tx.tenant, user_id=user_id)
+async def denied(tx: Transaction, user_id: UUID) -> tuple[Denied, datetime] | None:
+    """The latest refusals of a user of the transaction's tenant, and the time; held until the transaction ends.
+
+    None when the user was removed since they signed in.
+    """
+    there = sa.select(users.c.tenant_id, users.c.id).where(users.c.tenant_id == tx.tenant, users.c.id == user_id)
+    made = pg.insert(denials).from_select(["tenant_id", "user_id"], there)
     statement = made.on_conflict_do_update(
         index_elements=["tenant_id", "user_id"], set_={"user_id": made.excluded.user_id}
     ).returning(denials.c.refused, denials.c.traces, denials.c.alerted_at, _NOW)
-    [(refused, traces, alerted_at, now)] = await tx.rows(statement)
-    return Denied(refused, traces, alerted_at), now
+    for refused, traces, alerted_at, now in await tx.rows(statement):
+        return Denied(refused, traces, alerted_at), now
+    return None
 
 
 async def keep_denied(tx: Transaction, user_id: UUID, denied: Denied) -> None:

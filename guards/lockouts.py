@@ -142,7 +142,10 @@ class Lockouts:
     async def denied(self, tenant: str, user_id: UUID, trace_id: str) -> None:
         """Note that a request of a user was refused; the fifth within a quarter of an hour is told."""
         async with self._database.transaction(tenant) as tx:
-            seen, now = await lockouts.denied(tx, user_id)
+            found = await lockouts.denied(tx, user_id)
+            if found is None:
+                return
+            seen, now = found
             at = _micros(now)
             before = [
                 (moment, trace)

@@ -111,7 +111,7 @@ class Types:
         origin, arguments = get_origin(annotation), get_args(annotation)
         if origin is Annotated:
             extra = [meta.extra or {} for meta in annotation.__metadata__ if isinstance(meta, Meta)]
-            if any("names" in each for each in extra):
+            if any("names" in each or "id" in each for each in extra):
                 return strawberry.ID
             if any("big" in each for each in extra):
                 return BigInt

@@ -29,8 +29,8 @@ KEPT: Final = {"kept": True}
 
 JobId = Annotated[UUID, Meta(extra={"names": "job"})]
 UploadId = Annotated[UUID, Meta(extra={"names": "upload"})]
-AgentId = Annotated[str, Meta(max_length=50, extra=KEPT)]
-WorkerId = Annotated[str, Meta(max_length=200, extra=KEPT)]
+AgentId = Annotated[str, Meta(max_length=50, extra={**KEPT, "id": True})]
+WorkerId = Annotated[str, Meta(max_length=200, extra={**KEPT, "id": True})]
 Priority = Annotated[int, Meta(ge=0, le=10)]
 """0 (can wait) to 10 (first)."""
 

@@ -260,7 +260,7 @@ async def test_what_nobody_tries_any_more_is_forgotten(guard: Lockouts, database
 async def replicas(database_url: str) -> AsyncIterator[list[Sessions]]:
     """Two servers' sessions, each with connections of its own."""
     async with AsyncExitStack() as stack:
-        pools = [Database.connect(database_url, size=8) for _ in range(2)]
+        pools = [Database.connect(database_url, size=26) for _ in range(2)]
         for pool in pools:
             stack.push_async_callback(pool.close)
         yield [Sessions(pool, TOKENS) for pool in pools]

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from agentos import docs, golden
+from agentos import docs
 from db.models.identity import Role
 from resolvers.actions.catalogue import CATALOGUE
+from schema import golden
 from schema.root import schema
 
 LINE = (

@@ -51,6 +51,8 @@ class QueueState:
     paused: bool
     paused_until: datetime | None
     refusing: bool
+    draining_until: datetime | None
+    stopped: bool
     reason: str | None
     changed_at: datetime
 

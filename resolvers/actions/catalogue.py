@@ -17,7 +17,7 @@ from resolvers.actions import (
 )
 from resolvers.actions.agents_workers import fleet, single, trying, workers
 from resolvers.actions.contract import Action
-from resolvers.actions.system_controls import backups, database, health, restarts, services, system, upgrades
+from resolvers.actions.system_controls import backups, database, health, observed, restarts, services, system, upgrades
 
 CATALOGUE: Final[Mapping[str, Action[Any, Any]]] = {
     action.name: action
@@ -28,6 +28,7 @@ CATALOGUE: Final[Mapping[str, Action[Any, Any]]] = {
         maintenance,
         restarts,
         services,
+        observed,
         database,
         backups,
         health,

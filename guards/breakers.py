@@ -103,7 +103,8 @@ RULES: Final[Mapping[Dependency, Rules]] = MappingProxyType(
     {
         Dependency.REDIS: Rules(slow_after_s=0.5),
         Dependency.FILES: Rules(slow_after_s=30.0, lease_s=120.0),
-        Dependency.SUPERVISOR: Rules(),
+        # Calls wait seven seconds for processes to begin and end, which is no illness.
+        Dependency.SUPERVISOR: Rules(slow_after_s=15.0),
         Dependency.WORKERS: Rules(),
     }
 )

@@ -28,6 +28,8 @@ _HUNG_UP: Final = (
     asyncpg.InterfaceError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    # Cut at the very moment in which the next statement begins, asyncpg finds itself in no state that it knows.
+    asyncpg.InternalClientError,
 )
 """What COPY raises then; it does not come by way of SQLAlchemy."""
 

@@ -65,9 +65,11 @@ def _own(settings: Mapping[str, Configuration], table: sa.Table) -> dict[str, ti
 
 async def _drop(database: Database, table: sa.Table, kept: timedelta, whose: sa.ColumnElement[bool]) -> int:
     key = table.primary_key.columns
-    old = sa.select(*key).where(whose, table.c.created_at < sa.func.now() - kept).limit(BATCH)
+    old = table.c.created_at < sa.func.now() - kept
+    batch = sa.select(*key).where(whose, old).limit(BATCH)
     async with database.system() as tx:
-        return await tx.changed(sa.delete(table).where(sa.tuple_(*key).in_(old)))
+        # Asked once more of each row: one that is written anew meanwhile, under the same key, is waited for and stays.
+        return await tx.changed(sa.delete(table).where(sa.tuple_(*key).in_(batch), old))
 
 
 async def drop_old_counts(database: Database) -> dict[str, int]:

@@ -1,16 +1,22 @@
 """What is too old goes, what is still needed stays."""
 
+import asyncio
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import msgspec
+import pytest
 import sqlalchemy as sa
 
-from db import jobs, lockouts, rates, retention
+from db import jobs, lockouts, rates, replays, retention
 from db.database import Database
 from db.files import Files
 from db.jobs import NewJob
 from db.levels import Algorithm, Counter
+from db.models.guards import replays as replay_rows
 from db.models.records import events
+from db.replays import NewReplay
+from tests.waiting import eventually
 
 
 async def test_old_events_go_and_young_ones_stay(database: Database) -> None:
@@ -27,6 +33,46 @@ async def test_old_events_go_and_young_ones_stay(database: Database) -> None:
         left = await tx.rows(sa.select(events.c.entity_id))
     assert 1 == dropped["events"]
     assert [("young",)] == left
+
+
+NEW = NewReplay(principal=UUID(int=1), key="a-key-of-sixteen", action="job.cancel", fingerprint=b"1" * 32, answer=b"1")
+
+
+async def answers(database: Database) -> list[bytes]:
+    """What is kept under keys, whatever its age."""
+    async with database.system() as tx:
+        return [answer for (answer,) in await tx.rows(sa.select(replay_rows.c.answer))]
+
+
+@pytest.mark.parametrize(("hours", "left"), [(23, [b"1"]), (25, [])])
+async def test_answers_under_keys_stay_for_a_day(database: Database, hours: int, left: list[bytes]) -> None:
+    async with database.transaction("default") as tx:
+        await replays.put(tx, NEW)
+        await tx.execute(sa.text("UPDATE replays SET created_at = now() - make_interval(hours => :h)"), {"h": hours})
+
+    dropped = await retention.drop_old_rows(database)
+
+    assert (1 - len(left), left) == (dropped["replays"], await answers(database))
+
+
+async def test_an_answer_that_takes_the_place_of_an_old_one_stays(database: Database) -> None:
+    """The old row is found before the new answer is committed, and locked by it: it must be looked at once more."""
+    async with database.transaction("default") as tx:
+        await replays.put(tx, NEW)
+        await tx.execute(sa.text("UPDATE replays SET created_at = now() - interval '25 hours'"))
+
+    waits = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
+
+    async def waiting() -> int:
+        async with database.system() as tx:
+            return int(await tx.scalar(waits))
+
+    async with asyncio.TaskGroup() as group, database.transaction("default") as tx:
+        await replays.put(tx, msgspec.structs.replace(NEW, answer=b"2"))
+        dropping = group.create_task(retention.drop_old_rows(database))
+        await eventually(waiting, bool)
+
+    assert (0, [b"2"]) == (dropping.result()["replays"], await answers(database))
 
 
 async def test_counters_that_nobody_counts_on_go_and_the_others_stay(database: Database) -> None:

@@ -49,14 +49,16 @@ class Held(Row, frozen=True):
     cancel_requested: bool
 
 
+# Not `NOT EXISTS`: the planner takes that for a join which leaves hardly a row, and reads and sorts the whole queue
+# instead of the beginning of the index.
 def _paused() -> sa.ColumnElement[bool]:
-    return sa.exists().where(queue_states.c.tenant_id == table.c.tenant_id, PAUSED)
+    found = sa.select(sa.true()).where(queue_states.c.tenant_id == tenants.c.id, PAUSED).limit(1)
+    return sa.func.coalesce(found.scalar_subquery(), sa.false())
 
 
 def _agent_off() -> sa.ColumnElement[bool]:
-    return sa.exists().where(
-        agents.c.tenant_id == table.c.tenant_id, agents.c.id == table.c.current_step, ~agents.c.enabled
-    )
+    off = sa.and_(agents.c.tenant_id == table.c.tenant_id, agents.c.id == table.c.current_step, ~agents.c.enabled)
+    return sa.func.coalesce(sa.select(sa.true()).where(off).limit(1).scalar_subquery(), sa.false())
 
 
 async def claim(
@@ -86,7 +88,6 @@ async def claim(
             table.c.queue == wanted.c.queue,
             table.c.status == JobStatus.QUEUED,
             table.c.run_at <= sa.func.now(),
-            ~_paused(),
             ~_agent_off(),
         )
         .order_by(table.c.priority.desc(), table.c.run_at, table.c.id)
@@ -99,8 +100,10 @@ async def claim(
     place = sa.func.row_number().over(
         partition_by=tenants.c.id, order_by=(own.c.priority.desc(), own.c.run_at, own.c.id)
     )
-    turns = sa.select(own.c.id, own.c.priority, own.c.run_at, served.label("served"), place.label("place")).select_from(
-        tenants.join(wanted, sa.true()).join(own, sa.true())
+    turns = (
+        sa.select(own.c.id, own.c.priority, own.c.run_at, served.label("served"), place.label("place"))
+        .select_from(tenants.join(wanted, sa.true()).join(own, sa.true()))
+        .where(~_paused())
     )
     waiting = turns.cte("waiting")
     due = (

@@ -17,14 +17,13 @@ from resolvers.actions import (
 )
 from resolvers.actions.agents_workers import fleet, single, trying, workers
 from resolvers.actions.contract import Action
-from resolvers.actions.system_controls import backups, database, health, observed, restarts, services, system, upgrades
+from resolvers.actions.system_controls import backups, database, health, observed, restarts, services, upgrades
 
 CATALOGUE: Final[Mapping[str, Action[Any, Any]]] = {
     action.name: action
     for room in (
         jobs_queue,
         dashboard,
-        system,
         maintenance,
         restarts,
         services,

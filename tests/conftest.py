@@ -34,6 +34,11 @@ OTHER_TENANT = "other"
 People = dict[Role, User]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of our own."""
+    parser.addoption("--outcomes", action="store_true", help="write down what comes of every action, to be looked at")
+
+
 @pytest.fixture(scope="session")
 def pair() -> Iterator[Addresses]:
     """Where PostgreSQL and Valkey answer, for as long as the session runs."""

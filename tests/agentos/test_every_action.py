@@ -1,0 +1,175 @@
+"""Every action, by every role, about everybody's things, over HTTP.
+
+What comes of each call is in `tests/golden/outcomes`. Whoever may not is told so, changes nothing, and is on record;
+whoever may is on record once. After a change that is meant: `python -m pytest tests/agentos/test_every_action.py
+--outcomes`, and look at what it changed.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+import sqlalchemy as sa
+
+from agentos.app import create_app
+from agentos.settings import Settings
+from db import jobs
+from db.database import Database
+from db.jobs import NewJob
+from db.models.identity import Role
+from db.models.work import JobStatus
+from db.redis import Redis
+from db.users import User
+from guards.permissions import granted
+from resolvers.actions.catalogue import CATALOGUE
+from resolvers.actions.contract import Action
+from resolvers.context import Services
+from tests.agentos.conftest import TokenOf
+from tests.conftest import People
+from tests.examples import Subject, about, example, subjects
+from tests.serving import Served, served
+from tests.uploading import context_of, uploaded, video
+
+GOLDEN: Final = Path(__file__).parent.parent / "golden/outcomes"
+NOBODY: Final = "nobody"
+Place = tuple[str, Subject]
+
+# What is written down beside the effects: the calls themselves, and what time does.
+_BESIDE: Final = frozenset(
+    {
+        *("audit", "audit_anchors", "audit_heads", "audit_checkpoints", "pii_subjects"),
+        *("events", "system_events", "logs", "calls", "denials", "manager_runs", "manager_minutes"),
+    }
+)
+_DECISIONS: Final = ("queue_states", "house", "managers", "operations", "replays")
+_TABLES: Final = (
+    "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
+    "AND relnamespace = 'public'::regnamespace ORDER BY relname"
+)
+_ROWS: Final = "SELECT '{table}', md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM {table} AS t"
+
+
+@pytest_asyncio.fixture
+async def served_whole(settings: Settings, services: Services) -> AsyncIterator[Served]:
+    """The application with the schema of the house."""
+    async with served(create_app(settings, services)) as running:
+        yield running
+
+
+async def fingerprint(database: Database) -> dict[str, str]:
+    """What every table holds, but for what is written down of calls themselves."""
+    async with database.system() as tx:
+        await tx.execute(sa.text("SET LOCAL ROLE NONE"))
+        named = [table for (table,) in await tx.rows(sa.text(_TABLES)) if table not in _BESIDE]
+        each = " UNION ALL ".join(_ROWS.format(table=table) for table in named)
+        return {table: digest for table, digest in await tx.rows(sa.text(each))}
+
+
+async def on_record(database: Database, action: str) -> int:
+    """How many entries the trail has about an action."""
+    async with database.system() as tx:
+        counted: int = await tx.scalar(sa.text("SELECT count(*) FROM audit WHERE action = :action"), {"action": action})
+    return counted
+
+
+async def things(services: Services, user: User, kinds: frozenset[str]) -> dict[str, UUID]:
+    """Somebody's own: a job that failed, an upload that is complete."""
+    made: dict[str, UUID] = {}
+    if "upload" in kinds:
+        made["upload"] = (await uploaded(context_of(services, user), video(3_000))).id
+    if "job" in kinds:
+        async with services.database.transaction(user.tenant_id) as tx:
+            job = await jobs.add(tx, NewJob(user_id=user.id, source_url="https://example.org/v.mp4", chain=["clipper"]))
+            await tx.execute(
+                sa.text("UPDATE jobs SET status = :status, completed_at = now() WHERE id = :id"),
+                {"status": JobStatus.FAILED, "id": job.id},
+            )
+        made["job"] = job.id
+    return made
+
+
+async def tried(server: Served, action: Action[Any, Any], given: dict[str, Any], token: str | None) -> str:
+    """What comes of a call: `ok`, or the code of the refusal."""
+    answer = await server.client.post(
+        "/api/v1/admin/action",
+        json={"action": action.name, "payload": given},
+        headers={"authorization": f"Bearer {token}"} if token else {},
+    )
+    body = answer.json()
+    return "ok" if body["success"] else str(body["error_code"])
+
+
+async def uncounted(services: Services, redis: Redis) -> None:
+    """Have nothing counted against anybody."""
+    await redis.flushall()
+    async with services.database.system() as tx:
+        await tx.execute(sa.text("WITH gone AS (DELETE FROM calls) DELETE FROM denials"))
+
+
+async def calmed(services: Services) -> None:
+    """Take back what earlier calls decided for all later ones."""
+    async with services.database.system() as tx:
+        for table in _DECISIONS:
+            await tx.execute(sa.text(f"DELETE FROM {table}"))
+
+
+def written(outcomes: dict[Place, str]) -> str:
+    """The golden text of a role."""
+    return "".join(f"{action:<36} {subject:<8} {outcome}\n" for (action, subject), outcome in outcomes.items())
+
+
+async def outcomes_of(
+    role: str, server: Served, services: Services, redis: Redis, people: People, token: str | None
+) -> AsyncIterator[tuple[Place, str]]:
+    """What comes of every action for a role; what is promised of refusals and of the trail is seen to on the way."""
+    mine = people[Role.USER if role == NOBODY else Role(role)]
+    owners = {Subject.OWN: mine, Subject.FOREIGN: next(user for user in people.values() if user.id != mine.id)}
+    allowed = granted(Role(role)) if role != NOBODY else frozenset()
+    before: dict[str, str] = {}
+    for action in CATALOGUE.values():
+        for subject in subjects(action):
+            await uncounted(services, redis)
+            if not before:
+                await calmed(services)
+            mine_or_not = await things(services, owners[subject], about(action)) if subject in owners else {}
+            if mine_or_not or not before:
+                before = await fingerprint(services.database)
+            given = example(action, mine_or_not)
+            seen = await on_record(services.database, action.name)
+
+            outcome = await tried(server, action, given, token)
+
+            place = f"{action.name} {subject} by {role}: {outcome}"
+            denied = outcome in {"FORBIDDEN", "UNAUTHENTICATED"}
+            assert (action.permission in allowed) is not denied, place
+            assert outcome not in {"INTERNAL_ERROR", "RATE_LIMITED"}, place
+            if outcome == "ok":
+                before = {}
+            else:
+                assert before == await fingerprint(services.database), place
+            recorded = await on_record(services.database, action.name) - seen
+            assert recorded == (0 if role == NOBODY else 1), place
+            yield (action.name, subject), outcome
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("role", [*Role, NOBODY])
+async def test_every_action_has_the_outcome_of_the_golden_text(
+    role: str,
+    served_whole: Served,
+    services: Services,
+    redis: Redis,
+    people: People,
+    token_of: TokenOf,
+    request: pytest.FixtureRequest,
+) -> None:
+    token = None if role == NOBODY else token_of(people[Role(role)])
+    found = {place: outcome async for place, outcome in outcomes_of(role, served_whole, services, redis, people, token)}
+
+    golden = GOLDEN / f"{role}.txt"
+    if request.config.getoption("--outcomes"):
+        golden.write_text(written(found))
+    assert golden.read_text().splitlines() == written(found).splitlines()

@@ -87,10 +87,10 @@ async def finish(
     output: Mapping[str, Any] | None = None,
     duration_ms: int | None = None,
 ) -> None:
-    """Say how a trial ended."""
+    """Say how a trial ended, unless that was said before: who asked may have given up on it."""
     await tx.execute(
         sa.update(agent_trials)
-        .where(agent_trials.c.id == trial_id)
+        .where(agent_trials.c.id == trial_id, agent_trials.c.state.not_in(ENDED))
         .values(
             state=state,
             message=message,

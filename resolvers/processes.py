@@ -5,9 +5,9 @@ either: what nobody would carry out is refused. Two who want different things at
 stands.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,11 +18,11 @@ from db.models.control import ProcessState, Wish
 from db.services import Charge, NewProcess, Process, Service
 from db.workers import OnDuty
 from guards.errors import Conflict, NotControllable, NotFound
+from resolvers import waiting
 
 PATIENCE_S: Final = 7.0
 """How long a call waits for what it asked for."""
 
-LOOK_EVERY_S: Final = 0.1
 MOST_WORKERS: Final = 20
 NO_SUPERVISOR: Final = (
     "nobody here starts and stops processes: no supervisor was heard of within five seconds. "
@@ -183,16 +183,17 @@ async def settled(
     Args:
         since: when that was asked for, by the monotonic clock.
     """
-    wanted, last = set(names), None
-    while True:
-        try:
+    wanted, last = set(names), Outcome({}, (), False, _ms(since))
+
+    async def look() -> Outcome:
+        nonlocal last
+        # What was asked for is committed; that it cannot be watched just now changes nothing about it.
+        with suppress(*DATABASE_FAILED):
             last = await _seen(database, wanted, since, judged)
-        except DATABASE_FAILED:
-            # What was asked for is committed; that it cannot be watched just now changes nothing about it.
-            last = last or Outcome({}, (), False, _ms(since))
-        if last.converged or time.monotonic() - since >= within_s:
-            return last
-        await asyncio.sleep(LOOK_EVERY_S)
+        return last
+
+    left_s = within_s - (time.monotonic() - since)
+    return await waiting.until(look, lambda seen: seen.converged, within_s=left_s)
 
 
 async def _seen(database: Database, names: Collection[str], since: float, judged: Judgement) -> Outcome:

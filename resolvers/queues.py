@@ -1,7 +1,5 @@
 """Pausing the queue, draining it, letting it go on, and stopping all of them in an emergency."""
 
-import asyncio
-import time
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -12,12 +10,12 @@ from db.models.work import JobStatus
 from db.queues import Acknowledged, QueueState
 from db.rows import Row
 from guards.errors import Conflict
+from resolvers import waiting
 from resolvers.context import Context
 
 PATIENCE_S: Final = 1.0
 """How long workers are given to say that they know of a decision; a worker looks twice as often."""
 
-_ASK_EVERY_S: Final = 0.05
 _DRAINED: Final = (JobStatus.QUEUED, JobStatus.PROCESSING)
 
 
@@ -114,13 +112,12 @@ async def depth(tx: Transaction) -> int:
 
 async def heard(context: Context, state: QueueState) -> Acknowledged:
     """How many workers know of a decision that is committed, once all do, or after a second."""
-    ends = time.monotonic() + PATIENCE_S
-    while True:
+
+    async def look() -> Acknowledged:
         async with context.services.database.transaction(context.caller.tenant) as tx:
-            found = await queues.acknowledged(tx, state.changed_at)
-        if found.of_them >= found.workers or time.monotonic() >= ends:
-            return found
-        await asyncio.sleep(_ASK_EVERY_S)
+            return await queues.acknowledged(tx, state.changed_at)
+
+    return await waiting.until(look, lambda found: found.of_them >= found.workers, within_s=PATIENCE_S)
 
 
 def _tell(context: Context, tx: Transaction) -> None:

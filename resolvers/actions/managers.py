@@ -4,7 +4,6 @@ What an action decides is a wish in the database that every process obeys within
 Where no process runs managers, nothing could be decided, and it is refused.
 """
 
-import asyncio
 import time
 from collections.abc import Collection, Sequence
 from datetime import timedelta
@@ -22,12 +21,12 @@ from db.managers import Run, Spell, Wish
 from db.models.managers import ManagerId, ManagerState, ManagerWish
 from db.rows import Row
 from guards.errors import BadInput, Conflict, NotControllable
+from resolvers import waiting
 from resolvers.actions.contract import Action, Call, Empty, Payload, View, action
 from resolvers.context import Services
 from workers.managers import OPTIONS, NoOptions, options
 
 PATIENCE_S: Final = 3.0
-LOOK_EVERY_S: Final = 0.1
 
 ALIASES: Final = {"id": "manager_id", "manager": "manager_id", "name": "manager_id"}
 
@@ -421,13 +420,15 @@ async def _running(tx: Transaction, wanted: Collection[ManagerId]) -> list[Run]:
 async def _obeyed(services: Services, wishes: Sequence[Wish]) -> list[Run]:
     """How managers are once every process has obeyed, or after a few seconds."""
     versions = {wish.id: wish.version for wish in wishes}
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
+
+    async def look() -> list[Run]:
         async with services.database.system() as tx:
-            runs = [run for run in await managers.runs(tx) if run.manager in versions]
-        if all(run.version >= versions[run.manager] for run in runs) or time.monotonic() > deadline:
-            return runs
-        await asyncio.sleep(LOOK_EVERY_S)
+            return [run for run in await managers.runs(tx) if run.manager in versions]
+
+    def obeyed(runs: Sequence[Run]) -> bool:
+        return all(run.version >= versions[run.manager] for run in runs)
+
+    return await waiting.until(look, obeyed, within_s=PATIENCE_S)
 
 
 def _how_many(runs: Sequence[Run], wish: Wish) -> int:

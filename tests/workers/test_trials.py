@@ -81,3 +81,15 @@ async def test_a_trial_is_taken_up_once(bench: Bench) -> None:
 
     assert await worker.one() is not None
     assert await worker.one() is None
+
+
+async def test_a_trial_that_was_given_up_stays_so_however_its_worker_ends(bench: Bench) -> None:
+    trial = await asked(bench.database)
+    async with bench.database.transaction("default") as tx:
+        await trials.claim(tx, "w1")
+        await trials.finish(tx, trial.id, TrialState.FAILED, message="its worker did not answer")
+        await trials.finish(tx, trial.id, TrialState.PASSED, output={"late": True})
+        found = await trials.by_id(tx, trial.id)
+
+    assert found is not None
+    assert (TrialState.FAILED, "its worker did not answer", None) == (found.state, found.message, found.output)

@@ -1,19 +1,19 @@
 """Agents tried: whether one does what it is there for, on a video made from nothing, in a worker."""
 
-import asyncio
-import time
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
 from db import agents, trials, workers
+from db.database import Transaction
 from db.models.control import TrialState
 from db.models.work import WorkerState
 from db.rows import Row
 from db.trials import Trial
 from guards.breakers import Dependency
 from guards.errors import BadInput, NotControllable, NotFound
-from resolvers import processes
+from resolvers import waiting
 from resolvers.actions.contract import Action, AgentId, Payload, View, Work, operation
 from resolvers.context import Context
 
@@ -93,23 +93,32 @@ async def agent_test(work: Work, asked: AgentTestInput) -> AgentTested:
 
 async def _ended(work: Work, trial: Trial) -> Trial:
     """The trial once it has ended; one that nobody ended in time has failed."""
-    deadline = time.monotonic() + trials.PATIENCE.total_seconds() + LATE_S
     reported = trial.state
-    while True:
+
+    async def look() -> Trial:
+        nonlocal reported
         async with work.services.database.transaction(work.caller.tenant) as tx:
-            seen = await trials.by_id(tx, trial.id)
-            assert seen is not None
-            if seen.state not in trials.ENDED and time.monotonic() > deadline:
-                message = "no worker took it up" if seen.state is TrialState.WAITING else "its worker did not answer"
-                await trials.finish(tx, trial.id, TrialState.FAILED, message=f"{message} within half a minute")
-                seen = await trials.by_id(tx, trial.id)
-                assert seen is not None
-        if seen.state in trials.ENDED:
-            return seen
-        if seen.state is not reported:
+            seen = await _found(tx, trial.id)
+        if seen.state not in (reported, *trials.ENDED):
             reported = seen.state
             await work.report(0.2, f"tried by worker {seen.worker_id}")
-        await asyncio.sleep(processes.LOOK_EVERY_S)
+        return seen
+
+    within_s = trials.PATIENCE.total_seconds() + LATE_S
+    seen = await waiting.until(look, lambda seen: seen.state in trials.ENDED, within_s=within_s)
+    if seen.state in trials.ENDED:
+        return seen
+    message = "no worker took it up" if seen.state is TrialState.WAITING else "its worker did not answer"
+    async with work.services.database.transaction(work.caller.tenant) as tx:
+        # Changes nothing should it have ended by itself just now.
+        await trials.finish(tx, trial.id, TrialState.FAILED, message=f"{message} within half a minute")
+        return await _found(tx, trial.id)
+
+
+async def _found(tx: Transaction, trial_id: UUID) -> Trial:
+    found = await trials.by_id(tx, trial_id)
+    assert found is not None
+    return found
 
 
 ACTIONS: Final[tuple[Action[Any, Any], ...]] = (agent_test,)

@@ -1,7 +1,5 @@
 """Workers looked at and told how to work: their health, their log, their settings, their pauses, their files."""
 
-import asyncio
-import time
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +18,7 @@ from db.services import Process, Service
 from db.workers import OnDuty
 from guards.breakers import Dependency
 from guards.errors import BadInput, Conflict, NotControllable, NotFound
-from resolvers import processes
+from resolvers import waiting
 from resolvers.actions.agents_workers.single import Concurrency, Queues, known_queues
 from resolvers.actions.contract import Action, Call, Payload, UploadId, View, WorkerId, action
 from resolvers.context import Services
@@ -393,13 +391,12 @@ async def _meant(call: Call[Any], which: str | None) -> list[OnDuty]:
 
 async def _obeyed(services: Services, ids: Collection[str], obeys: Callable[[OnDuty], bool]) -> list[OnDuty]:
     """The workers as they are once all of them obey, or after some seconds."""
-    deadline = time.monotonic() + OBEYED_S
-    while True:
+
+    async def look() -> list[OnDuty]:
         async with services.database.system() as tx:
-            seen = [one for one in await workers.on_duty(tx) if one.id in ids]
-        if all(map(obeys, seen)) or time.monotonic() > deadline:
-            return seen
-        await asyncio.sleep(processes.LOOK_EVERY_S)
+            return [one for one in await workers.on_duty(tx) if one.id in ids]
+
+    return await waiting.until(look, lambda seen: all(map(obeys, seen)), within_s=OBEYED_S)
 
 
 ACTIONS: Final[tuple[Action[Any, Any], ...]] = (

@@ -10,9 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
+import msgspec
+
 from agentos.settings import Settings
 from db import tables
 from db.models.identity import Role
+from db.tunables import TUNABLES
 from guards.allowances import Class
 from guards.errors import Refusal, family
 from guards.permissions import Permission, granted
@@ -147,9 +150,22 @@ def settings() -> str:
         (f"`AGENTOS_{name.upper()}`", _default(field.get_default(call_default_factory=True)), field.description or "")
         for name, field in Settings.model_fields.items()
     ]
+    tunable = [
+        (
+            f"`{each.name}`",
+            f"`{msgspec.json.encode(each.default).decode()}`",
+            each.meaning,
+            "at once" if each.reloads else "after a restart",
+            "the house" if each.of_the_house else "a tenant",
+        )
+        for each in TUNABLES
+    ]
     return (
         f"# Settings\n\n{WRITTEN_BY}\nEvery setting is an environment variable, or a line of a file `.env` in the "
-        f"folder where AgentOS is started.\n\n{_table(('setting', 'default', 'what it says'), rows)}"
+        f"folder where AgentOS is started.\n\n{_table(('setting', 'default', 'what it says'), rows)}\n\n"
+        "# Configuration\n\nWhat is set while everything runs, with `configSave(input: {values: {…}})`: for one tenant, "
+        "or, where the last column says so, for the house by its own tenant. What was never set has its default.\n\n"
+        f"{_table(('name', 'default', 'what it says', 'in force', 'for'), tunable)}"
     )
 
 

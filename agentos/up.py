@@ -255,6 +255,8 @@ class Told:
     def ready(self, here: Running) -> None:
         """The API answers."""
         self._say(f"ready {here.url}")
+        if here.settings.data_dir != Settings.model_fields["data_dir"].default:
+            self._say(f"for other commands: export AGENTOS_DATA_DIR={here.settings.data_dir.resolve()}")
 
     def stopped(self) -> None:
         """All services have ended."""

@@ -121,7 +121,7 @@ async def report(tx: Transaction, operation_id: UUID, *, progress: float, messag
 
 async def finish(tx: Transaction, operation_id: UUID, result: dict[str, Any]) -> Operation | None:
     """Mark an operation as done; None when it is not at work any more."""
-    return await _ended(tx, [operation_id], OperationState.DONE, progress=1.0, result=result)
+    return await _ended(tx, [operation_id], OperationState.DONE, progress=1.0, message=None, result=result)
 
 
 async def fail(tx: Transaction, operation_id: UUID, *, code: str, message: str) -> Operation | None:

@@ -264,16 +264,16 @@ class Choosing(Access):
         else:
             name = next(iter(given)) if isinstance(given, Mapping) and len(given) == 1 else None
         if name is None:
-            raise BadInput(f"{self._argument}: choose exactly one action")
+            raise BadInput("action: choose exactly one")
         found = self._choices.get(name)
         if found is None:
-            raise UnknownAction(f"{self._argument}: {unknown(name, self._choices)}")
+            raise UnknownAction(f"action: {unknown(name, self._choices)}")
         return found
 
     def admit(self, context: Context) -> None:
         """Let pass whom the plan let pass; what was chosen is looked at once more when it is run."""
         if not context.admitted:
-            raise BadInput(f"{self._argument}: nothing was chosen")
+            raise BadInput("action: nothing was chosen")
 
     def charges(self, context: Context) -> Charges:
         """Nothing; what is chosen does."""

@@ -121,7 +121,9 @@ class Types:
             return inner | None
         if origin in (list, tuple, frozenset):
             return list[self._mapped(arguments[0], nested, base)]  # type: ignore[misc]  # made at run time
-        if origin is dict or annotation in (dict, Any):
+        if annotation is Any:
+            return JSON | None
+        if origin is dict or annotation is dict:
             return JSON
         if isinstance(annotation, type):
             if annotation is UUID:

@@ -102,6 +102,11 @@ async def opened(addresses: "Addresses") -> AsyncIterator["Database"]:
     from db.migrations.runner import current, head
 
     revision = await current(addresses.database_url)
+    if revision is None:
+        raise Failed(
+            "no AgentOS was ever started with this database",
+            "If one runs from another folder, name that folder: AGENTOS_DATA_DIR=…; `python -m agentos up` starts one.",
+        )
     if revision != head():
         raise Failed(
             f"the database is at revision {revision or 'none'}, this code needs {head()}",

@@ -1,11 +1,12 @@
 """Reading payloads: from plain data to a payload whose constraints hold, and from a payload to what may be kept."""
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from enum import Enum
 from functools import cache
 from types import MappingProxyType, NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 import msgspec
@@ -32,7 +33,7 @@ def payload(action: Action[P, Any], given: Mapping[str, Any], *, older: bool) ->
     # What is null and need not be there is left out: a default, or an older name, then stands for it.
     values = {name: value for name, value in given.items() if value is not None}
     if older:
-        for alias, name in action.aliases.items():
+        for alias, name in {**_in_camel_case(action.payload), **action.aliases}.items():
             if alias in values:
                 values.setdefault(name, values.pop(alias))
         for name, words in _worded(action.payload).items():
@@ -45,7 +46,7 @@ def payload(action: Action[P, Any], given: Mapping[str, Any], *, older: bool) ->
     try:
         return msgspec.convert(values, type=action.payload, strict=not older)
     except msgspec.ValidationError as error:
-        raise BadInput(_told(str(error))) from error
+        raise BadInput(_told(str(error), older=older)) from error
 
 
 def fields(kind: type[Payload]) -> Mapping[str, Any]:
@@ -133,11 +134,50 @@ def _require_id(value: object, kind: str) -> None:
         ) from error
 
 
-def _told(message: str) -> str:
-    """What msgspec says, in the words of the house: the field first."""
+def _told(message: str, *, older: bool) -> str:
+    """What msgspec says, in the words of the house: the field first, as this client calls it."""
     what, _, place = message.partition(" - at `$")
+    for kind, word in _WORDS.items():
+        what = what.replace(f"`{kind}`", word)
+    what = _EXACTLY.sub(lambda found: f'exactly "{found[1]}"', what)
     name = place.strip("`").lstrip(".")
-    return f"{name}: {what[0].lower()}{what[1:]}" if name else f"{what[0].lower()}{what[1:]}"
+    if missing := _MISSING.fullmatch(what):
+        name, what = f"{name}.{missing[1]}" if name else missing[1], "it is needed"
+    told = f"{what[0].lower()}{what[1:]}"
+    return f"{name if older else _camel(name)}: {told}" if name else told
+
+
+_WORDS: Final = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "object": "an object",
+    "array": "a list",
+    "null": "null",
+    "int | null": "a whole number",
+    "float | null": "a number",
+    "str | null": "text",
+    "bool | null": "true or false",
+    "object | null": "an object",
+    "array | null": "a list",
+}
+"""What kinds of values are called by who does not program in Python."""
+
+_EXACTLY: Final = re.compile(r"text matching regex '\^([A-Za-z ]+)\$'")
+
+
+_MISSING: Final = re.compile("Object missing required field `([a-z0-9_]+)`")
+
+
+def _camel(name: str) -> str:
+    return re.sub("_([a-z0-9])", lambda found: found[1].upper(), name)
+
+
+@cache
+def _in_camel_case(kind: type[Payload]) -> Mapping[str, str]:
+    """Fields by the names that they have in GraphQL, for who writes one and thinks of the other."""
+    return {_camel(name): name for name in kind.__struct_fields__ if _camel(name) != name}
 
 
 def needless(kind: type[Payload]) -> bool:

@@ -185,23 +185,23 @@ async def test_an_operation_is_measured_with_its_variables(
 @pytest.mark.parametrize(
     ("document", "variables", "message"),
     [
-        ("($i: AdminActionInput!) {{ adminAction(input: $i) {} }}", {}, "input: choose exactly one action"),
+        ("($i: AdminActionInput!) {{ adminAction(input: $i) {} }}", {}, "action: choose exactly one"),
         (
             "($i: AdminActionInput!) {{ adminAction(input: $i) {} }}",
             {"i": {"queuePause": {}, "queueResume": {}}},
-            "input: choose exactly one action",
+            "action: choose exactly one",
         ),
-        ("($i: AdminActionInput!) {{ adminAction(input: $i) {} }}", {"i": 7}, "input: choose exactly one action"),
+        ("($i: AdminActionInput!) {{ adminAction(input: $i) {} }}", {"i": 7}, "action: choose exactly one"),
         (
             "($i: AdminActionInput!) {{ adminAction(input: $i) {} }}",
             {"i": {"queuePuse": {}}},
             "input: there is no action queuePuse; did you mean queuePause",
         ),
-        ("($n: String!) {{ actionByName(name: $n) {} }}", {}, "name: choose exactly one action"),
+        ("($n: String!) {{ actionByName(name: $n) {} }}", {}, "action: choose exactly one"),
         (
             "($n: String!) {{ actionByName(name: $n) {} }}",
             {"n": "job.cancle"},
-            "name: there is no action job.cancle; did",
+            "action: there is no action job.cancle; did",
         ),
     ],
 )

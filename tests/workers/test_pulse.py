@@ -57,7 +57,7 @@ async def test_a_worker_that_is_to_retire_does_its_last_job_and_returns(bench: B
     job = await bench.submitted(chain=ALONE)
     later = await bench.submitted(chain=ALONE)
     async with beating(bench) as (_, working):
-        await begun.wait()
+        await until(begun.is_set, within_s=15)
         await desired(bench, WorkerState.DRAINING)
         await eventually(lambda: said(bench), lambda one: one is not None and one.state is WorkerState.DRAINING)
         assert not working.done()

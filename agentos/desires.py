@@ -42,7 +42,6 @@ _STATES: Final = {
     State.WAITING: ProcessState.WAITING,
     State.STOPPING: ProcessState.STOPPING,
 }
-_ORDER: Final = tuple(Service)
 
 
 class Desires:
@@ -122,12 +121,12 @@ class Desires:
                 await services.begin(tx, await self._first(tx))
             await self._settle(tx)
             desired = await services.everything(tx)
-            heard = await services.heard(tx, self._hostname)
+            heard = await workers.heard(tx, self._hostname)
         # Only now that it is committed: what was rolled back is done again with the next look.
         self._begun = True
         self._killing = {name: pid for name, pid in self._killing.items() if not _among(pid, self._gone[:buried])}
         self._gone, self._missed = self._gone[buried:], self._missed[missed:]
-        self._desired = {process.name: process for process in sorted(desired, key=_turn)}
+        self._desired = {process.name: process for process in sorted(desired, key=lambda each: each.turn)}
         if charge.ending:
             log.info("ending everything, as was asked")
             self._supervisor.stop()
@@ -267,13 +266,3 @@ def _seen(process: Process, one: Observed | None, acted: int) -> Seen:
 
 def _among(pid: int, gone: Sequence[Gone]) -> bool:
     return any(one.pid == pid for one in gone)
-
-
-def _turn(process: Process) -> tuple[int, str, int]:
-    """The place of a process in a rolling renewal: services in their order, workers by number."""
-    stem, _, number = process.name.rpartition("-")
-    return (
-        _ORDER.index(Service(process.service)),
-        stem if number.isdigit() else process.name,
-        int(number) if number.isdigit() else 0,
-    )

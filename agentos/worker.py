@@ -12,6 +12,7 @@ from agentos.background import stoppable, written_down
 from agentos.services import anchors_of, opened
 from agentos.settings import Settings
 from db.jobs import DEFAULT_QUEUE
+from db.workers import source_of
 from workers.running import Shift
 from workers.running import work as take_jobs
 
@@ -37,7 +38,7 @@ async def work(settings: Settings, kind: Kind, *, supervised: bool) -> None:
     async with (
         stoppable(supervised=supervised) as stop,
         opened(settings, application="agentos worker") as services,
-        written_down(settings, services.database, source=kind.name or f"{socket.gethostname()}-{os.getpid()}"),
+        written_down(settings, services.database, source=source_of(kind.name, socket.gethostname(), os.getpid())),
     ):
         assert settings.redis_url is not None
         shift = Shift(

@@ -15,13 +15,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from db.database import Transaction
 from db.models.control import ProcessState, Wish, processes, services, supervisor
-from db.models.work import WorkerState, workers
 from db.rows import Row, Shape
 
 SILENT_AFTER: Final = timedelta(seconds=5)
 """How long a supervisor may say nothing before it counts as gone."""
-
-HEARD_WITHIN: Final = timedelta(seconds=15)
 
 
 class Service(StrEnum):
@@ -101,6 +98,17 @@ class Process(Row, frozen=True):
     service_desired: Wish
     due: bool
     """Whether the time for its renewal has come, should one be asked for."""
+
+    @property
+    def number(self) -> tuple[str, int]:
+        """Where it stands among its like: by what it is called, and then by its number."""
+        stem, _, number = self.name.rpartition("-")
+        return (stem, int(number)) if number.isdigit() else (self.name, 0)
+
+    @property
+    def turn(self) -> tuple[int, str, int]:
+        """Where it stands among all when they are renewed one after the other."""
+        return (tuple(Service).index(Service(self.service)), *self.number)
 
     @property
     def wanted(self) -> bool:
@@ -301,18 +309,6 @@ async def forget(tx: Transaction, names: Collection[str]) -> None:
     """Remove processes that are gone and not desired."""
     if names:
         await tx.execute(sa.delete(processes).where(processes.c.name.in_(names), processes.c.desired == Wish.STOPPED))
-
-
-async def heard(tx: Transaction, hostname: str) -> dict[int, str]:
-    """The workers of a machine that are at work, or ready for it: their ids by pid."""
-    rows = await tx.rows(
-        sa.select(workers.c.pid, workers.c.id).where(
-            workers.c.hostname == hostname,
-            workers.c.state != WorkerState.STOPPED,
-            workers.c.heartbeat_at > sa.func.now() - HEARD_WITHIN,
-        )
-    )
-    return {pid: worker_id for pid, worker_id in rows}
 
 
 async def warmer_there(tx: Transaction) -> bool:

@@ -124,6 +124,21 @@ class OnDuty(Row, frozen=True):
     started_at: datetime
     heartbeat_at: datetime
 
+    @property
+    def called(self) -> str:
+        """What people call it: as its supervisor does, or else by its id."""
+        return self.name or self.id
+
+    @property
+    def source(self) -> str:
+        """Under which name it writes its log."""
+        return source_of(self.name, self.hostname, self.pid)
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether it said that it takes jobs."""
+        return self.state in (WorkerState.ACTIVE, WorkerState.IDLE)
+
 
 class Orders(Row, frozen=True):
     """What is asked of one worker."""
@@ -156,6 +171,11 @@ _ORDERS = sa.select(
 _HEARD_LAST = WORKER.select().order_by(workers.c.heartbeat_at.desc(), workers.c.id).limit(sa.bindparam("most"))
 
 
+def source_of(name: str | None, hostname: str, pid: int) -> str:
+    """Under which name a worker writes its log: that of its supervisor, or where it runs."""
+    return name or f"{hostname}-{pid}"
+
+
 async def beat(tx: Transaction, said: Beat) -> WorkerState:
     """Write down a worker's heartbeat and answer what it is asked to be."""
     values = {name: getattr(said, name) for name in Beat.__struct_fields__} | {"settings": dict(said.settings)}
@@ -179,6 +199,12 @@ async def on_duty(tx: Transaction, which: str | None = None) -> list[OnDuty]:
     if which is not None:
         found = found.where(sa.or_(workers.c.id == which, workers.c.name == which))
     return await ON_DUTY.all(tx, found)
+
+
+async def heard(tx: Transaction, hostname: str) -> dict[int, str]:
+    """The workers of a machine that are alive: their ids by pid."""
+    rows = await tx.rows(sa.select(workers.c.pid, workers.c.id).where(workers.c.hostname == hostname, _ALIVE))
+    return {pid: worker_id for pid, worker_id in rows}
 
 
 async def last_of(tx: Transaction, which: str) -> OnDuty | None:

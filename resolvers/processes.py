@@ -79,13 +79,7 @@ async def desired_workers(tx: Transaction, *, profile: str | None = None, all: b
         raise Conflict("the service workers is stopped: start it first with service.start")
     found = await services.of_service(tx, Service.WORKERS)
     wanted = [one for one in found if one.desired is Wish.RUNNING and (all or one.profile == profile)]
-    return sorted(wanted, key=number_of)
-
-
-def number_of(process: Process) -> tuple[str, int]:
-    """Where a worker stands among its like: by what it is called, and then by its number."""
-    stem, _, number = process.name.rpartition("-")
-    return (stem, int(number)) if number.isdigit() else (process.name, 0)
+    return sorted(wanted, key=lambda one: one.number)
 
 
 async def more_workers(
@@ -123,7 +117,7 @@ def require_room(count: int) -> None:
 async def fewer_workers(tx: Transaction, present: Sequence[Process], count: int, *, patience_s: int) -> list[str]:
     """Desire so many workers fewer: those that do nothing first, and of these the newest numbers; their names."""
     busy = {worker.pid for worker in await workers.on_duty(tx) if worker.current_jobs}
-    ordered = sorted(present, key=number_of, reverse=True)
+    ordered = sorted(present, key=lambda one: one.number, reverse=True)
     idle_first = sorted(ordered, key=lambda one: one.pid in busy)
     names = [one.name for one in idle_first[:count]]
     await services.drop(tx, names, patience_s=patience_s)
@@ -200,7 +194,7 @@ async def _seen(database: Database, names: Collection[str], since: float, judged
     async with database.system() as tx:
         charge = await services.in_charge(tx)
         there = {one.name: one for one in await services.everything(tx) if one.name in names}
-        heard = {} if charge is None else await services.heard(tx, charge.hostname)
+        heard = {} if charge is None else await workers.heard(tx, charge.hostname)
     converged = charge is not None and all(judged(one, heard) for one in there.values())
     return Outcome(there, frozenset(heard), converged, _ms(since))
 

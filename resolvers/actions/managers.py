@@ -63,8 +63,7 @@ async def manager_start(call: Call[ManagerChanged], asked: ManagerInput) -> Mana
 @action("manager.stop", View.MANAGERS, per_minute=10, destructive=True, target="manager_id", aliases=ALIASES)
 async def manager_stop(call: Call[ManagerChanged], asked: ManagerInput) -> ManagerChanged:
     """Have a manager end its round and do no other."""
-    if asked.manager_id is ManagerId.DATABASE:
-        raise Conflict("the database manager only watches: it is not stopped")
+    _require_stoppable(asked.manager_id)
     return await _decided(call, asked.manager_id, wish=ManagerWish.STOPPED)
 
 
@@ -122,8 +121,8 @@ class ManagerConfigured(Row, frozen=True, kw_only=True):
 @action("manager.configure", View.MANAGERS, target="manager_id", aliases={**ALIASES, "interval": "interval_s"})
 async def manager_configure(call: Call[ManagerConfigured], asked: ManagerConfigureInput) -> ManagerConfigured:
     """Change how often a manager does its rounds, and with what options; taken over while it runs."""
-    if asked.enabled is False and asked.manager_id is ManagerId.DATABASE:
-        raise Conflict("the database manager only watches: it is not stopped")
+    if asked.enabled is False:
+        _require_stoppable(asked.manager_id)
     runs = await _running(call.tx, (asked.manager_id,))
     present = await managers.asked(call.tx, asked.manager_id)
     values = _settings(present, asked)
@@ -187,8 +186,7 @@ async def manager_force_kill(call: Call[ManagerChanged], asked: ManagerForceKill
     """End a manager at once, in the middle of its round; it stays so until it is started."""
     if not asked.confirm:
         raise BadInput("confirm: say true to end the manager in the middle of its round")
-    if asked.manager_id is ManagerId.DATABASE:
-        raise Conflict("the database manager only watches: it is not stopped")
+    _require_stoppable(asked.manager_id)
     return await _decided(call, asked.manager_id, wish=ManagerWish.KILLED)
 
 
@@ -353,6 +351,11 @@ def _settings(present: Wish, asked: ManagerConfigureInput) -> dict[str, Any]:
             raise BadInput(f"options: {str(error)[0].lower()}{str(error)[1:]}; there are: {known}") from error
         values["options"] = merged
     return values
+
+
+def _require_stoppable(manager: ManagerId) -> None:
+    if manager is ManagerId.DATABASE:
+        raise Conflict("the database manager only watches: it is not stopped")
 
 
 async def _decided(call: Call[ManagerChanged], manager: ManagerId, **values: Any) -> ManagerChanged:

@@ -14,14 +14,11 @@ from guards.breakers import Dependency
 from guards.errors import Conflict, NotFound
 from resolvers import processes
 from resolvers.actions.contract import KEPT, Action, Call, Payload, View, Work, action, operation
-from resolvers.context import Context
+from resolvers.actions.supervising import UP_S, followed, renewed, require_workers
 
 ANY_TYPE: Final = "default"
 DRAIN_S: Final = 300
 """What a worker that is too many gets to finish its jobs, unless somebody says otherwise."""
-
-UP_S: Final = 15.0
-"""What a started worker gets to be heard of, beside the time the old one takes."""
 
 Count = Annotated[int, Meta(ge=1, le=10)]
 Patience = Annotated[int, Meta(ge=1, le=600)]
@@ -180,33 +177,27 @@ class FleetRestarted(Row, frozen=True, kw_only=True):
     converged: bool
 
 
-async def _require_supervisor(context: Context, asked: Payload) -> None:
-    async with context.services.database.transaction(context.caller.tenant) as tx:
-        await processes.supervised(tx)
-        await processes.desired_workers(tx, all=True)
-
-
 @operation(
     "worker.restart_all",
     View.AGENTS_WORKERS,
     per_minute=10,
     destructive=True,
     depends_on=Dependency.SUPERVISOR,
-    prepare=_require_supervisor,
+    prepare=require_workers,
 )
 async def worker_restart_all(work: Work, asked: WorkerRestartAllInput) -> FleetRestarted:
     """Start every worker again once it has finished its jobs, or put them back when it does not in time.
 
     Raises:
         NotControllable: there is no supervisor that could.
+        Conflict: the service is stopped.
     """
     began = time.monotonic()
     async with work.services.database.transaction(work.caller.tenant) as tx:
         await processes.supervised(tx)
         names = [one.name for one in await processes.desired_workers(tx, all=True)]
         await services.renew(tx, names, patience_s=asked.timeout, rolling=asked.rolling)
-    each_s = asked.timeout + UP_S
-    outcome = await followed(work, names, began, within_s=each_s * len(names) if asked.rolling else each_s)
+    outcome = await renewed(work, names, began, patience_s=asked.timeout, rolling=asked.rolling)
     restarted = [one.name for one in outcome.processes.values() if one.renewed >= one.renewals]
     return FleetRestarted(restarted=restarted, took_ms=outcome.took_ms, converged=outcome.converged)
 
@@ -237,13 +228,14 @@ class FleetStopped(Row, frozen=True, kw_only=True):
     per_minute=10,
     destructive=True,
     depends_on=Dependency.SUPERVISOR,
-    prepare=_require_supervisor,
+    prepare=require_workers,
 )
 async def worker_stop_all(work: Work, asked: WorkerStopAllInput) -> FleetStopped:
     """Stop every worker; jobs wait until somebody starts one.
 
     Raises:
         NotControllable: there is no supervisor that could.
+        Conflict: the service is stopped.
     """
     began = time.monotonic()
     patience_s = asked.timeout if asked.wait else 0
@@ -260,19 +252,6 @@ async def worker_stop_all(work: Work, asked: WorkerStopAllInput) -> FleetStopped
         took_ms=outcome.took_ms,
         converged=outcome.converged,
     )
-
-
-async def followed(work: Work, names: list[str], since: float, *, within_s: float) -> processes.Outcome:
-    """Wait for processes as an operation does: telling how many are done."""
-    while True:
-        passed = time.monotonic() - since
-        outcome = await processes.settled(
-            work.services.database, names, since=since, within_s=min(passed + 1.0, within_s)
-        )
-        if outcome.converged or passed >= within_s:
-            return outcome
-        done = len(names) - sum(not processes.as_desired(one, outcome.heard) for one in outcome.processes.values())
-        await work.report(done / max(1, len(names)), f"{done} of {len(names)} processes")
 
 
 async def _more(call: Call[FleetChanged], count: int) -> FleetChanged:

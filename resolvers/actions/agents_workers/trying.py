@@ -8,7 +8,6 @@ import msgspec
 from db import agents, trials, workers
 from db.database import Transaction
 from db.models.control import TrialState
-from db.models.work import WorkerState
 from db.rows import Row
 from db.trials import Trial
 from guards.breakers import Dependency
@@ -57,7 +56,7 @@ async def _testable(context: Context, asked: AgentTestInput) -> None:
     async with context.services.database.transaction(context.caller.tenant) as tx:
         if await agents.by_id(tx, asked.agent_id) is None:
             raise NotFound(f"there is no agent {asked.agent_id}")
-        ready = [one for one in await workers.on_duty(tx) if one.state in (WorkerState.ACTIVE, WorkerState.IDLE)]
+        ready = any(one.takes_jobs for one in await workers.on_duty(tx))
     if not ready:
         raise NotControllable("no worker is there that could try it, or all are paused")
 

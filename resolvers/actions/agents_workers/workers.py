@@ -10,6 +10,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from db import assets, logs, services, uploads, workers
+from db.files import MB
 from db.logs import LogLine
 from db.models.control import AssetTarget, ProcessState
 from db.models.work import UploadStatus, WorkerState
@@ -22,11 +23,11 @@ from resolvers import waiting
 from resolvers.actions.agents_workers.single import Concurrency, Queues, known_queues
 from resolvers.actions.contract import Action, Call, Payload, UploadId, View, WorkerId, action
 from resolvers.context import Services
+from resolvers.timing import age_s
 
 OBEYED_S: Final = 5.0
 """How long is waited for workers to say that they obey; they look twice a second."""
 
-MB: Final = 1024 * 1024
 NOBODY: Final = "no worker was heard of within fifteen seconds: there is nobody who would obey"
 
 
@@ -128,8 +129,8 @@ def _health(process: Process | None, worker: OnDuty | None, now: datetime) -> Wo
         state=None if worker is None else worker.state,
         supervised=process is not None,
         process_state=None if process is None else process.state,
-        heartbeat_age_s=None if worker is None else _age_s(worker.heartbeat_at, now),
-        uptime_s=None if began is None else _age_s(began, now),
+        heartbeat_age_s=None if worker is None else age_s(worker.heartbeat_at, now),
+        uptime_s=None if began is None else age_s(began, now),
         cpu_percent=cpu if process is not None or worker is None else worker.cpu_percent,
         memory_mb=memory if process is not None or worker is None else worker.memory_mb,
         restarts=None if process is None else process.restarts,
@@ -144,12 +145,7 @@ def _called(process: Process | None, worker: OnDuty | None) -> str:
     if process is not None:
         return process.name
     assert worker is not None
-    return worker.name or worker.id
-
-
-def _age_s(moment: datetime, now: datetime) -> float:
-    # The database's clock and this one may differ a little; nothing is younger than now.
-    return round(max(0.0, (now - moment).total_seconds()), 1)
+    return worker.called
 
 
 class WorkerViewLogsInput(Payload, frozen=True, kw_only=True):
@@ -176,7 +172,7 @@ async def worker_view_logs(call: Call[WorkerLogs], asked: WorkerViewLogsInput) -
         NotFound: there is no such worker, and nothing that it wrote.
     """
     said = await workers.last_of(call.tx, asked.worker_id)
-    source = asked.worker_id if said is None else said.name or f"{said.hostname}-{said.pid}"
+    source = asked.worker_id if said is None else said.source
     found = await logs.tail(call.tx, logs.Filter(source=source), most=asked.lines + 1)
     if said is None and not found:
         raise NotFound(f"there is no worker {asked.worker_id}")
@@ -239,7 +235,7 @@ async def worker_configure(call: Call[WorkersConfigured], asked: WorkerConfigure
     return WorkersConfigured(
         applied={},
         requires_restart=list(settings),
-        workers=[one.name or one.id for one in meant],
+        workers=[one.called for one in meant],
         kept=len(own) == len(meant),
     )
 
@@ -293,7 +289,7 @@ async def worker_pause(call: Call[WorkersPaused], asked: WorkerPauseInput) -> Wo
 
 async def _paused(services: Services, ids: list[str], paused: WorkersPaused) -> WorkersPaused:
     seen = await _obeyed(services, ids, lambda worker: worker.state is WorkerState.PAUSED)
-    return replace(paused, paused=[one.name or one.id for one in seen if one.state is WorkerState.PAUSED])
+    return replace(paused, paused=[one.called for one in seen if one.state is WorkerState.PAUSED])
 
 
 class WorkerResumeInput(Payload, frozen=True, kw_only=True):
@@ -329,12 +325,8 @@ async def worker_resume(call: Call[WorkersResumed], asked: WorkerResumeInput) ->
 
 
 async def _resumed(services: Services, ids: list[str], resumed: WorkersResumed) -> WorkersResumed:
-    seen = await _obeyed(services, ids, _takes_jobs)
-    return replace(resumed, resumed=[one.name or one.id for one in seen if _takes_jobs(one)])
-
-
-def _takes_jobs(worker: OnDuty) -> bool:
-    return worker.state in (WorkerState.ACTIVE, WorkerState.IDLE)
+    seen = await _obeyed(services, ids, lambda worker: worker.takes_jobs)
+    return replace(resumed, resumed=[one.called for one in seen if one.takes_jobs])
 
 
 class WorkerUploadFilesInput(Payload, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from db import logs, probes, services, workers
+from db.files import MB
 from db.logs import LogLine
 from db.models.records import Severity
 from db.redis import REDIS_AWAY
@@ -25,8 +26,7 @@ from resolvers.actions.system_controls.services import (
     pids_of,
     state_of,
 )
-
-MB: Final = 1024 * 1024
+from resolvers.timing import age_s, ms_since
 
 
 class ServiceHealthCheckInput(Payload, frozen=True, kw_only=True):
@@ -136,7 +136,7 @@ async def _sources(call: Call[Any], service: Service) -> list[str]:
     if service is not Service.WORKERS:
         return [service]
     names = {one.name for one in await services.of_service(call.tx, service)}
-    names |= {one.name or f"{one.hostname}-{one.pid}" for one in await workers.on_duty(call.tx)}
+    names |= {one.source for one in await workers.on_duty(call.tx)}
     return [source for source in await logs.sources(call.tx) if source in names or source.startswith("worker-")]
 
 
@@ -155,8 +155,8 @@ def _health(
         processes=len(pids_of(present)),
         cpu=round(100 * sum(cpus), 1) if cpus else None,
         rss_mb=round(sum(sizes) / MB, 1) if sizes else None,
-        uptime_s=_age_s(min(began), now) if began else None,
-        heartbeat_age_s=_age_s(min(beats), now) if beats else None,
+        uptime_s=age_s(min(began), now) if began else None,
+        heartbeat_age_s=age_s(min(beats), now) if beats else None,
         latency_ms=None,
         detail=None if supervised else "no supervisor is heard of that could tell",
     )
@@ -165,7 +165,7 @@ def _health(
 async def _database_health(call: Call[Any]) -> ServiceHealth:
     began = time.perf_counter()
     await probes.revision(call.services.database)
-    return _store(ServiceId.DATABASE, ServiceState.RUNNING, _ms_since(began))
+    return _store(ServiceId.DATABASE, ServiceState.RUNNING, ms_since(began))
 
 
 async def _redis_health(call: Call[Any]) -> ServiceHealth:
@@ -174,7 +174,7 @@ async def _redis_health(call: Call[Any]) -> ServiceHealth:
         await call.services.redis.ping()
     except REDIS_AWAY:
         return _store(ServiceId.REDIS_QUEUE, ServiceState.DOWN, None, "does not answer")
-    return _store(ServiceId.REDIS_QUEUE, ServiceState.RUNNING, _ms_since(began))
+    return _store(ServiceId.REDIS_QUEUE, ServiceState.RUNNING, ms_since(began))
 
 
 def _store(
@@ -196,14 +196,6 @@ def _of_no_process(service_id: ServiceId, detail: str | None) -> ServiceHealth:
         latency_ms=None,
         detail=detail,
     )
-
-
-def _age_s(moment: datetime, now: datetime) -> float:
-    return round(max(0.0, (now - moment).total_seconds()), 1)
-
-
-def _ms_since(began: float) -> float:
-    return round((time.perf_counter() - began) * 1000, 2)
 
 
 _CANONICAL: Final[Mapping[ServiceId, ServiceId]] = {

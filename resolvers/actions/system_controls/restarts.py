@@ -12,13 +12,12 @@ from db.database import Transaction
 from db.jobs import FINISHED
 from db.models.control import Wish
 from db.rows import Row
-from db.services import Process, Service
+from db.services import Service
 from guards.breakers import Dependency
 from guards.errors import NotFound
 from resolvers import processes, settings
-from resolvers.actions.agents_workers.fleet import UP_S, followed
 from resolvers.actions.contract import Action, Call, Payload, View, Work, action, operation
-from resolvers.context import Context
+from resolvers.actions.supervising import UP_S, followed, require_supervisor
 
 FINISH_S: Final = 10
 """What workers get to finish their jobs; what is not finished then, another one goes on with."""
@@ -138,18 +137,13 @@ class SystemShutDown(Row, frozen=True, kw_only=True):
     """Processes that are gone; with scope `all`, the others follow two seconds later."""
 
 
-async def _require_supervisor(context: Context, asked: Payload) -> None:
-    async with context.services.database.transaction(context.caller.tenant) as tx:
-        await processes.supervised(tx)
-
-
 @operation(
     "system.graceful_shutdown",
     View.SYSTEM_CONTROLS,
     per_minute=5,
     destructive=True,
     depends_on=Dependency.SUPERVISOR,
-    prepare=_require_supervisor,
+    prepare=require_supervisor,
 )
 async def system_graceful_shutdown(work: Work, asked: SystemGracefulShutdownInput) -> SystemShutDown:
     """Have workers take no more jobs, wait for those at work, and stop them; with scope `all`, then everything.
@@ -178,14 +172,10 @@ async def system_graceful_shutdown(work: Work, asked: SystemGracefulShutdownInpu
 
 async def renew_everything(tx: Transaction, *, delay_s: int) -> list[str]:
     """Have every process that runs started again after a while; their names in the order of their turns."""
-    running = sorted((one for one in await services.everything(tx) if one.wanted), key=_turn)
+    running = sorted((one for one in await services.everything(tx) if one.wanted), key=lambda one: one.turn)
     names = [one.name for one in running]
     await services.renew(tx, names, patience_s=FINISH_S, delay_s=delay_s)
     return names
-
-
-def _turn(process: Process) -> tuple[int, tuple[str, int]]:
-    return list(Service).index(Service(process.service)), processes.number_of(process)
 
 
 async def _version(tx: Transaction, number: int) -> Configuration:

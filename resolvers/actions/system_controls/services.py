@@ -16,11 +16,9 @@ from db.services import Process, Service
 from guards.breakers import Dependency
 from guards.errors import Conflict, NotControllable
 from resolvers import processes
-from resolvers.actions.agents_workers.fleet import UP_S, followed
 from resolvers.actions.contract import Action, Call, Payload, View, Work, action, operation
-from resolvers.context import Context
+from resolvers.actions.supervising import renewed, require_supervisor
 
-MB: Final = 1024 * 1024
 RESTART_S: Final = 30
 """What workers get to finish their jobs when a service is restarted, unless somebody says otherwise."""
 
@@ -209,18 +207,13 @@ class ServicesRestarted(Row, frozen=True, kw_only=True):
     took_ms: int
 
 
-async def _require_supervisor(context: Context, asked: Payload) -> None:
-    async with context.services.database.transaction(context.caller.tenant) as tx:
-        await processes.supervised(tx)
-
-
 @operation(
     "service.restart_all",
     View.SYSTEM_CONTROLS,
     per_minute=10,
     destructive=True,
     depends_on=Dependency.SUPERVISOR,
-    prepare=_require_supervisor,
+    prepare=require_supervisor,
 )
 async def service_restart_all(work: Work, asked: ServiceRestartAllInput) -> ServicesRestarted:
     """Start every service but the API again; stopped ones stay stopped.
@@ -234,8 +227,7 @@ async def service_restart_all(work: Work, asked: ServiceRestartAllInput) -> Serv
         meant = [one for one in await services.everything(tx) if one.wanted and one.service != Service.API]
         names = [one.name for one in meant]
         await services.renew(tx, names, patience_s=RESTART_S, rolling=asked.rolling)
-    each_s = RESTART_S + UP_S
-    outcome = await followed(work, names, began, within_s=each_s * len(names) if asked.rolling else each_s)
+    outcome = await renewed(work, names, began, patience_s=RESTART_S, rolling=asked.rolling)
     results = [
         _restarted(service, [one for one in outcome.processes.values() if one.service == service], outcome)
         for service in Service
@@ -246,7 +238,7 @@ async def service_restart_all(work: Work, asked: ServiceRestartAllInput) -> Serv
 
 def _restarted(service: Service, present: Sequence[Process], outcome: processes.Outcome) -> ServiceRestarted:
     return ServiceRestarted(
-        service_id=service,
+        service_id=ID_OF[service],
         state=state_of(present, outcome.running),
         pids=pids_of(present),
         renewed=sum(one.renewed >= one.renewals for one in present),
@@ -304,7 +296,7 @@ def state_of(present: Sequence[Process], up: Sequence[Process]) -> ServiceState:
 
 
 def pids_of(present: Sequence[Process]) -> list[int]:
-    return [one.pid for one in sorted(present, key=processes.number_of) if one.pid is not None]
+    return [one.pid for one in sorted(present, key=lambda one: one.number) if one.pid is not None]
 
 
 ACTIONS: Final[tuple[Action[Any, Any], ...]] = (

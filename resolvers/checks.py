@@ -20,6 +20,7 @@ from db.models.work import JobStatus
 from db.redis import REDIS_AWAY
 from db.rows import Row
 from resolvers.context import Context
+from resolvers.timing import ms_since
 
 PATIENCE_S: Final = 2.0
 LONG_WAIT: Final = timedelta(minutes=10)
@@ -85,7 +86,7 @@ async def _timed(context: Context, name: str, look: Look) -> SystemCheck:
         status, detail = CheckStatus.UNHEALTHY, f"no answer within {PATIENCE_S:.0f} s"
     except DATABASE_FAILED:
         status, detail = CheckStatus.UNHEALTHY, "the database does not answer"
-    return SystemCheck(name, status, round((time.perf_counter() - began) * 1000, 3), detail)
+    return SystemCheck(name, status, ms_since(began), detail)
 
 
 async def _database(context: Context) -> Finding:

@@ -13,6 +13,7 @@ from db.models.records import Severity
 from db.rows import Row
 from guards.permissions import HOUSE_TENANT
 from resolvers.context import Context
+from resolvers.timing import ms_since
 
 LOOKED_BACK: Final = timedelta(hours=1)
 BURST_LEAST: Final = 10
@@ -67,7 +68,7 @@ class _Look:
 
     def ended(self, healthy: bool | None, detail: str) -> DiagnosticCheck:
         """What came of it."""
-        took_ms = round((time.perf_counter() - self._began) * 1000, 3)
+        took_ms = ms_since(self._began)
         return DiagnosticCheck(name=self._name, healthy=healthy, detail=detail, took_ms=took_ms)
 
 

@@ -1,7 +1,6 @@
 """Pausing the queue, draining it, letting it go on, and stopping all of them in an emergency."""
 
 from datetime import timedelta
-from functools import partial
 from typing import Final
 
 from db import clearing, queues, tallies
@@ -10,7 +9,7 @@ from db.models.work import JobStatus
 from db.queues import Acknowledged, QueueState
 from db.rows import Row
 from guards.errors import Conflict
-from resolvers import waiting
+from resolvers import snapshots, waiting
 from resolvers.context import Context
 
 PATIENCE_S: Final = 1.0
@@ -39,13 +38,13 @@ async def pause(context: Context, tx: Transaction, *, lasting: timedelta | None,
     before = await queues.decided(tx)
     if before is not None and before.stopped:
         raise Conflict("the queue was stopped in an emergency: resume it first")
-    _tell(context, tx)
+    snapshots.changed(context, tx)
     return await queues.mark_paused(tx, lasting=lasting, reason=reason, by=context.caller.user_id)
 
 
 async def resume(context: Context, tx: Transaction) -> QueueState:
     """Have jobs begun and taken on again, whatever had been decided before."""
-    _tell(context, tx)
+    snapshots.changed(context, tx)
     return await queues.mark_resumed(tx, by=context.caller.user_id)
 
 
@@ -65,7 +64,7 @@ async def drain(context: Context, tx: Transaction, *, lasting: timedelta, reason
         raise Conflict("the queue is paused, so that nothing in it would be done: resume it first")
     state = await queues.mark_draining(tx, lasting=lasting, reason=reason, by=context.caller.user_id)
     settled = await queues.settle_drains(tx)
-    _tell(context, tx)
+    snapshots.changed(context, tx)
     return settled.get(tx.tenant, state), await left(tx)
 
 
@@ -81,7 +80,7 @@ async def stop_all(context: Context, tx: Transaction, *, reason: str, dry_run: b
             return Stopped(await queues.how_many(tx), counted[JobStatus.PROCESSING])
         count = await queues.stop_all(tx, reason=reason, by=context.caller.user_id)
         jobs = await clearing.stop_running(tx)
-    _tell(context, tx)
+    snapshots.changed(context, tx)
     return Stopped(count, len(jobs))
 
 
@@ -95,7 +94,7 @@ async def resume_stopped(context: Context, tx: Transaction, *, dry_run: bool) ->
         if dry_run:
             return await queues.how_many_stopped(tx)
         count = await queues.resume_stopped(tx, by=context.caller.user_id)
-    _tell(context, tx)
+    snapshots.changed(context, tx)
     return count
 
 
@@ -118,8 +117,3 @@ async def heard(context: Context, state: QueueState) -> Acknowledged:
             return await queues.acknowledged(tx, state.changed_at)
 
     return await waiting.until(look, lambda found: found.of_them >= found.workers, within_s=PATIENCE_S)
-
-
-def _tell(context: Context, tx: Transaction) -> None:
-    tx.after_commit(context.services.hub.ring)
-    tx.after_commit(partial(context.services.snapshots.expire, context.caller.tenant))

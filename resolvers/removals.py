@@ -21,6 +21,7 @@ from db.files import Files, OutsideStore
 from db.models.work import JobStatus
 from db.rows import Row
 from guards.errors import Conflict, NotFound
+from resolvers import snapshots
 from resolvers.context import Context
 
 
@@ -76,7 +77,7 @@ async def remove(
             found.append((removed, await loose(context, tx, removed) if outputs else NOTHING))
             if dry_run:
                 raise _Rehearsed
-            _tell(context, tx)
+            snapshots.changed(context, tx)
     return found[0]
 
 
@@ -113,7 +114,7 @@ async def clear(context: Context, tx: Transaction, wanted: Wanted, *, dry_run: b
     removed = await clearing.remove(tx, _only(wanted, ended)) if ended else Removed([], 0, 0, [])
     waiting = JobStatus.QUEUED in wanted.statuses
     cancelled = await clearing.cancel(tx, _only(wanted, [JobStatus.QUEUED])) if waiting else []
-    _tell(context, tx)
+    snapshots.changed(context, tx)
     counts = Counter(job.status for job in removed.jobs) + Counter({JobStatus.QUEUED: len(cancelled)})
     ids = sorted(job.id for job in [*removed.jobs, *cancelled])
     # What a Counter subtracts never falls below nothing.
@@ -133,7 +134,7 @@ async def purge(context: Context, tx: Transaction, wanted: Wanted, *, dry_run: b
             found.append(await clearing.remove(tx, wanted))
             if dry_run:
                 raise _Rehearsed
-            _tell(context, tx)
+            snapshots.changed(context, tx)
     removed = found[0]
     sample = sorted(job.id for job in removed.jobs)[: clearing.SAMPLE]
     return Found(dict(Counter(job.status for job in removed.jobs)), sample), removed
@@ -146,11 +147,6 @@ def older_than(hours: int | None) -> timedelta | None:
 
 def _only(wanted: Wanted, statuses: Sequence[JobStatus]) -> Wanted:
     return Wanted(statuses=statuses, older_than=wanted.older_than, user=wanted.user, turn_of=wanted.turn_of)
-
-
-def _tell(context: Context, tx: Transaction) -> None:
-    tx.after_commit(context.services.hub.ring)
-    tx.after_commit(partial(context.services.snapshots.expire, context.caller.tenant))
 
 
 def _sizes(files: Files, paths: Sequence[str], before: float) -> dict[str, int]:

@@ -17,6 +17,7 @@ from db.rows import Row
 from db.tunables import BadSetting, Tunable
 from guards.errors import BadInput, Conflict, Forbidden, NotFound, Unavailable
 from guards.permissions import HOUSE_TENANT
+from resolvers import snapshots
 from resolvers.context import Context
 from resolvers.reports import sha256
 
@@ -88,8 +89,7 @@ async def put(
         settings = {change.name: change.after for change in changes}
         changed = await configuration.change(tx, settings, reason=reason, changed_by=context.caller.user_id)
         version = changed.version
-        tx.after_commit(context.services.hub.ring)
-        tx.after_commit(lambda: context.services.snapshots.expire(context.caller.tenant))
+        snapshots.changed(context, tx)
     return Saved(version=version, changes=changes)
 
 

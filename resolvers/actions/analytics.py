@@ -20,6 +20,7 @@ from resolvers.context import Context
 from resolvers.figures import Dataset, Figures
 from resolvers.report_files import ReportFormat
 from resolvers.reports import Put
+from resolvers.timing import ms_since
 
 PREFERENCE: Final = "analytics_range"
 """What a user's preferred stretch of time is called among their preferences."""
@@ -172,13 +173,13 @@ async def analytics_refresh_data(
         return msgspec.structs.replace(
             result,
             computed_at=snapshot.envelope.generated_at,
-            duration_ms=_since(began),
+            duration_ms=ms_since(began),
             snapshot_version=snapshot.envelope.version,
         )
 
     call.afterwards(rebuilt)
     return AnalyticsRefreshed(
-        computed_at=datetime.now(UTC), duration_ms=_since(began), snapshot_version=None, folded=folded
+        computed_at=datetime.now(UTC), duration_ms=ms_since(began), snapshot_version=None, folded=folded
     )
 
 
@@ -291,10 +292,6 @@ async def _written(
     put = await reports.put(context, filename, report_files.MEDIA_TYPES[format], content)
     summary: dict[str, Any] = msgspec.to_builtins(found.summary)
     return _Written(put=put, rows=sum(len(table.rows) for table in tables), summary=summary)
-
-
-def _since(began: float) -> float:
-    return round((time.perf_counter() - began) * 1000, 3)
 
 
 ACTIONS: Final[tuple[Action[Any, Any], ...]] = (

@@ -8,13 +8,15 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from db import caches, users
+from db import caches
 from db.caches import Scope
 from db.redis import REDIS_AWAY
 from db.rows import Row
 from guards.breakers import Dependency
 from guards.errors import BadInput, Unavailable
 from resolvers.actions.contract import Action, Call, Payload, View, action
+from resolvers.snapshots import collected_anew
+from resolvers.timing import ms_since
 
 Pattern = Annotated[str, Meta(min_length=1, max_length=200)]
 
@@ -139,7 +141,7 @@ async def _warmed(call: Call[CacheWarmed], *, force: bool) -> CacheWarmed:
         return CacheWarmed(snapshot_version=state.version, duration_ms=None, rebuilt=False)
     began = time.perf_counter()
     await snapshots.rebuild(tenant)
-    return CacheWarmed(snapshot_version=snapshots.state(tenant).version, duration_ms=_ms_since(began), rebuilt=True)
+    return CacheWarmed(snapshot_version=snapshots.state(tenant).version, duration_ms=ms_since(began), rebuilt=True)
 
 
 async def _cleared(call: Call[CacheCleared], scopes: Collection[Scope], pattern: str | None) -> CacheCleared:
@@ -161,20 +163,12 @@ async def _cleared(call: Call[CacheCleared], scopes: Collection[Scope], pattern:
 async def _rebuilt(call: Call[CacheCleared], result: CacheCleared) -> CacheCleared:
     """Tell every process that its copies are none any more, and collect the caller's snapshot."""
     began = time.perf_counter()
-    async with call.services.database.system() as tx:
-        tenants = await users.tenant_ids(tx)
-    for tenant in tenants:
-        await call.services.snapshots.expire(tenant)
-    await call.services.snapshots.rebuild(call.caller.tenant)
-    return msgspec.structs.replace(result, rebuilt_ms=_ms_since(began))
+    await collected_anew(call.services, call.caller.tenant)
+    return msgspec.structs.replace(result, rebuilt_ms=ms_since(began))
 
 
 def _away() -> Unavailable:
     return Unavailable("redis does not answer: nothing was cleared or filled", retry_after=1)
-
-
-def _ms_since(began: float) -> float:
-    return round((time.perf_counter() - began) * 1000, 3)
 
 
 ACTIONS: Final[tuple[Action[Any, Any], ...]] = (system_clear_cache, cache_clear, cache_warm)

@@ -10,6 +10,7 @@ from db.database import DatabaseUnavailable
 from db.redis import REDIS_AWAY
 from db.rows import Row
 from resolvers.context import Context
+from resolvers.timing import ms_since
 
 PATIENCE_S: Final = 2.0
 
@@ -64,4 +65,4 @@ async def _timed(name: str, answer: Awaitable[object]) -> Check:
             await answer
     except (DatabaseUnavailable, *REDIS_AWAY):
         return Check(name, False, None)
-    return Check(name, True, round((time.perf_counter() - begun) * 1000, 3))
+    return Check(name, True, ms_since(begun))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
-from db import backups, restores, users
+from db import backups, restores
 from db.archives import Damaged, Includes
 from db.backups import Backup, Backups, NoBackup, Taken
 from db.database import DatabaseUnavailable
@@ -17,6 +17,7 @@ from db.restores import Plan, Unfit
 from db.rows import Row
 from guards.breakers import Dependency
 from guards.errors import BadInput, Conflict, Mismatch, NotFound, Unavailable
+from resolvers import snapshots
 from resolvers.actions.contract import KEPT, Action, Big, Call, Payload, View, Work, action, operation
 from resolvers.context import Context, Services
 
@@ -123,7 +124,7 @@ async def _backed_up(work: Work, asked: BackupInput) -> BackedUp:
     files = made.manifest.files
     return BackedUp(
         filename=made.filename,
-        path=_path(made),
+        path=path_of(made),
         size=made.size_bytes,
         created_at=made.created_at,
         records_count=made.manifest.rows,
@@ -175,7 +176,7 @@ async def database_list_backups(call: Call[BackupsListed], asked: DatabaseListBa
                 filename=backup.filename,
                 size=backup.size_bytes,
                 created_at=backup.created_at,
-                path=_path(backup),
+                path=path_of(backup),
                 sha256=backup.sha256,
                 verified=backup.verified,
                 records_count=backup.manifest.rows,
@@ -305,7 +306,7 @@ async def database_restore_backup(work: Work, asked: DatabaseRestoreBackupInput)
         if asked.dry_run:
             return _restored(planned, None)
         before = await restores.carry_out(database, folder, place, planned, progress=work.report)
-    await shown_anew(work.services, work.caller.tenant)
+    await snapshots.collected_anew(work.services, work.caller.tenant)
     return _restored(planned, before)
 
 
@@ -317,15 +318,6 @@ def _restored(planned: Plan, before: Backup | None) -> BackupRestored:
         pre_backup=before.filename if before else None,
         backup_created_at=planned.manifest.created_at,
     )
-
-
-async def shown_anew(services: Services, tenant: str) -> None:
-    """Have every tenant's dashboard collected again, the caller's at once."""
-    async with services.database.system() as tx:
-        tenants = await users.tenant_ids(tx)
-    for each in tenants:
-        await services.snapshots.expire(each)
-    await services.snapshots.rebuild(tenant)
 
 
 def folder_of(services: Services) -> Backups:
@@ -350,7 +342,8 @@ def refusing() -> Iterator[None]:
         raise Unavailable("the database does not answer: nothing was changed", retry_after=5) from error
 
 
-def _path(backup: Backup) -> str:
+def path_of(backup: Backup) -> str:
+    """Where a backup lies, in the data directory."""
     return f"backups/{backup.filename}"
 
 

@@ -16,10 +16,11 @@ from db.timings import Timing
 from db.upkeep import InUse, NoTable
 from guards.breakers import Dependency
 from guards.errors import BadInput, Conflict, NotFound
-from resolvers import reports
+from resolvers import reports, snapshots
 from resolvers.actions.contract import Action, Big, Call, Empty, Payload, View, Work, action, operation
-from resolvers.actions.system_controls.backups import TableName, folder_of, refusing, shown_anew
+from resolvers.actions.system_controls.backups import TableName, folder_of, path_of, refusing
 from resolvers.context import Context
+from resolvers.timing import ms_since
 
 MANY_DEAD: Final = 0.5
 """Dead rows for each living one, from which on somebody should look."""
@@ -183,7 +184,7 @@ async def database_vacuum(work: Work, asked: DatabaseVacuumInput) -> Vacuumed:
         size_before=done.size_before,
         size_after=done.size_after,
         space_freed=done.size_before - done.size_after,
-        duration_ms=_ms_since(began),
+        duration_ms=ms_since(began),
     )
 
 
@@ -234,7 +235,7 @@ async def database_optimize_indexes(work: Work, asked: DatabaseOptimizeIndexesIn
         size_before=done.size_before,
         size_after=done.size_after,
         performance_improvement=round((before - after) / before * 100, 2),
-        duration_ms=_ms_since(began),
+        duration_ms=ms_since(began),
     )
 
 
@@ -315,7 +316,7 @@ async def database_cleanup_old_data(work: Work, asked: DatabaseCleanupOldDataInp
         await upkeep.vacuum(database, table, full=False, progress=_quietly)
     async with database.system() as tx:
         freed = before - await sizes.of_tables(tx, cleanups.TOUCHED)
-    await shown_anew(work.services, work.caller.tenant)
+    await snapshots.collected_anew(work.services, work.caller.tenant)
     return _cleaned(removed, dry_run=False, freed=freed, path=path)
 
 
@@ -329,7 +330,7 @@ async def _backed_up(work: Work) -> str:
         made = await folder_of(work.services).create(
             work.services.database, name, everything, compressed=True, progress=told
         )
-    return f"backups/{made.filename}"
+    return path_of(made)
 
 
 async def _quietly(share: float, where: str) -> None:
@@ -423,10 +424,6 @@ async def database_export_data(work: Work, asked: DatabaseExportDataInput) -> Da
         sha256=kept.sha256,
         expires_at=kept.expires_at,
     )
-
-
-def _ms_since(began: float) -> float:
-    return round((time.perf_counter() - began) * 1000, 3)
 
 
 ACTIONS: Final[tuple[Action[Any, Any], ...]] = (

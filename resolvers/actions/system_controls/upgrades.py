@@ -14,6 +14,7 @@ from guards.errors import BadInput, Conflict
 from resolvers.actions.contract import KEPT, Action, Payload, View, Work, operation
 from resolvers.actions.system_controls.restarts import renew_everything
 from resolvers.context import Context
+from resolvers.timing import ms_since
 
 
 class SystemRestartWithMigrationInput(Payload, frozen=True, kw_only=True):
@@ -92,7 +93,7 @@ def _migrated(
         to_revision=applied[-1] if applied else before or "none",
         applied=applied,
         restarted=restarted or [],
-        duration_ms=round((time.perf_counter() - began) * 1000, 3),
+        duration_ms=ms_since(began),
     )
 
 

@@ -76,6 +76,7 @@ UPLOAD_QUOTA_MB: Final = Tunable(
     meaning="MB of uploads that one user may hold at once; not set: what AGENTOS_UPLOAD_QUOTA_MB says.",
     least=1,
     most=10_485_760,
+    of_the_house=True,
 )
 LOG_RETENTION_DAYS: Final = Tunable(
     name="log_retention_days",

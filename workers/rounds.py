@@ -144,7 +144,6 @@ class Loop:
 
     async def once(self) -> None:
         """Do a round now if this manager runs and the last one is long enough ago."""
-        assert self._wish is not None
         since = time.monotonic() - self._begun_at
         # A little early is on time: whoever begins these rounds has a clock of their own.
         if self._state is ManagerState.RUNNING and since >= self._every_s - EARLY_S:

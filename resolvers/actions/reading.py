@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import Enum
 from functools import cache
 from types import MappingProxyType, NoneType, UnionType
@@ -44,9 +44,12 @@ def payload(action: Action[P, Any], given: Mapping[str, Any], *, older: bool) ->
     for name, meta in _naming(action.payload):
         _require_id(values.get(name), meta)
     try:
-        return msgspec.convert(values, type=action.payload, strict=not older)
+        asked = msgspec.convert(values, type=action.payload, strict=not older)
     except msgspec.ValidationError as error:
         raise BadInput(_told(str(error), older=older)) from error
+    for name in asked.__struct_fields__:
+        _require_exact(name if older else _camel(name), fields(action.payload)[name], getattr(asked, name))
+    return asked
 
 
 def fields(kind: type[Payload]) -> Mapping[str, Any]:
@@ -132,6 +135,17 @@ def _require_id(value: object, kind: str) -> None:
         raise NotFound(
             f"there is no {kind} {value[:50]}" if value.strip() else f"there is no {kind} without an id"
         ) from error
+
+
+def _require_exact(name: str, annotation: Any, value: Any) -> None:
+    # The end of a pattern matches before a last line break, too; and what is no time in UTC cannot be kept.
+    if isinstance(value, str) and value.endswith("\n") and any(meta.pattern for meta in metas(annotation)):
+        raise BadInput(f"{name}: no line break is taken at its end")
+    if isinstance(value, datetime):
+        try:
+            value.astimezone(UTC)
+        except OverflowError as error:
+            raise BadInput(f"{name}: the time is too far away") from error
 
 
 def _told(message: str, *, older: bool) -> str:

@@ -1,5 +1,6 @@
 """What a client sends becomes a payload, or a message that names the field; what of it is kept, its fields say."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -167,3 +168,25 @@ def test_the_other_names_of_an_action_stand_for_fields_that_it_has(action: Actio
 def test_an_older_client_may_use_the_names_of_graphql() -> None:
     """Otherwise a `dryRun` would be passed over as unknown, and the thing done."""
     assert JOB == reading.payload(ACTION, {"jobId": str(JOB)}, older=True).job_id
+
+
+class Exact(Payload, frozen=True, kw_only=True):
+    """Values whose edges are easily passed over."""
+
+    word: Annotated[str, Meta(pattern="^[a-z]+$")] = "a"
+    at: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"word": "evil\n"}, "word: no line break is taken at its end"),
+        ({"at": "0001-01-01T00:00:00+14:00"}, "at: the time is too far away"),
+        ({"at": "9999-12-31T23:59:59-14:00"}, "at: the time is too far away"),
+    ],
+)
+def test_edges_that_libraries_pass_over_are_kept(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        reading.payload(replace(ACTION, payload=Exact), given, older=False)
+
+    assert told == str(refused.value)

@@ -54,7 +54,6 @@ _TYPES: Final = {
     ".md": "text/plain; charset=utf-8",
     ".json": "application/json",
     ".csv": "text/csv; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
     ".gz": "application/gzip",
     ".gz": "application/gzip",
     ".pdf": "application/pdf",

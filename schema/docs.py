@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-import textwrap
+import sys
 from functools import cache
 
 
@@ -31,8 +31,7 @@ def of_fields(kind: type) -> dict[str, str]:
 
 
 def _written_under(kind: type) -> dict[str, str]:
-    tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
-    assert isinstance(tree, ast.ClassDef)
+    tree = _classes(kind.__module__)[kind.__qualname__]
     found: dict[str, str] = {}
     for member, below in zip(tree.body, [*tree.body[1:], None], strict=True):
         match member, below:
@@ -43,4 +42,22 @@ def _written_under(kind: type) -> dict[str, str]:
                 found[name] = inspect.cleandoc(text)
             case ast.FunctionDef(name=name), _ if documented := ast.get_docstring(member):
                 found[name] = documented
+    return found
+
+
+@cache
+def _classes(module: str) -> dict[str, ast.ClassDef]:
+    """The classes of a module by their qualified names; `inspect` would parse the whole module for each of them."""
+    found: dict[str, ast.ClassDef] = {}
+    waiting: list[tuple[str, ast.AST]] = [("", ast.parse(inspect.getsource(sys.modules[module])))]
+    while waiting:
+        place, node = waiting.pop()
+        for inner in ast.iter_child_nodes(node):
+            name = place
+            if isinstance(inner, ast.ClassDef):
+                name = f"{place}{inner.name}."
+                found[f"{place}{inner.name}"] = inner
+            elif isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+                name = f"{place}{inner.name}.<locals>."
+            waiting.append((name, inner))
     return found

@@ -18,6 +18,10 @@ from db.pages import Order, Page, Window, page, total
 from db.rows import Row, Shape
 
 LEASE: Final = timedelta(seconds=20)
+KEPT_FOR: Final = timedelta(days=90)
+"""How long it can be read what came of one; much longer than any of them takes."""
+
+REAPED_AT_ONCE: Final = 100
 
 
 class Operation(Row, frozen=True):
@@ -121,43 +125,49 @@ async def report(tx: Transaction, operation_id: UUID, *, progress: float, messag
 
 async def finish(tx: Transaction, operation_id: UUID, result: dict[str, Any]) -> Operation | None:
     """Mark an operation as done; None when it is not at work any more."""
-    return await _ended(tx, [operation_id], OperationState.DONE, progress=1.0, message=None, result=result)
+    done = _end(_running([operation_id]), OperationState.DONE, progress=1.0, message=None, result=result)
+    return await _changed(tx, done)
 
 
 async def fail(tx: Transaction, operation_id: UUID, *, code: str, message: str) -> Operation | None:
     """Mark an operation as failed; None when it is not at work any more."""
-    return await _ended(tx, [operation_id], OperationState.FAILED, error_code=code, error_message=message)
+    failed = _end(_running([operation_id]), OperationState.FAILED, error_code=code, error_message=message)
+    return await _changed(tx, failed)
 
 
 async def reap(tx: Transaction) -> int:
     """Mark those whose process is gone as interrupted; how many those were."""
-    silent = (await tx.execute(sa.select(operations.c.id).where(*_silent()).limit(100))).scalars().all()
-    if silent:
-        await _ended(tx, silent, OperationState.INTERRUPTED, error_message="the process that carried it out is gone")
-    return len(silent)
+    silent = [operations.c.state == OperationState.RUNNING, operations.c.lease_until < sa.func.now()]
+    some = sa.select(operations.c.id).where(*silent).limit(REAPED_AT_ONCE)
+    # Asked once more of each row: one whose process was only late, and has just said so, goes on.
+    reaped = sa.update(operations).where(operations.c.id.in_(some), *silent)
+    gone = await _all_changed(
+        tx, _end(reaped, OperationState.INTERRUPTED, error_message="the process that carried it out is gone")
+    )
+    return len(gone)
 
 
 def _asked_by(owner: UUID | None) -> list[sa.ColumnElement[bool]]:
     return [] if owner is None else [operations.c.actor_id == owner]
 
 
-def _silent() -> list[sa.ColumnElement[bool]]:
-    return [operations.c.state == OperationState.RUNNING, operations.c.lease_until < sa.func.now()]
-
-
 def _running(ids: Collection[UUID]) -> sa.Update:
     return sa.update(operations).where(operations.c.id.in_(ids), operations.c.state == OperationState.RUNNING)
 
 
-async def _ended(tx: Transaction, ids: Collection[UUID], state: OperationState, **values: Any) -> Operation | None:
-    return await _changed(tx, _running(ids).values(state=state, finished_at=sa.func.now(), lease_until=None, **values))
+def _end(which: sa.Update, state: OperationState, **values: Any) -> sa.Update:
+    return which.values(state=state, finished_at=sa.func.now(), lease_until=None, **values)
 
 
 async def _changed(tx: Transaction, statement: sa.Update) -> Operation | None:
+    return next(iter(await _all_changed(tx, statement)), None)
+
+
+async def _all_changed(tx: Transaction, statement: sa.Update) -> list[Operation]:
     changed = await OPERATION.all(tx, statement.returning(*OPERATION.columns))
     for operation in changed:
         await _announce(tx, operation)
-    return changed[0] if changed else None
+    return changed
 
 
 async def _announce(tx: Transaction, operation: Operation) -> None:

@@ -9,12 +9,13 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from db import configuration, lockouts, tunables
+from db import configuration, lockouts, operations, tunables
 from db.configuration import Configuration
 from db.database import Database
 from db.files import Files
 from db.jobs import FINISHED
 from db.models.calls import calls
+from db.models.guards import operations as operation_rows
 from db.models.guards import replays
 from db.models.records import events, logs, system_events
 from db.models.work import jobs
@@ -23,6 +24,7 @@ from db.replays import KEPT_FOR
 KEPT: Final[dict[sa.Table, timedelta]] = {
     events: timedelta(days=2),
     replays: KEPT_FOR,
+    operation_rows: operations.KEPT_FOR,
     logs: timedelta(days=tunables.LOG_RETENTION_DAYS.default),
     system_events: timedelta(days=tunables.SYSTEM_EVENT_RETENTION_DAYS.default),
 }

@@ -1,5 +1,6 @@
 """Operations on record: how far each is, and which have lost their process."""
 
+import asyncio
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -9,6 +10,7 @@ from db.database import Database
 from db.events import START, Kind
 from db.models.guards import OperationState
 from db.operations import Operation
+from tests.waiting import eventually
 
 
 async def begun(database: Database, tenant: str) -> Operation:
@@ -70,6 +72,25 @@ async def test_one_without_its_process_is_interrupted(database: Database, tenant
     assert 1 == reaped
     assert OperationState.INTERRUPTED is (await found(database, gone)).state
     assert OperationState.RUNNING is (await found(database, kept)).state
+
+
+async def test_one_whose_process_was_only_late_goes_on(database: Database, tenant: str) -> None:
+    """It says so just while the reaper looks: what was true when the reaper began to look is true no more."""
+    late = await begun(database, tenant)
+    await lease_ended(database, late)
+
+    async def reap() -> int:
+        async with database.system() as tx:
+            return await operations.reap(tx)
+
+    async with database.system() as tx:
+        await operations.keep(tx, [late.id])
+        reaping = asyncio.create_task(reap())
+        waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        await eventually(lambda: tx.scalar(waiting), bool)
+
+    assert 0 == await reaping
+    assert OperationState.RUNNING is (await found(database, late)).state
 
 
 async def test_another_tenant_s_operation_is_not_there(database: Database, tenant: str) -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from db import jobs, lockouts, rates, replays, retention
+from db import jobs, lockouts, operations, rates, replays, retention
 from db.database import Database
 from db.files import Files
 from db.jobs import NewJob
@@ -33,6 +33,20 @@ async def test_old_events_go_and_young_ones_stay(database: Database) -> None:
         left = await tx.rows(sa.select(events.c.entity_id))
     assert 1 == dropped["events"]
     assert [("young",)] == left
+
+
+@pytest.mark.parametrize(("days", "left"), [(89, 1), (91, 0)])
+async def test_what_came_of_operations_can_be_read_for_a_quarter(database: Database, days: int, left: int) -> None:
+    async with database.transaction("default") as tx:
+        made = await operations.add(tx, "system.backup", actor=None, trace_id=None)
+        await operations.finish(tx, made.id, {})
+        await tx.execute(sa.text("UPDATE operations SET created_at = now() - make_interval(days => :d)"), {"d": days})
+
+    dropped = await retention.drop_old_rows(database)
+
+    async with database.transaction("default") as tx:
+        kept = await operations.by_id(tx, made.id)
+    assert (1 - left, bool(left)) == (dropped["operations"], kept is not None)
 
 
 NEW = NewReplay(principal=UUID(int=1), key="a-key-of-sixteen", action="job.cancel", fingerprint=b"1" * 32, answer=b"1")

@@ -12,9 +12,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from db import apart, events, queues
+from db import apart, queues
 from db.database import Database
-from db.events import Kind
 from db.models.identity import tenants
 from db.models.work import queue_states
 
@@ -26,7 +25,8 @@ class Held(Exception):
     """Somebody else holds the queues still just now."""
 
 
-_DECIDED: Final = ("paused", "paused_until", "refusing", "reason", "changed_at")
+_DECIDED: Final = ("paused", "paused_until", "refusing", "draining_until", "reason", "changed_at")
+"""What is put back. A drain with its end: should that come meanwhile, it is over, and turns nobody away for good."""
 
 
 @asynccontextmanager
@@ -71,7 +71,7 @@ async def _halt(database: Database, reason: str, refusing: bool) -> tuple[dict[s
             )
         )
         for tenant, refuses in halted:
-            await events.record(tx, Kind.QUEUE_CHANGED, tenant, {"paused": True, "refusing": refuses}, tenant=tenant)
+            await queues.announce(tx, tenant, paused=True, refusing=refuses)
         since: datetime = await tx.scalar(sa.select(now))
     return before, since
 
@@ -88,4 +88,4 @@ async def _resume(database: Database, before: dict[str, dict[str, Any]], since: 
             else:
                 await tx.execute(sa.delete(queue_states).where(whose, ours))
             paused, refusing = (before.get(tenant, {}).get(name, False) for name in ("paused", "refusing"))
-            await events.record(tx, Kind.QUEUE_CHANGED, tenant, {"paused": paused, "refusing": refusing}, tenant=tenant)
+            await queues.announce(tx, tenant, paused=paused, refusing=refusing)

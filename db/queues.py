@@ -18,9 +18,9 @@ from db.database import Transaction
 from db.events import Kind
 from db.models.house import queue_acknowledgements
 from db.models.identity import tenants
-from db.models.work import JobStatus, WorkerState, jobs, queue_states, workers
+from db.models.work import JobStatus, jobs, queue_states, workers
 from db.rows import Row, Shape
-from db.workers import SILENT_AFTER
+from db.workers import ALIVE
 
 
 class QueueState(Row, frozen=True):
@@ -201,13 +201,17 @@ async def acknowledge(tx: Transaction, worker_id: str, seen_at: datetime) -> boo
 
 async def acknowledged(tx: Transaction, decided_at: datetime) -> Acknowledged:
     """How many of the workers that are alive know of what was decided then."""
-    alive = sa.and_(workers.c.state != WorkerState.STOPPED, workers.c.heartbeat_at > sa.func.now() - SILENT_AFTER)
     [row] = await tx.rows(
         sa.select(sa.func.count(), sa.func.count().filter(queue_acknowledgements.c.seen_at >= decided_at))
         .select_from(workers.outerjoin(queue_acknowledgements))
-        .where(alive)
+        .where(ALIVE)
     )
     return Acknowledged(*row)
+
+
+async def announce(tx: Transaction, tenant: str, *, paused: bool, refusing: bool) -> None:
+    """Tell those who watch how a queue is from this transaction's commit on."""
+    await events.record(tx, Kind.QUEUE_CHANGED, tenant, {"paused": paused, "refusing": refusing}, tenant=tenant)
 
 
 async def hold_places(tx: Transaction) -> None:
@@ -249,13 +253,8 @@ async def _run_on(tx: Transaction, tenant: str) -> QueueState:
     )
     changed = await STATE.first(tx, statement.returning(*STATE.columns))
     assert changed is not None
-    await _announce(tx, tenant, changed)
+    await announce(tx, tenant, paused=changed.paused, refusing=changed.refusing)
     return changed
-
-
-async def _announce(tx: Transaction, tenant: str, changed: QueueState) -> None:
-    told = {"paused": changed.paused, "refusing": changed.refusing}
-    await events.record(tx, Kind.QUEUE_CHANGED, tenant, told, tenant=tenant)
 
 
 async def _decide(tx: Transaction, values: Mapping[str, Any], *, tenant: str | None = None) -> QueueState:
@@ -271,5 +270,5 @@ async def _decide(tx: Transaction, values: Mapping[str, Any], *, tenant: str | N
     )
     changed = await STATE.first(tx, statement.returning(*STATE.columns))
     assert changed is not None
-    await _announce(tx, whose, changed)
+    await announce(tx, whose, paused=changed.paused, refusing=changed.refusing)
     return changed

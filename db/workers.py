@@ -159,10 +159,12 @@ _LOOKS: Final = {
     WorkerState.DRAINING: Presence.ACTIVE,
     WorkerState.STOPPED: Presence.OFFLINE,
 }
-_ALIVE = sa.and_(workers.c.state != WorkerState.STOPPED, workers.c.heartbeat_at > sa.func.now() - SILENT_AFTER)
-_IN_HAND = sa.case((_ALIVE, workers.c.current_jobs), else_=sa.literal([], workers.c.current_jobs.type))
-WORKER = Shape(Worker, workers, alive=_ALIVE, current_jobs=_IN_HAND)
-ON_DUTY = Shape(OnDuty, workers, alive=_ALIVE, current_jobs=_IN_HAND)
+ALIVE: Final = sa.and_(workers.c.state != WorkerState.STOPPED, workers.c.heartbeat_at > sa.func.now() - SILENT_AFTER)
+"""Whether a worker counts as there."""
+
+_IN_HAND = sa.case((ALIVE, workers.c.current_jobs), else_=sa.literal([], workers.c.current_jobs.type))
+WORKER = Shape(Worker, workers, alive=ALIVE, current_jobs=_IN_HAND)
+ON_DUTY = Shape(OnDuty, workers, alive=ALIVE, current_jobs=_IN_HAND)
 _ORDERS = sa.select(
     workers.c.desired_state,
     workers.c.asked,
@@ -195,7 +197,7 @@ async def orders(tx: Transaction, worker_id: str) -> Orders | None:
 
 async def on_duty(tx: Transaction, which: str | None = None) -> list[OnDuty]:
     """Workers that are alive, by name; with `which`, only that of this id or name."""
-    found = ON_DUTY.select().where(_ALIVE).order_by(workers.c.name, workers.c.id)
+    found = ON_DUTY.select().where(ALIVE).order_by(workers.c.name, workers.c.id)
     if which is not None:
         found = found.where(sa.or_(workers.c.id == which, workers.c.name == which))
     return await ON_DUTY.all(tx, found)
@@ -203,7 +205,7 @@ async def on_duty(tx: Transaction, which: str | None = None) -> list[OnDuty]:
 
 async def heard(tx: Transaction, hostname: str) -> dict[int, str]:
     """The workers of a machine that are alive: their ids by pid."""
-    rows = await tx.rows(sa.select(workers.c.pid, workers.c.id).where(workers.c.hostname == hostname, _ALIVE))
+    rows = await tx.rows(sa.select(workers.c.pid, workers.c.id).where(workers.c.hostname == hostname, ALIVE))
     return {pid: worker_id for pid, worker_id in rows}
 
 
@@ -229,7 +231,7 @@ async def mark_gone(tx: Transaction, hostname: str, pid: int) -> list[str]:
     """Note that the process of a worker has ended; the ids it was known by."""
     statement = (
         sa.update(workers)
-        .where(workers.c.hostname == hostname, workers.c.pid == pid, _ALIVE)
+        .where(workers.c.hostname == hostname, workers.c.pid == pid, ALIVE)
         .values(state=WorkerState.STOPPED)
         .returning(workers.c.id)
     )
@@ -276,4 +278,4 @@ async def how_many(tx: Transaction, *, alive: bool | None = None) -> int:
 def _which(alive: bool | None) -> list[sa.ColumnElement[bool]]:
     if alive is None:
         return []
-    return [_ALIVE if alive else sa.not_(_ALIVE)]
+    return [ALIVE if alive else sa.not_(ALIVE)]

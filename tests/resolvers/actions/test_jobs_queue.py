@@ -599,6 +599,23 @@ async def test_a_drain_that_has_run_out_ends_no_pause(admin: Context, database: 
     assert (True, False, "a backup is being restored") == (state.paused, state.refusing, state.reason)
 
 
+async def test_a_drain_that_runs_out_while_the_queues_stand_still_is_over_afterwards(
+    admin: Context, database: Database
+) -> None:
+    """Put back without its end, it would turn jobs away until somebody noticed."""
+    await job_in(database, PROCESSING)
+    await act(admin, "queue.drain")
+    async with database.system() as tx:
+        await tx.execute(sa.text("UPDATE queue_states SET draining_until = now() + interval '0.2 seconds'"))
+    async with halted(database, "a backup is being restored"):
+        await eventually(lambda: settled(database), bool)
+
+    async with database.transaction("default") as tx:
+        state = await queues.state(tx)
+    assert state is not None
+    assert (False, False) == (state.paused, state.refusing)
+
+
 async def test_what_is_paused_is_not_drained(admin: Context) -> None:
     await act(admin, "queue.pause")
 

@@ -186,7 +186,7 @@ async def how_many(tx: Transaction, wanted: Filter) -> int:
 async def links(tx: Transaction, tenant: str, *, after: int, most: int) -> list[Link]:
     """The entries that follow a number, in the order of the line."""
     where = audit.c.tenant_id == tenant, audit.c.seq > after
-    return await LINK.all(tx, LINK.select().where(*where).order_by(audit.c.seq).limit(most))
+    return await LINK.all(tx, LINK.select().where(*where).order_by(audit.c.seq, audit.c.at).limit(most))
 
 
 async def span(tx: Transaction, tenant: str, since: datetime | None, until: datetime | None) -> tuple[int, int] | None:

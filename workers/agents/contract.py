@@ -125,9 +125,16 @@ class Step:
     """JSON outputs of the steps that completed, by agent id."""
 
     def earlier(self, kind: type[O]) -> O | None:
-        """What an earlier agent of this job found, or None if it was skipped or is not in the chain."""
+        """What an earlier agent of this job found, or None if it was skipped or is not in the chain.
+
+        Raises:
+            StepFailed: what is on record of it is not what that agent finds, as in a seeded history.
+        """
         found = self.results.get(kind.agent)
-        return None if found is None else msgspec.json.decode(found, type=kind)
+        try:
+            return None if found is None else msgspec.json.decode(found, type=kind)
+        except msgspec.ValidationError as error:
+            raise StepFailed(f"what {kind.agent} found is not on record: create the job anew") from error
 
     def needs(self, kind: type[O]) -> O:
         """What an earlier agent found.

@@ -33,7 +33,7 @@ class Artifact(Row, frozen=True):
 
 
 class NewArtifact(Row, frozen=True, kw_only=True):
-    """A file as an agent made it."""
+    """A file that is in the store and has no row yet; without one the sweeps take it away within hours."""
 
     kind: ArtifactKind
     name: str
@@ -67,27 +67,20 @@ async def add(tx: Transaction, job_id: UUID, made: Sequence[NewArtifact]) -> Non
         )
 
 
-async def keep_for(tx: Transaction, made: NewArtifact, lasting: timedelta) -> datetime:
-    """Store a file that is no job's, for a time; returns when that ends."""
+async def keep(tx: Transaction, made: NewArtifact, *, lasting: timedelta | None = None) -> Artifact:
+    """Store a file that is no job's, for a time, or until it is removed."""
     values = {name: getattr(made, name) for name in NewArtifact.__struct_fields__}
-    statement = sa.insert(artifacts).values(tenant_id=tx.tenant, expires_at=sa.func.now() + lasting, **values)
-    expires_at: datetime = await tx.scalar(statement.returning(artifacts.c.expires_at))
-    return expires_at
+    expires_at = None if lasting is None else sa.func.now() + lasting
+    statement = sa.insert(artifacts).values(tenant_id=tx.tenant, expires_at=expires_at, **values)
+    kept = await ARTIFACT.first(tx, statement.returning(*ARTIFACT.columns))
+    assert kept is not None
+    return kept
 
 
 async def drop_expired(tx: Transaction, *, most: int) -> int:
     """Remove the rows of files whose time is over; how many those were. For a system transaction."""
     over = sa.select(artifacts.c.id).where(artifacts.c.expires_at <= sa.func.now()).limit(most)
     return await tx.changed(sa.delete(artifacts).where(artifacts.c.id.in_(over)))
-
-
-async def keep(tx: Transaction, made: NewArtifact) -> UUID:
-    """Store a file that is no job's, until it is removed; returns its id."""
-    values = {name: getattr(made, name) for name in NewArtifact.__struct_fields__}
-    made_id: UUID = await tx.scalar(
-        sa.insert(artifacts).values(tenant_id=tx.tenant, **values).returning(artifacts.c.id)
-    )
-    return made_id
 
 
 async def newest_of(tx: Transaction, media_type: str, *, artifact_id: UUID | None = None) -> Artifact | None:

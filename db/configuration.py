@@ -37,6 +37,12 @@ async def in_force(tx: Transaction) -> Configuration | None:
     return await CONFIGURATION.first(tx, newest.order_by(config_versions.c.version.desc()).limit(1))
 
 
+async def by_version(tx: Transaction, version: int) -> Configuration | None:
+    """One version, or None."""
+    of_tenant = config_versions.c.tenant_id == tx.tenant
+    return await CONFIGURATION.first(tx, CONFIGURATION.select().where(of_tenant, config_versions.c.version == version))
+
+
 async def history(tx: Transaction, *, most: int) -> list[Configuration]:
     """The newest versions first."""
     versions = CONFIGURATION.select().where(config_versions.c.tenant_id == tx.tenant)

@@ -50,16 +50,6 @@ class Kept(Row, frozen=True, kw_only=True):
     """When the file goes."""
 
 
-class Put(Row, frozen=True, kw_only=True):
-    """A file that is in the store and has no row yet; without one the sweeps take it away within hours."""
-
-    name: str
-    media_type: str
-    path: str
-    size_bytes: int
-    sha256: str
-
-
 async def kept(context: Context, name: str, media_type: str, content: Content) -> Kept:
     """Keep a file for the caller's tenant, in a transaction of its own; for `prepare` and operations.
 
@@ -78,7 +68,7 @@ async def kept(context: Context, name: str, media_type: str, content: Content) -
         return await recorded(context, tx, made)
 
 
-async def put(context: Context, name: str, media_type: str, content: Content) -> Put:
+async def put(context: Context, name: str, media_type: str, content: Content) -> NewArtifact:
     """The same without its row, which `recorded` writes in the transaction of what the file is of."""
     if not _NAME.fullmatch(name):
         raise BadInput("name: letters, digits, spaces, `.`, `_` and `-` are taken, at most 120")
@@ -91,27 +81,27 @@ async def put(context: Context, name: str, media_type: str, content: Content) ->
         raise TooLarge(f"{name} has more than {LARGEST} bytes: ask for less at once") from error
     except DiskFull as error:
         raise Unavailable("the disk is full: nothing was kept") from error
-    return Put(name=name, media_type=media_type, path=path, size_bytes=whole.size_bytes, sha256=whole.sha256)
-
-
-async def recorded(context: Context, tx: Transaction, made: Put) -> Kept:
-    """Write the row of a file that was put, so that it stays for its time, and make a link to it."""
-    artifact = NewArtifact(
+    return NewArtifact(
         kind=ArtifactKind.REPORT,
-        name=made.name,
-        path=made.path,
-        media_type=made.media_type,
-        size_bytes=made.size_bytes,
-        sha256=made.sha256,
+        name=name,
+        path=path,
+        media_type=media_type,
+        size_bytes=whole.size_bytes,
+        sha256=whole.sha256,
     )
+
+
+async def recorded(context: Context, tx: Transaction, made: NewArtifact) -> Kept:
+    """Write the row of a file that was put, so that it stays for its time, and make a link to it."""
     days: int = tunables.value(await configuration.in_force(tx), tunables.REPORT_RETENTION_DAYS)
-    expires_at = await artifacts.keep_for(tx, artifact, timedelta(days=days))
+    kept = await artifacts.keep(tx, made, lasting=timedelta(days=days))
+    assert kept.expires_at is not None
     return Kept(
         filename=made.name,
         size_bytes=made.size_bytes,
         sha256=made.sha256,
         download_url=context.services.links.to(context.caller.tenant, made.path, made.name, ttl=LINK_LIVES),
-        expires_at=expires_at,
+        expires_at=kept.expires_at,
     )
 
 

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from dataloaders.snapshot.ranges import TimeRange
 from db import tallies, users
+from db.artifacts import NewArtifact
 from db.rows import Row
 from guards.breakers import Dependency
 from resolvers import figures, report_files, reports
@@ -19,7 +20,6 @@ from resolvers.actions.contract import Action, Big, Call, Payload, View, action
 from resolvers.context import Context
 from resolvers.figures import Dataset, Figures
 from resolvers.report_files import ReportFormat
-from resolvers.reports import Put
 from resolvers.timing import ms_since
 
 PREFERENCE: Final = "analytics_range"
@@ -104,7 +104,7 @@ class AnalyticsExported(Row, frozen=True, kw_only=True):
 
 
 class _Written(Row, frozen=True, kw_only=True):
-    put: Put
+    put: NewArtifact
     rows: int
     summary: dict[str, Any]
 

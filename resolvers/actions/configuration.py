@@ -10,7 +10,7 @@ from msgspec import Meta
 from db import artifacts, configuration
 from db.agents import Agent
 from db.artifacts import Artifact, NewArtifact
-from db.models.work import AgentCategory, AgentPriority, ArtifactKind
+from db.models.work import AgentCategory, AgentPriority
 from db.rows import Row
 from guards.breakers import Dependency
 from guards.errors import BadInput
@@ -117,7 +117,7 @@ class ConfigBackedUp(Row, frozen=True, kw_only=True):
 
 
 class _Packed(Row, frozen=True, kw_only=True):
-    put: reports.Put
+    put: NewArtifact
     version: int
 
 
@@ -137,9 +137,9 @@ async def config_backup(call: Call[ConfigBackedUp], asked: ConfigBackupInput) ->
         Unavailable: the disk is full.
     """
     packed: _Packed = call.prepared
-    made = NewArtifact(kind=ArtifactKind.REPORT, **msgspec.structs.asdict(packed.put))
+    made = await artifacts.keep(call.tx, packed.put)
     return ConfigBackedUp(
-        backup_id=await artifacts.keep(call.tx, made),
+        backup_id=made.id,
         filename=made.name,
         version=packed.version,
         size=made.size_bytes,

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from db.artifacts import NewArtifact
 from db.clearing import Wanted
 from db.models.work import JobStatus
 from db.rows import Row
@@ -20,7 +21,6 @@ from resolvers.actions.maintenance import Minutes, Told, maintained
 from resolvers.checks import CheckStatus, SystemCheck
 from resolvers.context import Context
 from resolvers.house import Maintained
-from resolvers.reports import Put
 
 MOST_TOLD: Final = 100
 
@@ -85,7 +85,7 @@ class DailyReportExported(Row, frozen=True, kw_only=True):
 
 
 class _Written(Row, frozen=True):
-    file: Put
+    file: NewArtifact
     data: dict[str, Any]
 
 

@@ -46,7 +46,7 @@ async def furnish(database: Database, *, jobs: int = 60) -> None:
             size_bytes=3,
             sha256="0" * 64,
         )
-        await artifacts.keep_for(tx, made, seed.PATIENCE)
+        await artifacts.keep(tx, made, lasting=seed.PATIENCE)
 
 
 async def fingerprint(database: Database, *, without: dict[str, str] | None = None) -> dict[str, str]:

@@ -31,6 +31,9 @@ async def test_a_change_keeps_what_it_does_not_name(database: Database, tenant: 
         changed.changed_by,
     )
     assert [2, 1] == [version.version for version in versions]
+    async with database.transaction(tenant) as tx:
+        assert versions == [await configuration.by_version(tx, number) for number in (2, 1)]
+        assert await configuration.by_version(tx, 3) is None
 
 
 async def test_changes_at_once_build_on_each_other(database: Database, tenant: str) -> None:

@@ -25,9 +25,6 @@ FINISH_S: Final = 10
 ANSWER_FIRST_S: Final = 2.0
 """How long the API stays after it has said that everything ends."""
 
-OLDER_VERSIONS: Final = 1_000
-"""How far back a version of the configuration may be."""
-
 
 class SystemRestartInput(Payload, frozen=True, kw_only=True):
     """When to begin."""
@@ -179,10 +176,10 @@ async def renew_everything(tx: Transaction, *, delay_s: int) -> list[str]:
 
 
 async def _version(tx: Transaction, number: int) -> Configuration:
-    versions = {one.version: one for one in await configuration.history(tx, most=OLDER_VERSIONS)}
-    if number not in versions:
+    found = await configuration.by_version(tx, number)
+    if found is None:
         raise NotFound(f"there is no version {number} of the configuration")
-    return versions[number]
+    return found
 
 
 def _over(present: Configuration | None, wanted: Configuration | None) -> dict[str, Any]:

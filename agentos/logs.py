@@ -1,8 +1,8 @@
 """Logs: one line an event, JSON for machines and colours for people, with the trace id of what caused it.
 
-Lines of libraries take the same way. Fields that hold secrets are blanked by their name where a line is made. Warnings
-and worse are also kept in the `logs` table, by a writer behind a bounded queue: with PostgreSQL away, lines are dropped
-there and counted, and nobody who logs ever waits.
+Lines of libraries take the same way. Fields that hold secrets are blanked by their name where a line is made. From
+a level on they are also kept in the `logs` table, by a writer behind a bounded queue: with PostgreSQL away, lines are
+dropped there and counted, and nobody who logs ever waits.
 """
 
 import asyncio
@@ -160,7 +160,7 @@ async def follow(database: Database, level: Level, format: Format) -> None:
 
 
 class Journal(logging.Handler):
-    """Keeps warnings and worse in the `logs` table."""
+    """Keeps lines in the `logs` table: warnings and worse, or from another level on."""
 
     def __init__(self, *, source: str, least: int = logging.WARNING) -> None:
         super().__init__(least)

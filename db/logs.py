@@ -103,7 +103,7 @@ LINE = Shape(LogLine, logs)
 _NEWEST_FIRST = (logs.c.created_at.desc(), logs.c.id.desc())
 _OLDEST_FIRST = (logs.c.created_at, logs.c.id)
 
-_NEWEST = LINE.select().order_by(logs.c.created_at.desc(), logs.c.id.desc()).limit(sa.bindparam("most"))
+_NEWEST = LINE.select().order_by(*_NEWEST_FIRST).limit(sa.bindparam("most"))
 
 # From one source to the next along the index: as many steps as there are sources, however many lines there are.
 _SOURCES = sa.text(
@@ -158,12 +158,6 @@ async def newest(tx: Transaction, *, most: int) -> list[LogLine]:
     return [LogLine(*row) for row in await tx.rows(_NEWEST, {"most": most})]
 
 
-async def tail(tx: Transaction, wanted: Filter, *, most: int) -> list[LogLine]:
-    """The newest lines that a filter selects, the newest first."""
-    newest_first = LINE.select().where(*wanted.clauses()).order_by(logs.c.created_at.desc(), logs.c.id.desc())
-    return await LINE.all(tx, newest_first.limit(most))
-
-
 async def sources(tx: Transaction) -> list[str]:
     """Who has written lines, in the order of the alphabet."""
     return [source for (source,) in await tx.rows(_SOURCES, {"tenant": tx.tenant})]
@@ -172,7 +166,11 @@ async def sources(tx: Transaction) -> list[str]:
 async def stretch(
     tx: Transaction, wanted: Filter, *, beyond: LogLine | None = None, most: int, oldest_first: bool = False
 ) -> list[LogLine]:
-    """The next lines behind one that was read before, or the first ones; for reading on and on."""
+    """The first lines that a filter selects, or those behind one that was read before; the newest come first.
+
+    Args:
+        oldest_first: the other way round.
+    """
     statement = LINE.select().where(*wanted.clauses())
     if beyond is not None:
         here = sa.tuple_(logs.c.created_at, logs.c.id)

@@ -119,11 +119,6 @@ class Rates:
                 second = await rates.look_critical(tx, list(critical.values()))
         return _told(Spent((), degraded=degraded), wanted, (ordinary, first), (critical, second))
 
-    async def refund(self, tenant: str, spent: Spent, buckets: Iterable[Bucket]) -> None:
-        """Give back what a call did not need after all: of each bucket its `units`; never of a critical one."""
-        ordinary, _ = _parted(tenant, merged(tuple(buckets)))
-        await self._give_back(spent, ordinary)
-
     async def _give_back(self, spent: Spent, counters: Counters) -> Reading:
         if spent.degraded:
             return self._alone.give_back(self._shares(counters)) if counters else NOTHING

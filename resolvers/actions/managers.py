@@ -169,7 +169,7 @@ class ManagerLogs(Row, frozen=True):
 async def manager_view_logs(call: Call[ManagerLogs], asked: ManagerViewLogsInput) -> ManagerLogs:
     """Read what a manager wrote; warnings and worse are kept."""
     wanted = logs.Filter(category=f"workers.managers.{asked.manager_id}")
-    found = await logs.tail(call.tx, wanted, most=asked.lines + 1)
+    found = await logs.stretch(call.tx, wanted, most=asked.lines + 1)
     return ManagerLogs(found[: asked.lines], len(found) > asked.lines)
 
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import uuid4
 
-import msgspec
 import pytest
 import pytest_asyncio
 
@@ -330,16 +329,6 @@ async def test_without_the_database_nothing_critical_is_let_through_and_nothing_
     assert [9] == await remaining(Rates(redis, database), bucket(9))
     assert [8] == [left.remaining for left in (await rates.charge(TENANT, [bucket(9)])).left]
     await nowhere.close()
-
-
-async def test_what_was_not_needed_is_given_back(rates: Rates) -> None:
-    points = Bucket("points", "points", Rate(1000, 60, Algorithm.TOKEN_BUCKET), 400)
-    spent = await rates.charge(TENANT, [points])
-
-    await rates.refund(TENANT, spent, [msgspec.structs.replace(points, units=390)])
-
-    left = (await rates.left(TENANT, [points])).left[0].remaining
-    assert 990 <= left <= 1000
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)

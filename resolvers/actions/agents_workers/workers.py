@@ -173,7 +173,7 @@ async def worker_view_logs(call: Call[WorkerLogs], asked: WorkerViewLogsInput) -
     """
     said = await workers.last_of(call.tx, asked.worker_id)
     source = asked.worker_id if said is None else said.source
-    found = await logs.tail(call.tx, logs.Filter(source=source), most=asked.lines + 1)
+    found = await logs.stretch(call.tx, logs.Filter(source=source), most=asked.lines + 1)
     if said is None and not found:
         raise NotFound(f"there is no worker {asked.worker_id}")
     return WorkerLogs(found[: asked.lines], len(found) > asked.lines)

@@ -126,7 +126,7 @@ async def service_view_logs(call: Call[ServiceLogs], asked: ServiceViewLogsInput
     levels = () if asked.level is None else (asked.level,)
     found: list[LogLine] = []
     for source in await _sources(call, service):
-        found += await logs.tail(call.tx, logs.Filter(source=source, levels=levels), most=asked.lines + 1)
+        found += await logs.stretch(call.tx, logs.Filter(source=source, levels=levels), most=asked.lines + 1)
     found.sort(key=lambda line: (line.created_at, line.id), reverse=True)
     return ServiceLogs(found[: asked.lines], len(found) > asked.lines)
 

@@ -64,8 +64,13 @@ def same_process(pid: int, created: float) -> bool:
 
 
 def same(known: Identity, now: Identity | None) -> bool:
-    """Whether the process that was met is the one that is there now."""
-    return now is not None and now.argv == known.argv and abs(now.created - known.created) <= CLOCK_SLACK_S
+    """Whether the process that was met is the one that is there now.
+
+    One that was met while it was just being started showed no command line yet; then its start alone decides.
+    """
+    if now is None or abs(now.created - known.created) > CLOCK_SLACK_S:
+        return False
+    return not known.argv or now.argv == known.argv
 
 
 def send(known: Identity, number: signal.Signals) -> bool:

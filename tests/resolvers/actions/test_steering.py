@@ -250,7 +250,9 @@ async def test_a_worker_that_crashes_is_replaced_and_its_job_taken_back_at_once(
     assert 1 <= (await house.quiet("worker-1"))["worker-1"].restarts
 
 
-async def test_what_a_worker_wrote_can_be_read_by_its_name(house: House) -> None:
+async def test_what_a_worker_and_the_one_before_it_wrote_can_be_read_by_its_name(house: House) -> None:
+    await house.act("worker.restart", worker_id="worker-1")
+
     found = await eventually(
         lambda: house.act("worker.view_logs", worker_id="worker-1", lines=2), lambda seen: len(seen.entries) == 2
     )

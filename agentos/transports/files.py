@@ -55,7 +55,6 @@ _TYPES: Final = {
     ".json": "application/json",
     ".csv": "text/csv; charset=utf-8",
     ".gz": "application/gzip",
-    ".gz": "application/gzip",
     ".pdf": "application/pdf",
     ".zip": "application/zip",
 }

@@ -25,7 +25,7 @@ ROLES = "agentos_app, agentos_system, agentos_audit"
 
 @pytest_asyncio.fixture
 async def owned(pair: Addresses, template: str) -> AsyncIterator[Database]:
-    """A database that belongs to somebody who may do nothing but what an owner may, who can also make roles as migrations do."""
+    """A database of somebody who may do nothing but what an owner may, and make roles as migrations do."""
     name, url = f"plain_{uuid4().hex[:8]}", make_url(pair.database_url)
     connection = await asyncpg.connect(driver_url(pair.database_url))
     superuser = await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")

@@ -164,7 +164,8 @@ def settings() -> str:
         f"# Settings\n\n{WRITTEN_BY}\nEvery setting is an environment variable, or a line of a file `.env` in the "
         f"folder where AgentOS is started.\n\n{_table(('setting', 'default', 'what it says'), rows)}\n\n"
         "# Configuration\n\nWhat is set while everything runs, with `configSave(input: {values: {…}})`: for one "
-        "tenant, or, where the last column says so, for the house by its own tenant. What was never set has its default.\n\n"
+        "tenant, or, where the last column says so, for the house by its own tenant. What was never set has its "
+        "default.\n\n"
         f"{_table(('name', 'default', 'what it says', 'in force', 'for'), tunable)}"
     )
 

@@ -13,6 +13,7 @@ from db.artifacts import NewArtifact
 from db.clearing import Wanted
 from db.models.work import JobStatus
 from db.rows import Row
+from guards.breakers import Dependency
 from resolvers import checks, daily, removals, reports
 from resolvers import jobs as work
 from resolvers.actions.contract import Action, Big, Call, Empty, Payload, View, action
@@ -99,7 +100,13 @@ async def _written(context: Context, asked: DailyReportInput) -> _Written:
     return _Written(file, msgspec.to_builtins(told))
 
 
-@action("dashboard.export_daily_report", View.DASHBOARD, per_minute=10, prepare=_written)
+@action(
+    "dashboard.export_daily_report",
+    View.DASHBOARD,
+    per_minute=10,
+    depends_on=Dependency.FILES,
+    prepare=_written,
+)
 async def export_daily_report(call: Call[DailyReportExported], asked: DailyReportInput) -> DailyReportExported:
     """Write what a day brought into a file, hour by hour.
 

@@ -167,7 +167,7 @@ class ManagerLogs(Row, frozen=True):
 
 @action("manager.view_logs", View.MANAGERS, natural=True, target="manager_id", aliases=ALIASES)
 async def manager_view_logs(call: Call[ManagerLogs], asked: ManagerViewLogsInput) -> ManagerLogs:
-    """Read what a manager wrote; warnings and worse are kept."""
+    """Read what a manager wrote."""
     wanted = logs.Filter(category=f"workers.managers.{asked.manager_id}")
     found = await logs.stretch(call.tx, wanted, most=asked.lines + 1)
     return ManagerLogs(found[: asked.lines], len(found) > asked.lines)

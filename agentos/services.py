@@ -53,6 +53,7 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
     redis = connect(settings.redis_url)
     snapshots = Snapshots(database, redis, about(settings))
     breakers = Breakers(database)
+    audit = Audit(database, seals_of(settings))
     try:
         yield Services(
             database=database,
@@ -65,8 +66,8 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
             hub=Hub(database, redis),
             doorbell=Doorbell(redis),
             breakers=breakers,
-            chain=Chain(database, Replays(), Audit(database, seals_of(settings)), breakers),
-            operations=Operations(database),
+            chain=Chain(database, Replays(), audit, breakers),
+            operations=Operations(database, audit),
             rates=Rates(redis, database, replicas=settings.replicas),
             lockouts=Lockouts(database),
             media_root=settings.media_root,

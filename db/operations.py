@@ -135,20 +135,28 @@ async def fail(tx: Transaction, operation_id: UUID, *, code: str, message: str) 
     return await _changed(tx, failed)
 
 
-async def reap(tx: Transaction) -> int:
-    """Mark those whose process is gone as interrupted; how many those were."""
-    silent = [operations.c.state == OperationState.RUNNING, operations.c.lease_until < sa.func.now()]
+async def forsaken(tx: Transaction) -> list[str]:
+    """The tenants that have operations whose process is gone; for a system transaction."""
+    found = sa.select(operations.c.tenant_id).where(*_silent()).distinct().order_by(operations.c.tenant_id)
+    return [tenant for (tenant,) in await tx.rows(found)]
+
+
+async def reap(tx: Transaction) -> list[Operation]:
+    """Mark those whose process is gone as interrupted; which those were."""
+    silent = _silent()
     some = sa.select(operations.c.id).where(*silent).limit(REAPED_AT_ONCE)
     # Asked once more of each row: one whose process was only late, and has just said so, goes on.
     reaped = sa.update(operations).where(operations.c.id.in_(some), *silent)
-    gone = await _all_changed(
-        tx, _end(reaped, OperationState.INTERRUPTED, error_message="the process that carried it out is gone")
-    )
-    return len(gone)
+    message = "the process that carried it out is gone"
+    return await _all_changed(tx, _end(reaped, OperationState.INTERRUPTED, error_message=message))
 
 
 def _asked_by(owner: UUID | None) -> list[sa.ColumnElement[bool]]:
     return [] if owner is None else [operations.c.actor_id == owner]
+
+
+def _silent() -> list[sa.ColumnElement[bool]]:
+    return [operations.c.state == OperationState.RUNNING, operations.c.lease_until < sa.func.now()]
 
 
 def _running(ids: Collection[UUID]) -> sa.Update:

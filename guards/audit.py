@@ -1,8 +1,9 @@
 """The audit trail: who did what, or was refused it, with nothing in it that should not be kept.
 
 An entry of what was done is written in the transaction of its effect; one of what was refused in a transaction of its
-own, and awaited. What an entry says is chosen field by field: ids, numbers and words of ours. From where the
-caller came is sealed beside the trail (`guards.seals`). PostgreSQL away: nothing runs that would have to be on record.
+own, and awaited. What outlives its call has an entry of its end as well. What an entry says is chosen field by field:
+ids, numbers and words of ours. From where the caller came is sealed beside the trail (`guards.seals`). PostgreSQL away:
+nothing runs that would have to be on record.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ class Outcome(StrEnum):
     """The caller may, but not so or not now."""
 
     FAILED = "failed"
-    """Something went wrong on our side; nothing was done."""
+    """Something went wrong on our side; nothing was done, unless by an operation, which may have come halfway."""
 
     @classmethod
     def of(cls, refusal: Refusal) -> "Outcome":
@@ -55,11 +56,28 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     details: dict[str, Any]
     """The fields of the payload that may be kept, and no others."""
 
-    trace_id: str
+    trace_id: str | None
     address: str
     user_agent: str
     key: str | None = None
     """The idempotency key, if it came with one; on record only as its hash."""
+
+
+def by_hand(
+    tenant: str, action: str, target: str | None, *, trace_id: str, details: Mapping[str, Any] | None = None
+) -> Entry:
+    """What somebody at the machine itself does, on the command line: nobody who is signed in, and from nowhere."""
+    return Entry(
+        tenant=tenant,
+        actor=None,
+        role=None,
+        action=action,
+        target=target,
+        details=dict(details or {}),
+        trace_id=trace_id,
+        address="",
+        user_agent="",
+    )
 
 
 class Audit:
@@ -86,6 +104,10 @@ class Audit:
         writing.add_done_callback(self._writing.discard)
         await asyncio.shield(writing)
 
+    async def failed(self, tx: Transaction, entry: Entry, outcome: Outcome, code: str) -> None:
+        """Put on record, if this transaction commits, why what it marks as ended has not come to a good end."""
+        await self._write(tx, entry, outcome, code, {})
+
     async def identities(self, tx: Transaction, commitments: Collection[bytes]) -> dict[bytes, Identity]:
         """From where some entries came, as far as that has not been erased."""
         known = await subjects.readable(tx, tx.tenant, commitments)
@@ -101,17 +123,8 @@ class Audit:
         async with self._database.transaction(tenant) as tx:
             async with tx.everybody():
                 erased = await subjects.erase(tx, tenant, actor=actor, places=places)
-            done = Entry(
-                tenant=tenant,
-                actor=None,
-                role=None,
-                action="audit.erase",
-                target=None if actor is None else str(actor),
-                details={},
-                trace_id=trace_id,
-                address="",
-                user_agent="",
-            )
+            target = None if actor is None else str(actor)
+            done = by_hand(tenant, "audit.erase", target, trace_id=trace_id)
             await self.done(tx, done, msgspec.json.encode({"erased": erased}))
         return erased
 

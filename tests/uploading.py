@@ -53,6 +53,7 @@ def services_over(database: Database, redis: Redis, folder: Path, *, quota_bytes
     """The services of one process over given stores."""
     tokens = Tokens(KeyRing([new_key()]), issuer="tests")
     breakers = Breakers(database)
+    audit = Audit(database, Seals(KeyRing([new_key()])))
     about = About(version="0", started_at=datetime.now(UTC), data_dir=folder, host="127.0.0.1", port=0, ws_port=0)
     return Services(
         database=database,
@@ -65,8 +66,8 @@ def services_over(database: Database, redis: Redis, folder: Path, *, quota_bytes
         hub=Hub(database, redis),
         doorbell=Doorbell(redis),
         breakers=breakers,
-        chain=Chain(database, Replays(), Audit(database, Seals(KeyRing([new_key()]))), breakers),
-        operations=Operations(database),
+        chain=Chain(database, Replays(), audit, breakers),
+        operations=Operations(database, audit),
         rates=Rates(redis, database),
         lockouts=Lockouts(database),
     )

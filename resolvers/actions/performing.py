@@ -141,6 +141,7 @@ async def _later(
     assert action.carried_later is not None
     carried = action.carried_later
     caller, breakers = context.caller, context.services.breakers
+    entry = entry_of(context, action, payload, key=None if key is None else key.text)
 
     async def prepare() -> None:
         await breakers.require(action.depends_on)
@@ -158,13 +159,13 @@ async def _later(
             return plain
 
         async def begin() -> None:
-            context.services.operations.begin(operation, work)
+            context.services.operations.begin(operation, work, entry)
 
         tx.after_commit(begin)
         return Answered(msgspec.json.encode(Begun(operation.id)))
 
     done = await context.services.chain.admit(
-        entry_of(context, action, payload, key=None if key is None else key.text),
+        entry,
         effect,
         key=key,
         prepare=None if action.depends_on is None and action.prepare is None else prepare,

@@ -67,9 +67,12 @@ async def test_one_without_its_process_is_interrupted(database: Database, tenant
     await lease_ended(database, kept)
     async with database.system() as tx:
         await operations.keep(tx, [kept.id])
+        forsaken = await operations.forsaken(tx)
+    async with database.transaction(tenant) as tx:
         reaped = await operations.reap(tx)
+        again = await operations.reap(tx)
 
-    assert 1 == reaped
+    assert ([tenant], [gone.id], []) == (forsaken, [each.id for each in reaped], again)
     assert OperationState.INTERRUPTED is (await found(database, gone)).state
     assert OperationState.RUNNING is (await found(database, kept)).state
 
@@ -79,7 +82,7 @@ async def test_one_whose_process_was_only_late_goes_on(database: Database, tenan
     late = await begun(database, tenant)
     await lease_ended(database, late)
 
-    async def reap() -> int:
+    async def reap() -> list[Operation]:
         async with database.system() as tx:
             return await operations.reap(tx)
 
@@ -89,7 +92,7 @@ async def test_one_whose_process_was_only_late_goes_on(database: Database, tenan
         waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
         await eventually(lambda: tx.scalar(waiting), bool)
 
-    assert 0 == await reaping
+    assert [] == await reaping
     assert OperationState.RUNNING is (await found(database, late)).state
 
 

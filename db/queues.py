@@ -2,7 +2,8 @@
 
 Decisions are taken one after the other, over all tenants, and while one is being taken nobody claims a job: from its
 commit on it binds every worker. Workers say which decisions they have seen (`acknowledge`), so that who decided can be
-told how many have.
+told how many have. Apart from all decisions the house can be halted for a while (`db.halts`): then no queue begins a job,
+whatever was decided about it, and afterwards each is as it was decided meanwhile.
 """
 
 from collections.abc import Mapping
@@ -10,14 +11,15 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from db import events
 from db.database import Transaction
 from db.events import Kind
-from db.models.house import queue_acknowledgements
-from db.models.identity import tenants
+from db.models.house import halts, queue_acknowledgements
+from db.models.identity import DEFAULT_TENANT, tenants
 from db.models.work import JobStatus, jobs, queue_states, workers
 from db.rows import Row, Shape
 from db.workers import ALIVE
@@ -46,6 +48,19 @@ class QueueState(Row, frozen=True):
     changed_by: UUID | None
 
 
+class Halt(Row, frozen=True):
+    """All queues held still by something that jobs must not run into."""
+
+    since: datetime
+    until: datetime
+    """When it is over, should it not be renewed before."""
+
+    refusing: bool
+    """Whether new jobs are turned away, too."""
+
+    reason: str
+
+
 class Acknowledged(Row, frozen=True):
     """How many workers know of a decision."""
 
@@ -68,8 +83,14 @@ REFUSING: Final = sa.and_(
 )
 """Whether a tenant's queue turns new jobs away just now: a drain that has run out turns none away."""
 
+HALTED: Final = sa.func.coalesce(
+    sa.select(sa.true()).where(halts.c.until > sa.func.now()).limit(1).scalar_subquery(), sa.false()
+)
+"""Whether the whole house is halted just now."""
+
 _DRAINING: Final = sa.case((queue_states.c.draining_until > sa.func.now(), queue_states.c.draining_until))
 STATE: Final = Shape(QueueState, queue_states, paused=PAUSED, refusing=REFUSING, draining_until=_DRAINING)
+HALT: Final = Shape(Halt, halts)
 
 _OPEN: Final = (JobStatus.QUEUED, JobStatus.PROCESSING)
 _RUNNING: Final = {
@@ -85,8 +106,10 @@ _STILL: Final = sa.text("SELECT pg_try_advisory_xact_lock_shared(hashtextextende
 
 
 async def state(tx: Transaction) -> QueueState | None:
-    """What was decided about the tenant's queue; None when nothing ever was, and it runs."""
-    return await STATE.first(tx, STATE.select().where(queue_states.c.tenant_id == tx.tenant))
+    """How the tenant's queue is, halted or as it was decided; None when nothing ever was, and it runs."""
+    decision = await _decision(tx)
+    halt = await HALT.first(tx, HALT.select().where(halts.c.until > sa.func.now()))
+    return decision if halt is None else _halted(decision, halt)
 
 
 async def alone(tx: Transaction) -> None:
@@ -97,7 +120,7 @@ async def alone(tx: Transaction) -> None:
 async def decided(tx: Transaction) -> QueueState | None:
     """What was decided about the tenant's queue, for who is about to decide anew: alone."""
     await alone(tx)
-    return await state(tx)
+    return await _decision(tx)
 
 
 async def still(tx: Transaction) -> bool:
@@ -153,9 +176,8 @@ async def stop_all(tx: Transaction, *, reason: str, by: UUID | None) -> int:
     """
     await alone(tx)
     everyone = await tx.rows(sa.select(tenants.c.id))
-    stopped = {"paused": True, "refusing": True, "stopped": True, "reason": reason, "changed_by": by}
     for (tenant,) in everyone:
-        await _decide(tx, stopped, tenant=tenant)
+        await _decide(tx, _stop(reason, by), tenant=tenant)
     return len(everyone)
 
 
@@ -166,6 +188,18 @@ async def resume_stopped(tx: Transaction, *, by: UUID | None) -> int:
     for (tenant,) in stopped:
         await _decide(tx, {"changed_by": by}, tenant=tenant)
     return len(stopped)
+
+
+async def inherit_stop(tx: Transaction, tenant: str) -> None:
+    """Stop the queue of a tenant that was just made, if an emergency stop stands for the house.
+
+    For a system transaction.
+    """
+    # Alone: whoever stops all has either seen the tenant, or is seen from here.
+    await alone(tx)
+    stands = STATE.select().where(queue_states.c.tenant_id == DEFAULT_TENANT, queue_states.c.stopped)
+    if (stop := await STATE.first(tx, stands)) is not None:
+        await _decide(tx, _stop(stop.reason, stop.changed_by), tenant=tenant)
 
 
 async def how_many(tx: Transaction) -> int:
@@ -234,6 +268,29 @@ async def oldest_due(tx: Transaction) -> datetime | None:
         sa.select(jobs.c.created_at).where(jobs.c.status == JobStatus.QUEUED).order_by(jobs.c.created_at).limit(1)
     )
     return found
+
+
+def _stop(reason: str | None, by: UUID | None) -> dict[str, Any]:
+    return {"paused": True, "refusing": True, "stopped": True, "reason": reason, "changed_by": by}
+
+
+async def _decision(tx: Transaction) -> QueueState | None:
+    return await STATE.first(tx, STATE.select().where(queue_states.c.tenant_id == tx.tenant))
+
+
+def _halted(decision: QueueState | None, halt: Halt) -> QueueState:
+    if decision is None:
+        return QueueState(True, halt.until, halt.refusing, None, False, halt.reason, halt.since, None)
+    until: datetime | None = halt.until
+    if decision.paused:
+        until = None if decision.paused_until is None else max(decision.paused_until, halt.until)
+    return msgspec.structs.replace(
+        decision,
+        paused=True,
+        paused_until=until,
+        refusing=decision.refusing or halt.refusing,
+        reason="; ".join(filter(None, (halt.reason, decision.reason))),
+    )
 
 
 async def _at_work(tx: Transaction, tenant: str) -> bool:

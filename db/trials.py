@@ -7,8 +7,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from db import queues
 from db.database import Transaction
 from db.models.control import TrialState, agent_trials
+from db.models.work import queue_states
 from db.rows import Row, Shape
 
 PATIENCE: Final = timedelta(seconds=30)
@@ -62,10 +64,16 @@ async def by_id(tx: Transaction, trial_id: UUID) -> Trial | None:
 
 
 async def claim(tx: Transaction, worker_id: str) -> Trial | None:
-    """Take up the trial that has waited longest; None when none waits that still matters to anybody."""
+    """Take up the trial that has waited longest; None when none waits that still matters to anybody.
+
+    One of a tenant that was stopped in an emergency waits on, and none is taken up while anything is being decided.
+    """
+    if not await queues.still(tx):
+        return None
+    stopped = sa.exists().where(queue_states.c.tenant_id == agent_trials.c.tenant_id, queue_states.c.stopped)
     waiting = (
         sa.select(agent_trials.c.id)
-        .where(agent_trials.c.state == TrialState.WAITING, agent_trials.c.expires_at > sa.func.now())
+        .where(agent_trials.c.state == TrialState.WAITING, agent_trials.c.expires_at > sa.func.now(), ~stopped)
         .order_by(agent_trials.c.created_at)
         .limit(1)
         .with_for_update(skip_locked=True)

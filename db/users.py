@@ -8,6 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from db import queues
 from db.database import Transaction
 from db.models.identity import Role, tenants, users
 from db.rows import Row, Shape
@@ -120,9 +121,12 @@ async def is_tenant(tx: Transaction, tenant: str) -> bool:
 
 
 async def ensure_tenant(tx: Transaction, tenant: str, *, name: str | None = None) -> bool:
-    """Make a tenant if it is not there; True when it is new."""
+    """Make a tenant if it is not there; True when it is new. An emergency stop of the house is one of it, too."""
     statement = insert(tenants).values(id=tenant, name=name or tenant).on_conflict_do_nothing()
-    return await tx.changed(statement) == 1
+    new = await tx.changed(statement) == 1
+    if new:
+        await queues.inherit_stop(tx, tenant)
+    return new
 
 
 async def tenant_ids(tx: Transaction) -> list[str]:

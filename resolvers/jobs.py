@@ -278,12 +278,22 @@ async def _require_room(tx: Transaction, settings: Configuration | None) -> None
 async def _places(tx: Transaction, most: int) -> int:
     """How many jobs more may wait; nobody else adds one until this transaction ends."""
     waiting = await queues.waiting(tx, most=most)
-    await house.require_open(tx)
     # After the count, which has waited for whoever decides to drain the queue.
+    await require_taken(tx)
+    return most - waiting
+
+
+async def require_taken(tx: Transaction) -> None:
+    """Make sure that new work is taken on.
+
+    Raises:
+        Maintenance: the system is being worked on.
+        Conflict: the queue turns new work away, such as after an emergency stop.
+    """
+    await house.require_open(tx)
     state = await queues.state(tx)
     if state is not None and state.refusing:
         raise Conflict(f"the queue takes no jobs on just now{f': {state.reason}' if state.reason else ''}")
-    return most - waiting
 
 
 async def _profile(tx: Transaction, name: str | None) -> Profile | None:

@@ -1,16 +1,24 @@
 """Users and tenants: who is found, made, locked out, and by which tenant."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 
-from db import users
+from db import queues, users
 from db.database import Database
 from db.models.identity import Role
+from db.queues import QueueState
 from db.users import User
 from tests.conftest import People
+from tests.waiting import eventually
+
+
+async def decided(database: Database, tenant: str) -> QueueState | None:
+    async with database.transaction(tenant) as tx:
+        return await queues.state(tx)
 
 
 async def added(database: Database, email: str, tenant: str = "default", name: str = "") -> User | None:
@@ -110,6 +118,57 @@ async def test_a_tenant_is_made_once_and_by_the_system_alone(database: Database)
     with pytest.raises(sa.exc.IntegrityError, match="tenants_id_check"):
         async with database.system() as tx:
             await users.ensure_tenant(tx, "Not A Name")
+
+
+async def test_a_tenant_made_during_an_emergency_stop_is_stopped_until_it_is_lifted(
+    database: Database, people: People
+) -> None:
+    by = people[Role.ADMIN].id
+    async with database.system() as tx:
+        await users.ensure_tenant(tx, "before")
+        await queues.stop_all(tx, reason="smoke", by=by)
+    async with database.system() as tx:
+        await users.ensure_tenant(tx, "during")
+    stopped = await decided(database, "during")
+    async with database.system() as tx:
+        assert 4 == await queues.resume_stopped(tx, by=by)
+        await users.ensure_tenant(tx, "after")
+
+    assert stopped is not None
+    assert (True, True, True, "smoke", by) == (
+        stopped.paused,
+        stopped.refusing,
+        stopped.stopped,
+        stopped.reason,
+        stopped.changed_by,
+    )
+    assert [None, None] == [await decided(database, name) for name in ("never", "after")]
+
+
+async def test_a_pause_of_the_house_is_nothing_to_a_new_tenant(database: Database) -> None:
+    async with database.transaction("default") as tx:
+        await queues.mark_paused(tx, reason="lunch")
+    async with database.system() as tx:
+        await users.ensure_tenant(tx, "acme")
+
+    assert await decided(database, "acme") is None
+
+
+async def test_a_tenant_that_is_being_made_is_not_missed_by_whoever_stops_all(database: Database) -> None:
+    async def stop() -> None:
+        async with database.system() as tx:
+            await queues.stop_all(tx, reason="smoke", by=None)
+
+    async with database.system() as tx:
+        await users.ensure_tenant(tx, "acme")
+        stopping = asyncio.create_task(stop())
+        waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        await eventually(lambda: tx.scalar(waiting), bool)
+    await stopping
+
+    stopped = await decided(database, "acme")
+    assert stopped is not None
+    assert stopped.stopped
 
 
 async def test_an_empty_database_has_nobody(database: Database) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from db import trials
+from db import queues, trials
 from db.database import Database
 from db.models.control import TrialState, agent_trials
 from db.trials import Trial
@@ -81,6 +81,22 @@ async def test_a_trial_is_taken_up_once(bench: Bench) -> None:
 
     assert await worker.one() is not None
     assert await worker.one() is None
+
+
+async def test_no_trial_is_begun_in_an_emergency(bench: Bench) -> None:
+    trial = await asked(bench.database)
+    worker = Trials(bench.database, {}, worker_id="w1", defaults={})
+    async with bench.database.system() as tx:
+        await queues.stop_all(tx, reason="smoke", by=None)
+        while_stopping = await worker.one()
+    stopped = await worker.one()
+    async with bench.database.system() as tx:
+        await queues.resume_stopped(tx, by=None)
+    resumed = await worker.one()
+
+    assert (None, None) == (while_stopping, stopped)
+    assert resumed is not None
+    assert trial.id == resumed.id
 
 
 async def test_a_trial_that_was_given_up_stays_so_however_its_worker_ends(bench: Bench) -> None:

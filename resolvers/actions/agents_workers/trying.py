@@ -12,7 +12,7 @@ from db.rows import Row
 from db.trials import Trial
 from guards.breakers import Dependency
 from guards.errors import BadInput, NotControllable, NotFound
-from resolvers import waiting
+from resolvers import jobs, waiting
 from resolvers.actions.contract import Action, AgentId, Payload, View, Work, operation
 from resolvers.context import Context
 
@@ -54,6 +54,7 @@ async def _testable(context: Context, asked: AgentTestInput) -> None:
     if len(msgspec.json.encode(asked.input)) > LARGEST_INPUT:
         raise BadInput(f"input: at most {LARGEST_INPUT} bytes of JSON are taken")
     async with context.services.database.transaction(context.caller.tenant) as tx:
+        await jobs.require_taken(tx)
         if await agents.by_id(tx, asked.agent_id) is None:
             raise NotFound(f"there is no agent {asked.agent_id}")
         ready = any(one.takes_jobs for one in await workers.on_duty(tx))
@@ -73,6 +74,8 @@ async def agent_test(work: Work, asked: AgentTestInput) -> AgentTested:
     """Try an agent on a short generated video, within half a minute.
 
     Raises:
+        Maintenance: the system is being worked on.
+        Conflict: the queue turns new work away, such as after an emergency stop.
         NotFound: there is no such agent.
         NotControllable: there is no worker that could.
     """

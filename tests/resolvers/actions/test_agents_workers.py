@@ -18,7 +18,7 @@ from db.models.identity import Role
 from db.models.work import WorkerState
 from db.redis import Redis
 from db.workers import Beat
-from guards.errors import BadInput, Conflict, NotControllable, NotFound
+from guards.errors import BadInput, Conflict, Maintenance, NotControllable, NotFound
 from resolvers.context import Context, Services
 from tests.acting import act, performed
 from tests.conftest import People
@@ -224,6 +224,22 @@ async def test_a_paused_worker_is_asked_to_try_nothing(admin: Context, services:
         resumed = await act(admin, "worker.resume", worker_id="w1")
 
     assert (["w1"], ["w1"]) == (paused.paused, resumed.resumed)
+
+
+async def test_no_agent_is_tried_in_an_emergency_or_during_maintenance(
+    admin: Context, services: Services, database: Database
+) -> None:
+    async with pulsing(services):
+        await act(admin, "system.emergency_stop", reason="smoke", confirm="EMERGENCY STOP")
+        with pytest.raises(Conflict, match="takes no jobs on just now: smoke"):
+            await act(admin, "agent.test", agent_id="clipper")
+        await act(admin, "system.emergency_stop", reason="smoke", confirm="EMERGENCY STOP", lift=True)
+        await act(admin, "system.maintenance", enable=True)
+        with pytest.raises(Maintenance):
+            await act(admin, "agent.test", agent_id="clipper")
+
+    async with database.system() as tx:
+        assert 0 == await tx.scalar(sa.select(sa.func.count()).select_from(agent_trials))
 
 
 async def test_an_agent_that_no_worker_knows_does_not_pass(admin: Context, services: Services) -> None:

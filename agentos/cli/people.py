@@ -1,13 +1,17 @@
 """Commands about who may come in: access tokens, users, tenants."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from agentos.cli.places import database_of, entrant_of, require_tenant, settings_with, token_for, user_of
 from agentos.cli.printing import AsJson, Failed, say, show_json, shown
+
+if TYPE_CHECKING:
+    from agentos.settings import Settings
+    from db.database import Database, Transaction
 
 RoleName = Literal["admin", "operator", "supervisor", "user", "readonly"]
 """The same words as `db.models.identity.Role`, which takes too long to import for `--help`; a test compares them."""
@@ -52,8 +56,8 @@ async def add(
     from db.models.identity import Role
     from guards import passwords
 
-    password = passwords.generated()
-    async with database_of(settings_with()) as database:
+    settings, password = settings_with(), passwords.generated()
+    async with database_of(settings) as database:
         secret = await passwords.hashed(password)
         async with database.system() as tx:
             await require_tenant(tx, tenant)
@@ -61,6 +65,8 @@ async def add(
             raise Failed(f"{email} is not an email address", wrong_usage=True)
         async with database.transaction(tenant) as tx:
             made = await users.add(tx, tenant=tenant, email=email, name=name, role=Role(role), password_hash=secret)
+            if made is not None:
+                await _recorded(settings, database, tx, "user.add", str(made.id), role=made.role)
     if made is None:
         raise Failed(f"the tenant {tenant} has a user {email} already")
     if as_json:
@@ -97,10 +103,13 @@ async def disable(user: str, /, *, tenant: str = "default") -> None:
     """
     from db import users
 
-    async with database_of(settings_with()) as database:
+    settings = settings_with()
+    async with database_of(settings) as database:
         found = await user_of(database, user, tenant)
         async with database.transaction(tenant) as tx:
             done = await users.mark_disabled(tx, found.id)
+            if done:
+                await _recorded(settings, database, tx, "user.disable", str(found.id))
     say(f"{found.email} is locked out" if done else f"{found.email} was locked out before")
 
 
@@ -113,11 +122,19 @@ async def add_tenant(name: str, /) -> None:
     import re
 
     from agentos import first_run
+    from db import users
 
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
         raise Failed(f"{name!r} cannot be a tenant: lower-case letters, digits and hyphens only", wrong_usage=True)
-    async with database_of(settings_with()) as database:
-        made = await first_run.add_tenant(database, name)
+    settings = settings_with()
+    async with database_of(settings) as database:
+        async with database.transaction(name) as tx:
+            async with tx.everybody():
+                made = await users.ensure_tenant(tx, name)
+            if made:
+                await _recorded(settings, database, tx, "tenant.add", name)
+        if made:
+            await first_run.settle(database, name)
     say(f"made the tenant {name}" if made else f"the tenant {name} was there before")
 
 
@@ -128,6 +145,19 @@ async def list_tenants(*, as_json: AsJson = False) -> None:
     async with database_of(settings_with()) as database, database.system() as tx:
         found = await users.tenant_ids(tx)
     shown(found, as_json, ("tenant",), [(name,) for name in found])
+
+
+async def _recorded(
+    settings: "Settings", database: "Database", tx: "Transaction", action: str, target: str, **details: str
+) -> None:
+    """Put on record what this transaction does, which nobody who is signed in does."""
+    from uuid import uuid4
+
+    from agentos.services import seals_of
+    from guards.audit import Audit, by_hand
+
+    done = by_hand(tx.tenant, action, target, trace_id=uuid4().hex, details=details)
+    await Audit(database, seals_of(settings)).done(tx, done, b"{}")
 
 
 user = App(name="user", help="Who may sign in.")

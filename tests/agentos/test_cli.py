@@ -21,10 +21,11 @@ from agentos.cli.places import user_of
 from agentos.first_run import FIRST_ADMIN
 from agentos.services import key_ring
 from agentos.settings import Settings
-from db import keys, users
+from db import audit, keys, users
 from db.database import Database
 from db.migrations import runner
 from db.models.identity import DEFAULT_TENANT, Role
+from db.pages import Order, Window
 from db.redis import Redis
 from guards.tokens import Tokens
 from tests.agentos.commands import ROOT, Outcome, environment, run
@@ -283,6 +284,26 @@ async def test_a_user_is_added_once_listed_and_locked_out(env: Env, database: Da
         found = await users.by_email(tx, "ada@example.com")
     assert found is not None
     assert (str(found.id), 2) == (made["id"], found.token_version)
+
+
+async def test_who_may_come_in_is_on_record_however_it_was_changed(env: Env, database: Database) -> None:
+    """Nobody is signed in on the command line, and no address is kept; what changed nothing leaves no entry."""
+    assert [0, 0] == [(await run("tenant", "add", "acme", env=env)).code for _ in range(2)]
+    given = ("ada@example.com", "--tenant", "acme")
+    added = await run("user", "add", *given, "--role", "operator", "--json", env=env)
+    assert [1, 0, 0] == [(await run("user", verb, *given, env=env)).code for verb in ("add", "disable", "disable")]
+
+    made = json.loads(added.out)["id"]
+    async with database.transaction("acme") as tx:
+        trail = (await audit.listed(tx, audit.Filter(), Order("seq", descending=False), Window())).items
+    assert [
+        ("tenant.add", "acme", {}),
+        ("user.add", made, {"role": "operator"}),
+        ("user.disable", made, {}),
+    ] == [(each.action, each.target, each.details) for each in trail]
+    assert {(None, None, "done", None)} == {(each.actor_id, each.role, each.outcome, each.commitment) for each in trail}
+    assert "example.com" not in repr(trail)
+    assert 0 == (await run("audit", "verify", env=env)).code
 
 
 async def test_listing_the_users_of_a_tenant_that_is_not_there_is_refused(env: Env, database: Database) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from strawberry.utils.str_converters import to_camel_case
 
 from db import agents as rows
 from db.agents import Agent
@@ -77,7 +78,7 @@ async def test_a_number_out_of_range_is_refused(context: Context, database: Data
     before = await stored(database)
     for name, (least, most) in RANGES.items():
         for wrong in (least - 1, most + 1):
-            with pytest.raises(BadInput, match=f"^{name}: expected `int` [<>]= "):
+            with pytest.raises(BadInput, match=f"^{to_camel_case(name)}: expected a whole number [<>]= "):
                 await configured(context, **{name: wrong})
     assert before == await stored(database)
 

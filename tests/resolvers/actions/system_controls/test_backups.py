@@ -146,7 +146,7 @@ async def test_no_name_leads_outside(admin: Context, name: str, filename: str) -
 
 @pytest.mark.parametrize("name", ["../first", ".first", "a/b", "a\0b", "", "x" * 101])
 async def test_a_backup_is_not_called_anything(admin: Context, tmp_path: Path, name: str) -> None:
-    with pytest.raises(BadInput, match="backup_name"):
+    with pytest.raises(BadInput, match="backupName"):
         await act(admin, "database.create_backup", backup_name=name)
 
     assert not (tmp_path / "backups").exists()
@@ -168,8 +168,8 @@ async def test_two_restores_are_not_at_work_at_once(admin: Context, database: Da
             admin, "database.restore_backup", filename=made.filename, dry_run=False, confirm=made.filename
         )
         async with database.system() as tx:
-            assert 2 == await tx.scalar(sa.text("SELECT count(*) FROM queue_states WHERE paused"))
+            assert "somebody is at it" == await tx.scalar(sa.text("SELECT reason FROM halts"))
 
     assert (OperationState.FAILED, "CONFLICT") == (failed.state, failed.error_code)
     async with database.system() as tx:
-        assert 0 == await tx.scalar(sa.text("SELECT count(*) FROM queue_states"))
+        assert 0 == await tx.scalar(sa.text("SELECT count(*) FROM halts"))

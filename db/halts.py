@@ -1,32 +1,40 @@
 """Holding every queue of the house still while something is done that jobs must not run into.
 
-The pause ends by itself after a while, so that a process that is killed meanwhile leaves no queue paused for good. What
-people had decided about a queue before is in force again afterwards, unless somebody decided anew meanwhile.
+A halt stands beside what people decide about their queues and changes nothing of it. It is a lease, renewed for as long
+as whoever halts is at work: a process that is killed meanwhile leaves the queues standing for no longer than that.
 """
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import timedelta
+from typing import Final
+from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from db import apart, queues
-from db.database import Database
+from db import apart, events, queues
+from db.database import Database, Transaction
+from db.events import Kind
+from db.health import DATABASE_FAILED
+from db.models.house import halts
 from db.models.identity import tenants
 from db.models.work import queue_states
 
-LONGEST: Final = timedelta(minutes=15)
+LEASE: Final = timedelta(seconds=30)
 """After which the queues go on by themselves."""
+
+RENEWED_EVERY_S: Final = 10.0
+
+_KNOWN: Final = sa.text("SELECT to_regclass('public.halts') IS NOT NULL")
+
+log = logging.getLogger(__name__)
 
 
 class Held(Exception):
     """Somebody else holds the queues still just now."""
-
-
-_DECIDED: Final = ("paused", "paused_until", "refusing", "draining_until", "reason", "changed_at")
-"""What is put back. A drain with its end: should that come meanwhile, it is over, and turns nobody away for good."""
 
 
 @asynccontextmanager
@@ -43,49 +51,63 @@ async def halted(database: Database, reason: str, *, refusing: bool = False) -> 
     async with apart.change(database) as tx:
         if not await tx.try_hold("halt"):
             raise Held("a backup is being restored, or the tables are being migrated: try again when that is done")
-        before, since = await _halt(database, reason, refusing)
-        try:
+        if not await tx.scalar(_KNOWN):
+            # Tables of before there were halts are being migrated: nobody can claim from them, either.
             yield
+            return
+        holder = uuid4()
+        try:
+            await _halt(database, holder, reason, refusing)
+            renewing = asyncio.create_task(_renew(database, holder), name="halt")
+            try:
+                yield
+            finally:
+                renewing.cancel()
+                await asyncio.wait([renewing])
         finally:
-            await _resume(database, before, since)
+            # Shielded: a process that is told to stop a second time would leave the queues standing.
+            await asyncio.shield(_lift(database, holder))
 
 
-async def _halt(database: Database, reason: str, refusing: bool) -> tuple[dict[str, dict[str, Any]], datetime]:
+async def _halt(database: Database, holder: UUID, reason: str, refusing: bool) -> None:
     async with database.system() as tx:
         await queues.alone(tx)
-        rows = (await tx.execute(sa.select(queue_states).with_for_update())).mappings().all()
-        # Who decided it stays in the row, and may be gone when the rest is put back.
-        before = {row["tenant_id"]: {name: row[name] for name in _DECIDED} for row in rows}
-        now = sa.func.now()
-        told = {"paused": True, "paused_until": now + LONGEST, "reason": reason, "changed_at": now}
-        chosen = sa.select(
-            tenants.c.id, sa.true(), now + LONGEST, sa.literal(refusing), sa.literal(reason, sa.Text()), now
-        )
-        columns = ["tenant_id", "paused", "paused_until", "refusing", "reason", "changed_at"]
-        statement = insert(queue_states).from_select(columns, chosen)
-        # Who turned new jobs away before goes on doing so.
-        told["refusing"] = sa.or_(queue_states.c.refusing, statement.excluded.refusing)
-        halted = await tx.rows(
-            statement.on_conflict_do_update(index_elements=[queue_states.c.tenant_id], set_=told).returning(
-                queue_states.c.tenant_id, queue_states.c.refusing
-            )
-        )
-        for tenant, refuses in halted:
-            await queues.announce(tx, tenant, paused=True, refusing=refuses)
-        since: datetime = await tx.scalar(sa.select(now))
-    return before, since
+        now = sa.func.clock_timestamp()
+        written = {"holder": holder, "since": now, "until": now + LEASE, "refusing": refusing, "reason": reason}
+        statement = insert(halts).values(id=1, **written)
+        await tx.execute(statement.on_conflict_do_update(index_elements=[halts.c.id], set_=written))
+        await _announce(tx, paused=True, refusing=refusing)
 
 
-async def _resume(database: Database, before: dict[str, dict[str, Any]], since: datetime) -> None:
-    async with database.system() as tx:
-        await queues.alone(tx)
-        ours = queue_states.c.changed_at == since
-        resumed = [tenant for (tenant,) in await tx.rows(sa.select(queue_states.c.tenant_id).where(ours))]
-        for tenant in resumed:
-            whose = queue_states.c.tenant_id == tenant
-            if tenant in before:
-                await tx.execute(sa.update(queue_states).where(whose, ours).values(**before[tenant]))
-            else:
-                await tx.execute(sa.delete(queue_states).where(whose, ours))
-            paused, refusing = (before.get(tenant, {}).get(name, False) for name in ("paused", "refusing"))
-            await queues.announce(tx, tenant, paused=paused, refusing=refusing)
+async def _renew(database: Database, holder: UUID) -> None:
+    while True:
+        await asyncio.sleep(RENEWED_EVERY_S)
+        try:
+            async with database.system() as tx:
+                # Should it have run out, whoever claims just now is waited for.
+                await queues.alone(tx)
+                renewed = sa.update(halts).where(halts.c.holder == holder)
+                await tx.execute(renewed.values(until=sa.func.clock_timestamp() + LEASE))
+        except DATABASE_FAILED as error:
+            log.warning("the halt of the queues is not renewed: %s", error)
+
+
+async def _lift(database: Database, holder: UUID) -> None:
+    try:
+        async with database.system() as tx:
+            if await tx.changed(sa.delete(halts).where(halts.c.holder == holder)):
+                await _announce(tx, paused=False, refusing=False)
+    except DATABASE_FAILED as error:
+        log.warning("the halt of the queues is not lifted, and runs out by itself: %s", error)
+
+
+async def _announce(tx: Transaction, *, paused: bool, refusing: bool) -> None:
+    """Tell every tenant how its queue is now, of which a halt is only a part."""
+    decided = sa.select(
+        tenants.c.id,
+        sa.func.coalesce(queues.PAUSED, sa.false()),
+        sa.func.coalesce(queues.REFUSING, sa.false()),
+    ).select_from(tenants.outerjoin(queue_states))
+    for tenant, was_paused, was_refusing in await tx.rows(decided):
+        told = {"paused": paused or was_paused, "refusing": refusing or was_refusing}
+        await events.record(tx, Kind.QUEUE_CHANGED, tenant, told, tenant=tenant)

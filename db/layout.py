@@ -20,6 +20,7 @@ OF_THE_MOMENT: Final = frozenset(
     {
         "breakers",
         "events",
+        "halts",
         "house",
         "manager_minutes",
         "manager_runs",

@@ -18,7 +18,7 @@ from db.jobs import DEFAULT_QUEUE, JOB, Job
 from db.models.identity import tenants
 from db.models.work import FailureCode, JobStatus, StepStatus, agents, processing_steps, queue_states
 from db.models.work import jobs as table
-from db.queues import PAUSED, still
+from db.queues import HALTED, PAUSED, still
 from db.rows import Row
 
 LEASE: Final = timedelta(seconds=30)
@@ -64,7 +64,7 @@ def _agent_off() -> sa.ColumnElement[bool]:
 async def claim(
     tx: Transaction, worker_id: str, *, most: int, lease: timedelta = LEASE, queues: Collection[str] = (DEFAULT_QUEUE,)
 ) -> list[Claim]:
-    """Take the most urgent jobs that are due, wherever no pause or switched-off agent is in their way.
+    """Take the most urgent jobs that are due, wherever no halt, pause or switched-off agent is in their way.
 
     Among equally urgent ones the tenant goes first that was served longest ago, so that a thousand jobs of one do not
     hold up the single job of another.
@@ -103,7 +103,7 @@ async def claim(
     turns = (
         sa.select(own.c.id, own.c.priority, own.c.run_at, served.label("served"), place.label("place"))
         .select_from(tenants.join(wanted, sa.true()).join(own, sa.true()))
-        .where(~_paused())
+        .where(~HALTED, ~_paused())
     )
     waiting = turns.cte("waiting")
     due = (

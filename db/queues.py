@@ -2,8 +2,8 @@
 
 Decisions are taken one after the other, over all tenants, and while one is being taken nobody claims a job: from its
 commit on it binds every worker. Workers say which decisions they have seen (`acknowledge`), so that who decided can be
-told how many have. Apart from all decisions the house can be halted for a while (`db.halts`): then no queue begins a job,
-whatever was decided about it, and afterwards each is as it was decided meanwhile.
+told how many have. Beside all decisions the house can be halted for a while (`db.halts`): then no job is begun
+anywhere, and afterwards each queue is as was decided about it.
 """
 
 from collections.abc import Mapping

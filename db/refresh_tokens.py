@@ -44,7 +44,7 @@ async def locked(tx: Transaction, digest: bytes) -> RefreshToken | None:
         return None
     # The family and not the row alone: while its newest token is being exchanged, revoking it would not see the
     # successor that is not committed yet, and a thief would keep that one.
-    await tx.hold(f"refresh/{family}")
+    await _hold(tx, family)
     return await SHAPE.first(tx, SHAPE.select().where(table.c.digest == digest))
 
 
@@ -72,7 +72,24 @@ async def revoke_family(tx: Transaction, family: UUID) -> None:
     )
 
 
+async def hold_families(tx: Transaction, user_id: UUID) -> None:
+    """Have nobody exchange a token of a user until this transaction ends."""
+    families = sa.select(table.c.family).distinct().where(table.c.user_id == user_id, table.c.revoked_at.is_(None))
+    for (family,) in await tx.rows(families.order_by(table.c.family)):
+        await _hold(tx, family)
+
+
+async def revoke_all(tx: Transaction, user_id: UUID) -> None:
+    """End every family of a user."""
+    theirs = sa.update(table).where(table.c.user_id == user_id, table.c.revoked_at.is_(None))
+    await tx.execute(theirs.values(revoked_at=sa.func.now()))
+
+
 async def now(tx: Transaction) -> datetime:
     """The database's clock, which all servers share."""
     moment: datetime = await tx.scalar(sa.select(sa.func.clock_timestamp()))
     return moment
+
+
+async def _hold(tx: Transaction, family: UUID) -> None:
+    await tx.hold(f"refresh/{family}")

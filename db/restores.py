@@ -3,8 +3,8 @@
 What a backup never has stays as it is (`db.layout`). Tenants and users, to which the rest refers, are brought up to
 date instead of replaced. Whoever held a job when a restore began holds it no longer: every fence is raised past any
 that was ever given out here, and what ran when the backup was made waits to be begun again, that attempt uncounted. A
-token that was revoked stays revoked. Answers kept under idempotency keys since the backup are forgotten, for what they
-tell of has not happened any more.
+token that was revoked stays revoked, and who was locked out stays locked out. Answers kept under idempotency keys since
+the backup are forgotten, for what they tell of has not happened any more.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
@@ -44,7 +44,10 @@ _LOADED: Final = {
     ("jobs", "worker_id"): f"CASE WHEN status = 'processing' THEN '{_HOLDER}' ELSE worker_id END",
     ("jobs", "lease_until"): "CASE WHEN status = 'processing' THEN now() + interval '1 minute' END",
 }
-_MERGED: Final = {("users", "token_version"): "greatest(users.token_version, EXCLUDED.token_version)"}
+_MERGED: Final = {
+    ("users", "token_version"): "greatest(users.token_version, EXCLUDED.token_version)",
+    ("users", "disabled_at"): "coalesce(users.disabled_at, EXCLUDED.disabled_at)",
+}
 
 
 class Unfit(Exception):

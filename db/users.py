@@ -8,7 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from db import queues
+from db import queues, refresh_tokens
 from db.database import Transaction
 from db.models.identity import Role, tenants, users
 from db.rows import Row, Shape
@@ -89,9 +89,10 @@ async def add(
     return await USER.first(tx, fresh.on_conflict_do_nothing().returning(*USER.columns))
 
 
-async def mark_signed_in(tx: Transaction, user_id: UUID) -> None:
-    """Note that a user signed in just now."""
-    await tx.execute(sa.update(users).where(users.c.id == user_id).values(last_login_at=sa.func.now()))
+async def mark_signed_in(tx: Transaction, user_id: UUID) -> bool:
+    """Note that a user signed in just now; False when they are gone or locked out."""
+    statement = sa.update(users).where(users.c.id == user_id, users.c.disabled_at.is_(None))
+    return await tx.changed(statement.values(last_login_at=sa.func.now())) == 1
 
 
 async def signed_in_since(tx: Transaction, since: datetime) -> int:
@@ -106,13 +107,16 @@ async def revoke_tokens(tx: Transaction, user_id: UUID) -> None:
 
 
 async def mark_disabled(tx: Transaction, user_id: UUID) -> bool:
-    """Lock a user out for good; False when there is no such user or it is done already."""
+    """Lock a user out for good, with every token of theirs; False when there is no such user or it is done already."""
+    await refresh_tokens.hold_families(tx, user_id)
     statement = (
         sa.update(users)
         .where(users.c.id == user_id, users.c.disabled_at.is_(None))
         .values(disabled_at=sa.func.now(), token_version=users.c.token_version + 1)
     )
-    return await tx.changed(statement) == 1
+    done = await tx.changed(statement) == 1
+    await refresh_tokens.revoke_all(tx, user_id)
+    return done
 
 
 async def is_tenant(tx: Transaction, tenant: str) -> bool:

@@ -74,7 +74,9 @@ class Sessions:
         await self._lockouts.succeeded(attempt)
         refresh = _new_token()
         async with self._database.transaction(tenant) as tx:
-            await users.mark_signed_in(tx, found.id)
+            # Whoever was locked out while the password was compared must not be left with a token.
+            if not await users.mark_signed_in(tx, found.id):
+                raise Unauthenticated("email or password is wrong")
             expires_at = await refresh_tokens.now(tx) + FAMILY_LIFE
             await refresh_tokens.add(
                 tx, tenant=tenant, user_id=found.id, family=uuid4(), digest=_digest(refresh), expires_at=expires_at

@@ -1,4 +1,4 @@
-"""The state of the house as a whole: whether it is being worked on, and which decisions its workers have seen."""
+"""The state of the house as a whole: whether it is worked on or halted, and which decisions its workers have seen."""
 
 import sqlalchemy as sa
 
@@ -21,4 +21,16 @@ queue_acknowledgements = sa.Table(
     metadata,
     sa.Column("worker_id", sa.Text(), sa.ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+halts = sa.Table(
+    "halts",
+    metadata,
+    sa.Column("id", sa.SmallInteger(), primary_key=True, server_default=sa.text("1"), autoincrement=False),
+    sa.Column("holder", sa.Uuid(), nullable=False),
+    sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+    flag("refusing", default=False),
+    sa.Column("reason", sa.Text(), nullable=False),
+    sa.CheckConstraint("id = 1", name="one"),
 )

@@ -228,6 +228,36 @@ async def test_a_revoked_token_stays_revoked(database: Database, folder: Backups
         assert version == await users.token_version(tx, user.id)
 
 
+async def test_who_was_locked_out_since_stays_so(database: Database, folder: Backups, people: People) -> None:
+    user = people[Role.ADMIN]
+    backup = await saved(folder, database)
+    async with database.transaction("default") as tx:
+        await users.mark_disabled(tx, user.id)
+        locked_out = await users.by_id(tx, user.id)
+
+    await restored(folder, database, backup)
+
+    async with database.transaction("default") as tx:
+        after = await users.by_id(tx, user.id)
+    assert locked_out is not None
+    assert locked_out.disabled_at is not None
+    assert locked_out == after
+
+
+async def test_who_was_locked_out_at_the_time_is_so_again(database: Database, folder: Backups, people: People) -> None:
+    user = people[Role.ADMIN]
+    async with database.transaction("default") as tx:
+        await users.mark_disabled(tx, user.id)
+    backup = await saved(folder, database)
+    async with database.system() as tx:
+        await tx.execute(sa.text("UPDATE users SET disabled_at = NULL"))
+
+    await restored(folder, database, backup)
+
+    async with database.transaction("default") as tx:
+        assert await users.token_version(tx, user.id) is None
+
+
 async def test_without_user_data_people_keep_what_makes_them_out(
     database: Database, folder: Backups, people: People
 ) -> None:

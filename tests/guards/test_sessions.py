@@ -22,6 +22,7 @@ from guards.errors import Unauthenticated
 from guards.passwords import hashed
 from guards.sessions import FAMILY_LIFE, PARENT_GRACE, Session, Sessions
 from guards.tokens import KeyRing, Tokens, new_key
+from tests.waiting import eventually
 
 PASSWORD = "correct horse battery staple"
 EMAIL = "ada@default.test"
@@ -272,6 +273,46 @@ async def test_a_disabled_user_stays_signed_in_nowhere(
     await refused(sessions, session.refresh_token)
 
     assert await version_of(database, ada) is None
+
+
+async def test_who_is_let_in_again_signs_in_anew(
+    sessions: Sessions, session: Session, database: Database, ada: User
+) -> None:
+    """However they are let in: what they held when they were locked out is good for nothing."""
+    async with database.transaction("default") as tx:
+        await users.mark_disabled(tx, ada.id)
+    await execute(database, "UPDATE users SET disabled_at = NULL")
+
+    await refused(sessions, session.refresh_token)
+
+    assert [] == await alerts(database)
+
+
+async def test_a_token_that_is_being_exchanged_while_its_user_is_locked_out_ends_as_well(
+    sessions: Sessions, session: Session, database: Database, ada: User
+) -> None:
+    async def lock_out() -> None:
+        async with database.transaction("default") as tx:
+            await users.mark_disabled(tx, ada.id)
+
+    raw = base64.urlsafe_b64decode(session.refresh_token + "=")
+    async with database.system() as tx:
+        token = await refresh_tokens.locked(tx, hashlib.sha256(raw).digest())
+        assert token is not None
+        locking = asyncio.create_task(lock_out())
+        waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        await eventually(lambda: tx.scalar(waiting), bool)
+        await refresh_tokens.add(
+            tx,
+            tenant="default",
+            user_id=ada.id,
+            family=token.family,
+            digest=b"s" * 32,
+            expires_at=token.expires_at,
+        )
+    await locking
+
+    assert [True, True] == [each.revoked_at is not None for each in await stored(database)]
 
 
 async def test_a_refreshed_token_has_the_role_the_user_has_now(

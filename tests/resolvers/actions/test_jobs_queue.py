@@ -588,21 +588,26 @@ async def test_a_drain_ends_by_itself_undone(admin: Context, user: Context, data
     assert (False, False, None) == (state.paused, state.refusing, state.reason)
 
 
-async def test_a_drain_that_has_run_out_ends_no_pause(admin: Context, database: Database) -> None:
+async def test_a_drain_that_has_run_out_ends_no_halt(admin: Context, database: Database) -> None:
     await job_in(database, PROCESSING)
     await act(admin, "queue.drain")
-    async with halted(database, "a backup is being restored"), database.system() as tx:
-        over = "UPDATE queue_states SET draining_until = now() - interval '1 second' WHERE tenant_id = 'default'"
-        await tx.execute(sa.text(over))
-        [state] = (await queues.settle_drains(tx)).values()
+    async with halted(database, "a backup is being restored"):
+        async with database.system() as tx:
+            over = "UPDATE queue_states SET draining_until = now() - interval '1 second' WHERE tenant_id = 'default'"
+            await tx.execute(sa.text(over))
+            [state] = (await queues.settle_drains(tx)).values()
+        async with database.transaction("default") as tx:
+            shown = await queues.state(tx)
 
-    assert (True, False, "a backup is being restored") == (state.paused, state.refusing, state.reason)
+    assert (False, False, None) == (state.paused, state.refusing, state.reason)
+    assert shown is not None
+    assert (True, False, "a backup is being restored") == (shown.paused, shown.refusing, shown.reason)
 
 
 async def test_a_drain_that_runs_out_while_the_queues_stand_still_is_over_afterwards(
     admin: Context, database: Database
 ) -> None:
-    """Put back without its end, it would turn jobs away until somebody noticed."""
+    """Without its end, it would turn jobs away until somebody noticed."""
     await job_in(database, PROCESSING)
     await act(admin, "queue.drain")
     async with database.system() as tx:

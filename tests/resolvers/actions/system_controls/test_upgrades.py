@@ -43,9 +43,9 @@ async def missing(database: Database) -> AsyncIterator[str]:
     await put(database, runner.head())
 
 
-async def paused(database: Database) -> int:
+async def halts(database: Database) -> int:
     async with database.system() as tx:
-        return int(await tx.scalar(sa.text("SELECT count(*) FROM queue_states WHERE paused")))
+        return int(await tx.scalar(sa.text("SELECT count(*) FROM halts")))
 
 
 async def test_with_nothing_to_apply_nothing_is_applied(admin: Context, database_url: str) -> None:
@@ -77,7 +77,7 @@ async def test_what_is_missing_is_applied_and_everything_started_again(
     async with database.system() as tx:
         [after] = await processes.everything(tx)
     assert before.renewals + 1 == after.renewals
-    assert 0 == await paused(database)
+    assert 0 == await halts(database)
 
 
 async def test_queues_go_on_also_when_it_fails(admin: Context, database: Database, missing: str) -> None:
@@ -85,11 +85,23 @@ async def test_queues_go_on_also_when_it_fails(admin: Context, database: Databas
     async with apart.change(database) as tx, apart.owner(tx):
         await tx.execute(sa.text("SELECT * FROM alembic_version FOR UPDATE"))
         migrating = asyncio.create_task(ended(admin, "system.restart_with_migration", target=missing))
-        await eventually(lambda: paused(database), lambda queues: queues == 2)
+        await eventually(lambda: halts(database), bool)
         failed = await migrating
 
     assert (OperationState.FAILED, "CONFLICT") == (failed.state, failed.error_code)
-    assert 0 == await paused(database)
+    assert 0 == await halts(database)
+
+
+async def test_tables_of_before_there_were_halts_are_migrated(admin: Context, database: Database, missing: str) -> None:
+    async with apart.change(database) as tx, apart.owner(tx):
+        await tx.execute(sa.text("ALTER TABLE halts RENAME TO no_halts"))
+    try:
+        done = await act(admin, "system.restart_with_migration", target=missing)
+    finally:
+        async with apart.change(database) as tx, apart.owner(tx):
+            await tx.execute(sa.text("ALTER TABLE no_halts RENAME TO halts"))
+
+    assert [missing] == done.applied
 
 
 @pytest.mark.parametrize("target", ["nothing", "0001", "base"])

@@ -31,7 +31,7 @@ asyncio.run(main())
 
 async def submitted(database: Database) -> None:
     async with database.transaction("default") as tx:
-        await jobs.add(tx, NewJob(source_url="https://example.org/v.mp4", chain=["clipper"]))
+        await jobs.add(tx, NewJob(user_id=None, source_url="https://example.org/v.mp4", chain=["clipper"]))
 
 
 async def claimed(database: Database) -> int:

@@ -195,7 +195,7 @@ async def test_an_operation_is_measured_with_its_variables(
         (
             "($i: AdminActionInput!) {{ adminAction(input: $i) {} }}",
             {"i": {"queuePuse": {}}},
-            "input: there is no action queuePuse; did you mean queuePause",
+            "action: there is no action queuePuse; did you mean queuePause",
         ),
         ("($n: String!) {{ actionByName(name: $n) {} }}", {}, "action: choose exactly one"),
         (

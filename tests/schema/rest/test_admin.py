@@ -94,7 +94,7 @@ async def test_v1_answers_the_envelope_and_nothing_else(client: httpx.AsyncClien
         ({"action": 7}, "VALIDATION_ERROR", "action: choose exactly one"),
         ({"action": {"job.cancel": 1}}, "VALIDATION_ERROR", "action: choose exactly one"),
         ({"action": "job.cancle"}, "UNKNOWN_ACTION", "action: there is no action job.cancle; did you mean job.cancel"),
-        ({"action": "x" * 5000}, "UNKNOWN_ACTION", "name: there is no action " + "x" * 50),
+        ({"action": "x" * 5000}, "UNKNOWN_ACTION", "action: there is no action " + "x" * 50),
         ({"action": "queue.pause", "payload": {"duration_minutes": 0}}, "VALIDATION_ERROR", "duration_minutes: "),
         ({"action": "queue.pause", "payload": []}, "VALIDATION_ERROR", "payload: it must be an object"),
     ],

@@ -108,7 +108,7 @@ async def test_the_size_is_that_of_the_variables(ask: Ask, people: People) -> No
         (
             "mutation ($i: AdminActionInput!) { adminAction(input: $i) { action } }",
             {},
-            "input: choose exactly one action",
+            "action: choose exactly one",
         ),
     ],
 )

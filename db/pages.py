@@ -1,7 +1,8 @@
 """Keyset pages: the next rows after the one last seen, however many were inserted meanwhile.
 
 A cursor holds the value of the ordering column and the id of a row, so a page costs the same at the start and at the
-end of a table. A cursor made for one order is refused for another.
+end of a table. A cursor made for one order is refused for another. Who counts pages may skip rows instead, which costs
+what is skipped.
 """
 
 import base64
@@ -18,6 +19,8 @@ from db.rows import R, Shape
 
 T = TypeVar("T")
 MOST = 100
+MOST_SKIPPED: Final = 10_000
+"""Rows that a window may skip: each of them is read, where a cursor costs nothing."""
 
 _WHOLE: Final = {sa.SmallInteger: 15, sa.BigInteger: 63, sa.Integer: 31}
 """Whole numbers by the bits that a column has for them beside the sign; a type before the one it derives from."""
@@ -45,6 +48,9 @@ class Window(msgspec.Struct, frozen=True):
 
     backward: bool = False
     """True for the rows before the cursor, still given in the list's own order."""
+
+    skipped: int = 0
+    """How many rows at the edge are left out, for those who count pages; only without a cursor."""
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
@@ -108,6 +114,7 @@ async def page(
         shape.select()
         .where(*wanted)
         .order_by(column.asc() if ascending else column.desc(), row_id.asc() if ascending else row_id.desc())
+        .offset(window.skipped or None)
         .limit(size + 1)
     )
     rows = await shape.all(tx, statement)
@@ -118,7 +125,7 @@ async def page(
         items=rows,
         cursors=[cursor_of(order, getattr(row, order.column), getattr(row, key)) for row in rows],
         more_after=window.cursor is not None if window.backward else more,
-        more_before=more if window.backward else window.cursor is not None,
+        more_before=more if window.backward else window.cursor is not None or window.skipped > 0,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 import strawberry
 
-from db.pages import MOST, Order, Page, Window
+from db.pages import MOST, MOST_SKIPPED, Order, Page, Window
 from guards.errors import BadInput
 from schema.fields import described, nested
 from schema.scalars import BigInt
@@ -71,9 +71,16 @@ def connection(page: Page[Any], count: Callable[[], Awaitable[int]]) -> Connecti
 
 
 def window(
-    first: int | None = None, after: str | None = None, last: int | None = None, before: str | None = None
+    first: int | None = None,
+    after: str | None = None,
+    last: int | None = None,
+    before: str | None = None,
+    offset: int | None = None,
 ) -> Window:
     """Which part of a list was asked for; the first twenty when nothing is said.
+
+    Args:
+        offset: how many rows are skipped, for clients that count pages; rows that others insert meanwhile shift them.
 
     Raises:
         BadInput: the parts contradict each other, or a number is not one of 1..100.
@@ -84,7 +91,11 @@ def window(
     name, size = ("last", last) if backward else ("first", first)
     if size is not None and not 1 <= size <= MOST:
         raise BadInput(f"{name}: 1 to {MOST} rows are given at once, {size} were asked for")
-    return Window(size=size or 20, cursor=before if backward else after, backward=backward)
+    if offset is not None and (backward or after is not None):
+        raise BadInput("offset: cannot be used together with after, last, before")
+    if offset is not None and not 0 <= offset <= MOST_SKIPPED:
+        raise BadInput(f"offset: 0 to {MOST_SKIPPED} rows can be skipped, not {offset}: go on with after")
+    return Window(size=size or 20, cursor=before if backward else after, backward=backward, skipped=offset or 0)
 
 
 def order(field: StrEnum, direction: Direction) -> Order:

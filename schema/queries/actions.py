@@ -75,10 +75,11 @@ class Actions:
         after: str | None = None,
         last: int | None = None,
         before: str | None = None,
+        offset: int | None = None,
     ) -> Connection[Any]:
         """Actions that outlive their call, the newest first; the caller's own, or all for those who look after them."""
         wanted = (filter or OperationFilter()).wanted()
         page = await operations.listed(
-            info.context, wanted, (order_by or OperationOrder()).order(), window(first, after, last, before)
+            info.context, wanted, (order_by or OperationOrder()).order(), window(first, after, last, before, offset)
         )
         return connection(page, partial(operations.how_many, info.context, wanted))

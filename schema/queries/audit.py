@@ -25,10 +25,11 @@ class AuditTrail:
         after: str | None = None,
         last: int | None = None,
         before: str | None = None,
+        offset: int | None = None,
     ) -> Connection[Any]:
         """What was done and what was refused, the newest first unless told otherwise; all of it for administrators."""
         wanted = (filter or AuditFilter()).wanted()
         page = await audit.listed(
-            info.context, wanted, (order_by or AuditOrder()).order(), window(first, after, last, before)
+            info.context, wanted, (order_by or AuditOrder()).order(), window(first, after, last, before, offset)
         )
         return connection(page, partial(audit.how_many, info.context, wanted))

@@ -45,11 +45,12 @@ class Jobs:
         after: str | None = None,
         last: int | None = None,
         before: str | None = None,
+        offset: int | None = None,
     ) -> Connection[Any]:
         """The jobs that the caller may see, the newest first unless told otherwise."""
         wanted = (filter or JobFilter()).wanted()
         page = await jobs.listed(
-            info.context, wanted, (order_by or JobOrder()).order(), window(first, after, last, before)
+            info.context, wanted, (order_by or JobOrder()).order(), window(first, after, last, before, offset)
         )
         return connection(page, partial(jobs.how_many, info.context, wanted))
 
@@ -69,11 +70,12 @@ class Jobs:
         after: str | None = None,
         last: int | None = None,
         before: str | None = None,
+        offset: int | None = None,
     ) -> Connection[Any]:
         """The clips that the caller may see, the newest first unless told otherwise."""
         wanted = (filter or ClipFilter()).wanted()
         page = await jobs.clips_listed(
-            info.context, wanted, (order_by or ClipOrder()).order(), window(first, after, last, before)
+            info.context, wanted, (order_by or ClipOrder()).order(), window(first, after, last, before, offset)
         )
         return connection(page, partial(jobs.how_many_clips, info.context, wanted))
 
@@ -93,11 +95,12 @@ class Jobs:
         after: str | None = None,
         last: int | None = None,
         before: str | None = None,
+        offset: int | None = None,
     ) -> Connection[Any]:
         """The uploads that the caller may see, the newest first unless told otherwise."""
         wanted = (filter or UploadFilter()).wanted()
         page = await uploads.listed(
-            info.context, wanted, (order_by or UploadOrder()).order(), window(first, after, last, before)
+            info.context, wanted, (order_by or UploadOrder()).order(), window(first, after, last, before, offset)
         )
         return connection(page, partial(uploads.how_many, info.context, wanted))
 

@@ -53,11 +53,12 @@ class System:
         after: str | None = None,
         last: int | None = None,
         before: str | None = None,
+        offset: int | None = None,
     ) -> Connection[Any]:
         """The agents, by id unless told otherwise."""
         wanted = (filter or AgentFilter()).wanted()
         page = await system.agents_listed(
-            info.context, wanted, (order_by or AgentOrder()).order(), window(first, after, last, before)
+            info.context, wanted, (order_by or AgentOrder()).order(), window(first, after, last, before, offset)
         )
         return connection(page, partial(system.how_many_agents, info.context, wanted))
 
@@ -71,11 +72,12 @@ class System:
         after: str | None = None,
         last: int | None = None,
         before: str | None = None,
+        offset: int | None = None,
     ) -> Connection[Any]:
         """What the processes wrote, the newest first unless told otherwise."""
         wanted = (filter or LogFilter()).wanted()
         page = await system.logs_listed(
-            info.context, wanted, (order_by or LogOrder()).order(), window(first, after, last, before)
+            info.context, wanted, (order_by or LogOrder()).order(), window(first, after, last, before, offset)
         )
         return connection(page, partial(system.how_many_logs, info.context, wanted))
 
@@ -89,11 +91,12 @@ class System:
         after: str | None = None,
         last: int | None = None,
         before: str | None = None,
+        offset: int | None = None,
     ) -> Connection[Any]:
         """What happened to the system itself, the newest first unless told otherwise."""
         wanted = (filter or EventFilter()).wanted()
         page = await system.events_listed(
-            info.context, wanted, (order_by or EventOrder()).order(), window(first, after, last, before)
+            info.context, wanted, (order_by or EventOrder()).order(), window(first, after, last, before, offset)
         )
         return connection(page, partial(system.how_many_events, info.context, wanted))
 
@@ -107,10 +110,11 @@ class System:
         after: str | None = None,
         last: int | None = None,
         before: str | None = None,
+        offset: int | None = None,
     ) -> Connection[Any]:
         """The worker processes, the one started last first unless told otherwise."""
         alive, sorted_by = filter.alive if filter else None, (order_by or WorkerOrder()).order()
-        page = await system.workers_listed(info.context, alive, sorted_by, window(first, after, last, before))
+        page = await system.workers_listed(info.context, alive, sorted_by, window(first, after, last, before, offset))
         return connection(page, partial(system.how_many_workers, info.context, alive))
 
     @requires(Permission.CONFIG_READ, gives=Configuration | None)

@@ -138,6 +138,9 @@ async def test_a_page_knows_its_edges(database: Database) -> None:
     assert (rows[1:], True, False) == await seen(size=3, backward=True)
     assert (rows[:2], False, True) == await seen(size=2, cursor=at[2], backward=True)
     assert (rows[1:2], True, True) == await seen(size=1, cursor=at[2], backward=True)
+    assert (rows[1:3], True, True) == await seen(size=2, skipped=1)
+    assert (rows[2:], True, False) == await seen(size=2, skipped=2)
+    assert ([], True, False) == await seen(skipped=4)
     assert ([], False, True) == await seen(cursor=at[0], backward=True)
 
 

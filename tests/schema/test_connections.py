@@ -83,6 +83,19 @@ async def test_paging_backward_gives_the_same_rows_in_the_same_order(
     assert [5, 5, 5] == [each["totalCount"] for each in (last, before, first)]
 
 
+async def test_who_counts_pages_gets_the_same_rows(ask: Ask, database: Database, people: People) -> None:
+    owner = people[Role.USER]
+    await made(database, owner, *"abcde")
+    counted = (
+        "query($offset: Int) { jobs(first: 2, offset: $offset) { pageInfo { hasNextPage } edges { node { title } } } }"
+    )
+
+    pages = [(await ask(owner, counted, offset=offset)).data or {} for offset in (None, 0, 2, 4, 5)]
+
+    assert [["e", "d"], ["e", "d"], ["c", "b"], ["a"], []] == [titles(each["jobs"]) for each in pages]
+    assert [True, True, True, False, False] == [each["jobs"]["pageInfo"]["hasNextPage"] for each in pages]
+
+
 async def test_an_empty_list_has_no_cursors(ask: Ask, people: People) -> None:
     info = {"hasNextPage": False, "hasPreviousPage": False, "startCursor": None, "endCursor": None}
 
@@ -123,6 +136,8 @@ async def test_cursors_that_are_not_of_this_list_are_refused(ask: Ask, database:
         ({"first": 100, "after": "c"}, Window(size=100, cursor="c")),
         ({"last": 1, "before": "c"}, Window(size=1, cursor="c", backward=True)),
         ({"before": "c"}, Window(size=20, cursor="c", backward=True)),
+        ({"offset": 10_000}, Window(size=20, skipped=10_000)),
+        ({"first": 5, "offset": 0}, Window(size=5)),
     ],
 )
 def test_a_window_is_what_was_asked_for(asked: dict[str, Any], expected: Window) -> None:
@@ -137,6 +152,10 @@ def test_a_window_is_what_was_asked_for(asked: dict[str, Any], expected: Window)
         ({"last": -1}, "last: 1 to 100 rows are given at once, -1 were asked for"),
         ({"first": 1, "last": 1}, "first, after: cannot be used together with last, before"),
         ({"after": "a", "before": "b"}, "first, after: cannot be used together with last, before"),
+        ({"offset": 0, "after": "a"}, "offset: cannot be used together with after, last, before"),
+        ({"offset": 0, "last": 1}, "offset: cannot be used together with after, last, before"),
+        ({"offset": -1}, "offset: 0 to 10000 rows can be skipped, not -1: go on with after"),
+        ({"offset": 10_001}, "offset: 0 to 10000 rows can be skipped, not 10001: go on with after"),
     ],
 )
 def test_a_window_that_contradicts_itself_is_refused(asked: dict[str, Any], message: str) -> None:

@@ -4,8 +4,10 @@ Made from settings and services, so that a test has one of its own in the same w
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from starlette.applications import Starlette
@@ -35,15 +37,16 @@ from agentos.transports.sockets import GraphQLOverWebSocket
 from db import tallies
 from db.database import DatabaseUnavailable
 from guards import networks
-from guards.allowances import Class, Spent, of_address
-from guards.errors import Forbidden, Refusal
-from resolvers.context import Services
+from guards.errors import Forbidden, Refusal, Unavailable
+from resolvers.context import Context, Services
+from resolvers.timing import ms_since
 from schema import root
-from schema.rest import endpoints
-from schema.rest.endpoints import Identify
+from schema.rest import envelope, serving
 from schema.rest.envelope import JSON
+from schema.rest.rows import Direct, Own
+from schema.rest.serving import Identify
 
-Rest = Callable[[Identify], Sequence[BaseRoute]]
+Rest = Callable[[Identify, Mapping[Own, Direct]], Sequence[BaseRoute]]
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 TAKEN: Final = ("authorization", "content-type", "idempotency-key", "x-idempotency-key", "x-trace-id", "traceparent")
@@ -55,7 +58,7 @@ def create_app(settings: Settings, services: Services) -> Starlette:
 
     `app.state.health` is what a server drains through.
     """
-    return assembled(settings, services, root.schema, lambda identify: endpoints.routes(root.schema, identify))
+    return assembled(settings, services, root.schema, partial(serving.routes, root.schema))
 
 
 def assembled(settings: Settings, services: Services, schema: AnySchema, rest: Rest) -> Starlette:
@@ -65,6 +68,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
     callers = Callers(services.tokens, services.database)
     contexts = Contexts(services, callers)
     sockets = GraphQLOverWebSocket(schema, callers, contexts, metrics, roots, origins=settings.cors_origins)
+    own = _Own(settings, services, health, metrics)
     _watch(metrics, services, journal)
 
     @asynccontextmanager
@@ -91,9 +95,9 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
             Route("/graphql", GraphQLOverHTTP(schema, contexts, metrics, roots)),
             WebSocketRoute("/graphql", sockets),
             Route("/graphql/schema.graphql", _Sdl(schema.as_str()).show),
-            *rest(contexts.identify),
+            *rest(contexts.identify, {Own.ROOT: own.root, Own.HEALTH: own.health}),
             *files.routes(services.links, services.files),
-            *_Own(settings, services, health, metrics).routes(),
+            *own.routes(),
         ],
         middleware=[
             Middleware(Tracing),
@@ -142,21 +146,20 @@ class _Own:
         self._metrics = metrics
 
     def routes(self) -> list[BaseRoute]:
-        """The paths of probes, of Prometheus, of verifiers of tokens, and of whoever looks around."""
+        """The paths of probes, of Prometheus and of verifiers of tokens, which are no endpoints for clients."""
         return [
-            Route("/", self.root),
             Route("/livez", self.alive),
             Route("/readyz", self.ready),
-            Route("/health", self.health),
             Route("/metrics", self.metrics),
             Route("/.well-known/jwks.json", self.keys),
         ]
 
-    async def root(self, request: Request) -> Response:
+    async def root(self, request: Request, context: Context) -> Response:
         """What this is, and where to go on."""
-        spent = await self._charge(request)
+        began = time.perf_counter()
         links = {"graphql": "/graphql", "schema": "/graphql/schema.graphql", "health": "/health"}
-        return JSON({"name": "AgentOS", "version": VERSION, "links": links}, headers=spent.headers())
+        told = {"name": "AgentOS", "version": VERSION, "links": links}
+        return envelope.told(told, 200, taken_ms=ms_since(began), beside=told)
 
     async def alive(self, request: Request) -> Response:
         """That the event loop turns; nothing else."""
@@ -168,18 +171,15 @@ class _Own:
         shown = {"status": "ready" if report.ready else "not ready", "draining": report.draining}
         return JSON({**shown, "checks": report.checks}, status_code=200 if report.ready else 503)
 
-    async def health(self, request: Request) -> Response:
+    async def health(self, request: Request, context: Context) -> Response:
         """How everything stood a moment ago, for anybody."""
-        spent = await self._charge(request)
+        began = time.perf_counter()
         report: Report = self._health.last
         checks = {name: "ok" if check.ok else "down" for name, check in report.checks.items()}
-        body = {"status": report.status, "version": VERSION, "checks": checks}
-        return JSON(body, status_code=200 if report.ready else 503, headers=spent.headers())
-
-    async def _charge(self, request: Request) -> Spent:
-        """Count a call of anybody; what probes and Prometheus ask for is never counted."""
-        who = of_address(request.client.host if request.client else "")
-        return await self._services.rates.charge("", Class.PUBLIC.buckets(who))
+        told = {"status": report.status, "version": VERSION, "checks": checks}
+        if report.ready:
+            return envelope.told(told, 200, taken_ms=ms_since(began), beside=told)
+        return envelope.failed(Unavailable.code, "this server is not ready to serve", legacy=True, beside=told)
 
     async def metrics(self, request: Request) -> Response:
         """Everything that is counted, for who may see the whole house.

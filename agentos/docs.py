@@ -22,8 +22,10 @@ from guards.permissions import Permission, granted
 from resolvers.actions.catalogue import CATALOGUE
 from resolvers.actions.contract import Action, View
 from schema import golden
-from schema.rest.endpoints import ENDPOINTS, PREFIXES, Endpoint, Place
+from schema.rest.endpoints import ENDPOINTS
 from schema.rest.operations import Stored
+from schema.rest.rows import Endpoint, Place
+from schema.rest.serving import PREFIXES
 from schema.root import schema
 
 ROOT: Final = Path(__file__).parent.parent
@@ -241,7 +243,7 @@ def _action(action: Action[Any, Any]) -> tuple[str, ...]:
 def endpoints() -> str:
     """Every REST endpoint with what it reads and answers."""
     rows = [
-        (f"`{row.method}`", f"`{row.path}`", row.summary, _sent(row), str(row.status), _answered(row))
+        (f"`{row.method}`", f"`{row.path}`", row.tag, row.summary, _sent(row), str(row.status), _answered(row))
         for row in ENDPOINTS
     ]
     prefixes = " and ".join(f"`{prefix}`" for prefix in PREFIXES)
@@ -253,7 +255,7 @@ def endpoints() -> str:
         f"below in `data`; below {legacy} some of them stand at the top level besides. A refusal is "
         '`{"success": false, "error": …, "error_code": …, "timestamp": …}`, with a code of the '
         "[guide](guide.md#refusals). Everything else goes through GraphQL.\n\n"
-        f"{_table(('method', 'path', 'what it does', 'what it reads', 'status', 'what it answers'), rows)}"
+        f"{_table(('method', 'path', 'tag', 'what it does', 'what it reads', 'status', 'what it answers'), rows)}"
     )
 
 
@@ -263,19 +265,21 @@ def _sent(row: Endpoint) -> str:
     needed = Stored(row.operation, schema).needed if row.operation else frozenset()
     read = {
         place: [
-            source.name + ("" if variable in needed else "?")
+            "|".join(source.names) + ("" if variable in needed else "?")
             for variable, source in row.variables.items()
-            if source.place is place
+            if source.place is place and source.names
         ]
         for place in (Place.BODY, Place.QUERY)
     }
+    if row.paged:
+        read[Place.QUERY] += ["page?", "per_page?"]
     return "; ".join(f"{place}: {_words(names)}" for place, names in read.items() if names)
 
 
 def _answered(row: Endpoint) -> str:
     if row.operation:
-        return _words(Stored(row.operation, schema).keys(row.shown))
-    return _words(get_type_hints(get_type_hints(row.native)["return"]))
+        return _words(Stored(row.operation, schema).keys((*row.shown, *(("edges", "node") if row.paged else ()))))
+    return _words(get_type_hints(get_type_hints(row.native)["return"])) if row.native else ""
 
 
 def _words(names: Iterable[str]) -> str:

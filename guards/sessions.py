@@ -44,6 +44,8 @@ class Session(msgspec.Struct, frozen=True):
 
     user_id: UUID
     role: Role
+    token_type: str = "Bearer"
+    """How the access token is sent (RFC 6750)."""
 
 
 class Sessions:

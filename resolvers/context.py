@@ -74,6 +74,9 @@ class Context:
     idempotency_key: str | None = None
     """The key of the request's header, which stands for the one action of its document."""
 
+    whole: bool = False
+    """Whether one refused field refuses all of a read, too: there is no way to answer the rest beside it."""
+
     admitted: Mapping[str, str | None] | None = None
     """The actions of this operation that the plan let pass, by response key, each with its idempotency key.
 

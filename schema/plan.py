@@ -145,19 +145,21 @@ async def admit(plan: Plan, context: Context, variables: Mapping[str, Any]) -> N
     context.admitted = keys
 
 
-async def admit_native(context: Context, permission: Permission, *, rate: Rate | None = None) -> None:
+async def admit_native(context: Context, permission: Permission | None, *, rate: Rate | None = None) -> None:
     """Let a request pass that does not go through the schema, by the same rules.
 
     Args:
+        permission: None where anybody may.
         rate: a limit that stands in the place of the one of its class.
 
     Raises:
         Refusal: the caller may not, or not so often.
     """
-    access = Guarded(((permission,),))
+    access = ANYBODYS if permission is None else Guarded(((permission,),))
     access.admit(context)
-    charged = access.charges(context).once
-    if rate is not None:
+    charges = access.charges(context)
+    charged = (*charges.once, *charges.each)
+    if permission is not None and rate is not None:
         charged = (Bucket(f"{permission}:{of_user(context.caller.user_id)}", permission, rate),)
     await _charge(context, charged)
 
@@ -213,7 +215,7 @@ def _let_pass(plan: Plan, roots: Sequence[Root], context: Context) -> Iterator[R
             (root.access or ANYBODYS).admit(context)
         except Refusal:
             # A read is told beside the field, by the same object, and still gets what it may see.
-            if plan.as_a_whole:
+            if plan.as_a_whole or context.whole:
                 raise
         else:
             yield root

@@ -6,7 +6,8 @@ top level that the clients from before read there; errors carry the message once
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from math import ceil
+from typing import Any, Final, TypedDict
 
 import msgspec
 from starlette.responses import Response
@@ -14,7 +15,7 @@ from starlette.responses import Response
 from guards.errors import RateLimited, Refusal
 from schema.rest.statuses import status_of
 
-RESERVED: Final = frozenset({"success", "data", "timestamp", "response_time_ms", "error", "error_code"})
+RESERVED: Final = frozenset({"success", "data", "pagination", "timestamp", "response_time_ms", "error", "error_code"})
 """Keys that belong to the envelope; no legacy key may be called so."""
 
 
@@ -27,7 +28,37 @@ class JSON(Response):
         return msgspec.json.encode(content)
 
 
-def told(data: Any, status: int, *, taken_ms: float, beside: Mapping[str, Any] | None = None) -> Response:
+class Pagination(TypedDict):
+    """Where a page lies within its list, counted in pages from 1."""
+
+    page: int
+    per_page: int
+    total: int
+    total_pages: int
+    has_next: bool
+    has_prev: bool
+
+
+def pagination(total: int, *, per_page: int, offset: int) -> Pagination:
+    """The page that begins after `offset` rows of `total`."""
+    return {
+        "page": offset // per_page + 1,
+        "per_page": per_page,
+        "total": total,
+        "total_pages": ceil(total / per_page),
+        "has_next": offset + per_page < total,
+        "has_prev": offset > 0,
+    }
+
+
+def told(
+    data: Any,
+    status: int,
+    *,
+    taken_ms: float,
+    pagination: Pagination | None = None,
+    beside: Mapping[str, Any] | None = None,
+) -> Response:
     """An answer that went well.
 
     Args:
@@ -38,6 +69,7 @@ def told(data: Any, status: int, *, taken_ms: float, beside: Mapping[str, Any] |
         **(beside or {}),
         "success": True,
         "data": data,
+        **({} if pagination is None else {"pagination": pagination}),
         "timestamp": datetime.now(UTC),
         "response_time_ms": round(taken_ms, 1),
     }
@@ -52,10 +84,22 @@ def refused(refusal: Refusal, *, legacy: bool) -> Response:
     return answer
 
 
-def failed(code: str, message: str, *, retry_after: int | None = None, legacy: bool) -> Response:
-    """An answer that says no, with the status that its code stands for."""
+def failed(
+    code: str,
+    message: str,
+    *,
+    retry_after: int | None = None,
+    legacy: bool,
+    beside: Mapping[str, Any] | None = None,
+) -> Response:
+    """An answer that says no, with the status that its code stands for.
+
+    Args:
+        beside: what else stands at the top level.
+    """
     status = status_of(code)
-    body: dict[str, Any] = {"success": False, "error": message, "error_code": code, "timestamp": datetime.now(UTC)}
+    said = {"success": False, "error": message, "error_code": code, "timestamp": datetime.now(UTC)}
+    body: dict[str, Any] = {**(beside or {}), **said}
     if legacy:
         body["detail"] = message
     headers = {} if retry_after is None else {"retry-after": str(retry_after)}

@@ -5,22 +5,24 @@ A document names its fields as REST clients know them, by aliases; nothing is re
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from graphql import (
     DocumentNode,
     FieldNode,
     GraphQLError,
+    GraphQLInputType,
     GraphQLSchema,
     NonNullTypeNode,
     OperationDefinitionNode,
     OperationType,
     parse,
+    type_from_ast,
     validate,
 )
 from strawberry.schema.base import BaseSchema
 
-from guards.errors import NotFound
+from guards.errors import BadInput
 from resolvers.context import Context
 from schema.rest import looks
 
@@ -40,7 +42,10 @@ class Refused(Exception):
         super().__init__(error.message)
         extensions = error.extensions or {}
         code = str(extensions.get("code", "INTERNAL_ERROR"))
-        self.code = "VALIDATION_ERROR" if code in REFUSED_INPUT else code
+        self.unfitting = code in REFUSED_INPUT
+        """Whether its variables did not fit."""
+
+        self.code = BadInput.code if self.unfitting else code
         retry_after = extensions.get("retryAfter")
         self.retry_after = retry_after if isinstance(retry_after, int) else None
 
@@ -63,10 +68,17 @@ class Stored:
 
         self._look = looks.of(inner, document, operation)
         self._operation = operation
-        given = operation.variable_definitions or ()
-        self.variables = frozenset(variable.variable.name.value for variable in given)
+        self.document = document
+        self.types = {
+            each.variable.name.value: cast(GraphQLInputType, type_from_ast(inner, each.type))
+            for each in operation.variable_definitions or ()
+        }
+        """The types of its variables."""
+
         self.needed = frozenset(
-            variable.variable.name.value for variable in given if isinstance(variable.type, NonNullTypeNode)
+            each.variable.name.value
+            for each in operation.variable_definitions or ()
+            if isinstance(each.type, NonNullTypeNode) and each.default_value is None
         )
         """Those without which it cannot run."""
 
@@ -77,24 +89,18 @@ class Stored:
             fields = _fields(fields[step])
         return tuple(fields)
 
-    async def run(self, context: Context, variables: Mapping[str, Any], shown: tuple[str, ...]) -> Any:
-        """What is found at the path `shown` of the answer.
+    async def run(self, context: Context, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer as REST clients see it, by root field.
 
         Raises:
             Refused: the operation has errors; the first of them.
-            NotFound: there is nothing.
         """
         answer = await self._schema.execute(
             self._text, variable_values=dict(variables), context_value=context, operation_name=self.name
         )
-        errors = answer.errors
-        if errors:
-            raise Refused(errors[0])
-        found: Any = looks.seen(answer.data, self._look)
-        for step in shown:
-            found = None if found is None else found[step]
-        if found is None:
-            raise NotFound("there is no such thing")
+        if answer.errors:
+            raise Refused(answer.errors[0])
+        found: dict[str, Any] = looks.seen(answer.data, self._look)
         return found
 
 

@@ -31,3 +31,4 @@ class Session:
     access_token: str
     refresh_token: str
     expires_in: int
+    token_type: str

@@ -18,6 +18,7 @@ from guards.callers import require
 from guards.permissions import Permission
 from resolvers.context import Context, Services
 from schema.build import Executor, Schema
+from schema.rest import serving
 
 Info = strawberry.Info[Context, None]
 
@@ -136,7 +137,7 @@ schema = Schema(Query, Mutation, Subscription, execution_context_class=Executor)
 
 def staged(settings: Settings, services: Services) -> Starlette:
     """The application with this schema in the place of ours, and without REST."""
-    return assembled(settings, services, schema, lambda _: ())
+    return assembled(settings, services, schema, serving.own_routes)
 
 
 async def main() -> int:

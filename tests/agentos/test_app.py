@@ -75,8 +75,9 @@ async def test_health_and_readiness_say_how_the_stores_are(real: Served) -> None
     )
     assert (200, {"status": "healthy", "version": VERSION, "checks": {"database": "ok", "redis": "ok"}}) == (
         health.status_code,
-        health.json(),
+        health.json()["data"],
     )
+    assert (True, "healthy") == (health.json()["success"], health.json()["status"])
     assert (200, {"status": "alive"}) == (alive.status_code, alive.json())
 
 
@@ -251,4 +252,4 @@ async def test_health_is_answered_from_memory(server: Served, services: Services
         for connection in held:
             await connection.close()
 
-    assert before.json() == after.json()
+    assert before.json()["data"] == after.json()["data"]

@@ -16,7 +16,7 @@ from db.redis import connect
 from resolvers.context import Context
 from resolvers.uploads import LARGEST_CHUNK, LARGEST_FILE
 from schema.build import build
-from schema.rest import endpoints
+from schema.rest import serving
 from tests.uploading import FTYP, context_of, services_over
 
 BLOCK = 65_536
@@ -68,7 +68,7 @@ async def grow(database_url: str, redis_url: str, folder: str, user: str) -> Non
     async def identify(request: Request) -> Context:
         return context_of(services, found)
 
-    app = Starlette(routes=endpoints.routes(build(), identify))
+    app = Starlette(routes=serving.routes(build(), identify))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api.test", timeout=60) as client:
         await upload(client, 100_000)
         before = memory("VmRSS")

@@ -17,7 +17,7 @@ from db.models.identity import Role
 from db.models.work import JobStatus
 from resolvers.actions.catalogue import CATALOGUE
 from resolvers.context import Context, Services
-from schema.rest import endpoints
+from schema.rest import serving
 from schema.root import schema
 from tests.conftest import People
 from tests.uploading import context_of
@@ -35,7 +35,7 @@ async def client(services: Services, people: People) -> AsyncIterator[httpx.Asyn
         context.idempotency_key = request.headers.get("x-idempotency-key")
         return context
 
-    transport = httpx.ASGITransport(Starlette(routes=endpoints.routes(schema, identify)))
+    transport = httpx.ASGITransport(Starlette(routes=serving.routes(schema, identify)))
     async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as opened:
         yield opened
 

@@ -21,10 +21,12 @@ from guards.errors import Unauthenticated
 from resolvers.context import Context, Services
 from resolvers.uploads import LARGEST_CHUNK, LARGEST_FILE
 from schema.build import build
-from schema.rest import endpoints
-from schema.rest.endpoints import ENDPOINTS, PREFIXES, From, Place
+from schema.rest import serving
+from schema.rest.endpoints import ENDPOINTS
 from schema.rest.envelope import RESERVED
 from schema.rest.operations import Unfit
+from schema.rest.rows import Endpoint, body
+from schema.rest.serving import PREFIXES
 from tests.uploading import context_of, pieces_on_disk, services_over, sha256, video
 
 People = dict[Role, User]
@@ -48,7 +50,7 @@ async def client(house: Services, people: People, other_people: People) -> Async
             raise Unauthenticated("the access token is not valid")
         return context_of(house, users.get(name))
 
-    app = Starlette(routes=endpoints.routes(SCHEMA, identify))
+    app = Starlette(routes=serving.routes(SCHEMA, identify))
     transport = httpx.ASGITransport(app)
     headers = {"x-test-user": "default/user"}
     async with httpx.AsyncClient(transport=transport, base_url="http://api.test", headers=headers) as opened:
@@ -175,8 +177,8 @@ async def test_a_form_that_does_not_fit_is_refused_and_changes_nothing(
     before = (await client.get(f"/api/v1/upload/status/{upload_id}")).json()["data"]
 
     statuses = {}
-    for name, (content_type, body, _) in BAD_FORMS.items():
-        sent = body.replace(b"UPLOAD", upload_id.encode())
+    for name, (content_type, form_body, _) in BAD_FORMS.items():
+        sent = form_body.replace(b"UPLOAD", upload_id.encode())
         response = await client.post("/api/v1/upload/chunk", content=sent, headers={"content-type": content_type})
         assert response.json()["success"] is False
         statuses[name] = response.status_code
@@ -330,7 +332,7 @@ async def test_a_database_that_is_away_is_said_to_be(people: People, redis: Redi
     async def identify(request: Request) -> Context:
         return context_of(services, people[Role.USER])
 
-    app = Starlette(routes=endpoints.routes(SCHEMA, identify))
+    app = Starlette(routes=serving.routes(SCHEMA, identify))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api.test") as client:
         answers = [
             await client.get(f"/api/upload/status/{uuid4()}"),
@@ -345,9 +347,10 @@ async def test_a_database_that_is_away_is_said_to_be(people: People, redis: Redi
 
 def test_every_row_says_what_answers_and_hides_no_envelope() -> None:
     for endpoint in ENDPOINTS:
-        assert (endpoint.native is None) is (endpoint.operation is not None)
-        assert (endpoint.native is None) is (endpoint.permission is None)
-        assert not RESERVED & endpoint.legacy.keys()
+        answering = (endpoint.operation, endpoint.native, endpoint.direct, endpoint.own)
+        assert 1 == sum(each is not None for each in answering)
+        assert (endpoint.native or endpoint.direct) is None or endpoint.permission is not None
+        assert not RESERVED & endpoint.beside.keys()
         assert endpoint.path.startswith("/")
         assert endpoint.summary.endswith(".")
 
@@ -356,9 +359,10 @@ def test_fixed_paths_come_before_those_with_parameters() -> None:
     async def identify(request: Request) -> Context:
         raise Unauthenticated("nobody")
 
-    paths = [route.path for route in endpoints.routes(SCHEMA, identify)]
+    paths = [route.path for route in serving.routes(SCHEMA, identify)]
 
-    assert len(PREFIXES) * len(ENDPOINTS) == len(set(paths))
+    served = [endpoint.path for endpoint in ENDPOINTS if endpoint.own is None]
+    assert sorted(f"{prefix}{path}" for prefix in PREFIXES for path in served) == sorted(paths)
     for prefix in PREFIXES:
         own = [path for path in paths if path.startswith(f"{prefix}/upload")]
         assert own == sorted(own, key=lambda path: "{" in path)
@@ -367,7 +371,7 @@ def test_fixed_paths_come_before_those_with_parameters() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"variables": {"filename": From(Place.BODY, "filename")}},
+        {"variables": {"filename": body("filename")}},
         {"method": "GET"},
         {"operation": None},
     ],
@@ -380,7 +384,7 @@ def test_a_row_that_does_not_fit_its_operation_stops_the_server(
 
     [init] = [endpoint for endpoint in ENDPOINTS if endpoint.operation == "UploadInit"]
     facts = {name: getattr(init, name) for name in init.__dataclass_fields__} | change
-    monkeypatch.setattr(endpoints, "ENDPOINTS", (endpoints.Endpoint(**facts),))
+    monkeypatch.setattr(serving, "ENDPOINTS", (Endpoint(**facts),))
 
     with pytest.raises(Unfit):
-        endpoints.routes(SCHEMA, identify)
+        serving.routes(SCHEMA, identify)

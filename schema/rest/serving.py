@@ -1,0 +1,256 @@
+"""The endpoint table as routes: each row below `/api` and `/api/v1`, with its guards, its envelope and its refusals.
+
+What does not fit together stops the server at its start: a document that does not suit the schema, variables that
+nothing fills, a GET that changes something without saying so, a row that another one hides.
+"""
+
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route, compile_path
+from strawberry.schema.base import BaseSchema
+
+from db.database import DatabaseUnavailable
+from guards.errors import BadInput, NotFound, Refusal, Unavailable
+from guards.replays import REPLAYED
+from resolvers.context import Context
+from schema.plan import admit_native
+from schema.rest import envelope, reading
+from schema.rest.endpoints import ENDPOINTS
+from schema.rest.operations import Refused, Stored, Unfit
+from schema.rest.rows import Answer, Direct, Endpoint, Own, Place, Shown
+
+PREFIXES: Final[Mapping[str, bool]] = {"/api": True, "/api/v1": False}
+"""Where the table is served, and whether the keys that older clients read stand at the top level there."""
+
+NEWEST: Final = "/api/v1"
+
+DEPRECATED_ON: Final = datetime(2026, 11, 23, tzinfo=UTC)
+"""Since when everything below `/api` has its successor below `/api/v1`."""
+
+PAGE: Final = frozenset({"first", "offset"})
+"""Variables that a page is read into."""
+
+Identify = Callable[[Request], Awaitable[Context]]
+Answering = Callable[[Request, Context], Awaitable[Answer]]
+
+_VARIABLE: Final = re.compile(r"Variable '\$(\w+)'(?:[^;]*?; ?| of required type .*| )(.*)", re.DOTALL)
+
+
+def routes(schema: BaseSchema, identify: Identify, own: Mapping[Own, Direct] | None = None) -> list[Route]:
+    """The table as routes; fixed paths before those with parameters, so that none hides another.
+
+    Args:
+        identify: makes the context of a request, or refuses it.
+        own: what the application answers itself; rows that it does not answer are not served.
+
+    Raises:
+        Unfit: a stored operation does not fit the schema or its row, or a row is hidden by another.
+    """
+    ordered = sorted(ENDPOINTS, key=lambda endpoint: [part.startswith("{") for part in endpoint.path.split("/")])
+    _require_reachable(ordered)
+    rows = [(endpoint, _answering(endpoint, schema)) for endpoint in ordered if endpoint.own is None]
+    below = [
+        _Served(endpoint, prefix, identify, answering).route() for prefix in PREFIXES for endpoint, answering in rows
+    ]
+    return [*own_routes(identify, own or {}), *below]
+
+
+def own_routes(identify: Identify, own: Mapping[Own, Direct]) -> list[Route]:
+    """The rows that the application answers, at the top of its paths."""
+    return [
+        _Served(endpoint, "", identify, _open(own[endpoint.own])).route()
+        for endpoint in ENDPOINTS
+        if endpoint.own is not None and endpoint.own in own
+    ]
+
+
+class _Served:
+    """One endpoint below one prefix."""
+
+    def __init__(self, endpoint: Endpoint, prefix: str, identify: Identify, answering: Answering | Direct) -> None:
+        self._endpoint = endpoint
+        self._path = f"{prefix}{endpoint.path}"
+        self._identify = identify
+        self._legacy = PREFIXES.get(prefix, True)
+        self._answering = answering
+        older = self._legacy and endpoint.own is None
+        self._headers = _deprecation(endpoint) if older or endpoint.deprecated else {}
+
+    def route(self) -> Route:
+        """The route that leads here."""
+        return Route(self._path, self.respond, methods=[self._endpoint.method])
+
+    async def respond(self, request: Request) -> Response:
+        """The answer, or the refusal, in the envelope of the prefix, with what is left of the caller's limits."""
+        began = time.perf_counter()
+        try:
+            context = await self._identify(request)
+        except Refusal as refusal:
+            return envelope.refused(refusal, legacy=self._legacy)
+        context.whole = True
+        answer = await self._told(request, context, began)
+        answer.headers.update(self._headers)
+        if context.spent is not None:
+            answer.headers.update(context.spent.headers())
+        if context.told_again:
+            answer.headers.update(REPLAYED)
+        return answer
+
+    async def _told(self, request: Request, context: Context, began: float) -> Response:
+        try:
+            answer = await self._answering(request, context)
+        except Refusal as refusal:
+            return envelope.refused(refusal, legacy=self._legacy)
+        except Refused as refused:
+            return envelope.failed(refused.code, str(refused), retry_after=refused.retry_after, legacy=self._legacy)
+        except DatabaseUnavailable:
+            away = Unavailable("the database does not answer: try again", retry_after=1)
+            return envelope.refused(away, legacy=self._legacy)
+        except ClientDisconnect:
+            # Nobody reads it; it only has to be no failure of ours.
+            return Response(status_code=400)
+        if isinstance(answer, Response):
+            return answer
+        return envelope.told(
+            answer["data"],
+            self._endpoint.status,
+            taken_ms=(time.perf_counter() - began) * 1000,
+            pagination=answer.get("pagination"),
+            beside=beside(self._endpoint.beside, answer) if self._legacy else None,
+        )
+
+
+def beside(keys: Mapping[str, Shown], answer: Answer) -> dict[str, Any]:
+    """What stands at the top level for clients from before; what the envelope has is never hidden by it."""
+    found: dict[str, Any] = {}
+    for key, shown in keys.items():
+        value = _at(shown, answer) if isinstance(shown, str) else shown(answer)
+        if key == "*":
+            found |= {name: each for name, each in value.items() if name not in envelope.RESERVED}
+        else:
+            found[key] = value
+    return found
+
+
+def _at(path: str, answer: Answer) -> Any:
+    found: Any = answer
+    for step in path.split("."):
+        found = None if found is None else found[step]
+    return found
+
+
+def _answering(endpoint: Endpoint, schema: BaseSchema) -> Answering | Direct:
+    native, direct = endpoint.native, endpoint.direct
+    if native is not None:
+
+        async def handled(request: Request, context: Context) -> Answer:
+            await admit_native(context, endpoint.permission, rate=endpoint.rate)
+            return {"data": await native(request, context)}
+
+        return handled
+    if direct is not None:
+
+        async def sent(request: Request, context: Context) -> Response:
+            await admit_native(context, endpoint.permission, rate=endpoint.rate)
+            return await direct(request, context)
+
+        return sent
+    stored = fitting(endpoint, schema)
+
+    async def answered(request: Request, context: Context) -> Answer:
+        given = await reading.given(request, context, endpoint.variables, stored, paged=endpoint.paged)
+        try:
+            answer = await stored.run(context, given.values)
+        except Refused as refused:
+            if refused.unfitting:
+                raise given.fault or BadInput(_renamed(str(refused), endpoint)) from refused
+            raise
+        shown = answer
+        for step in endpoint.shown:
+            if shown is not None:
+                shown = shown[step]
+        if shown is None:
+            raise NotFound(_missing(request, endpoint))
+        return {**answer, **(_page(shown, given) if endpoint.paged else {"data": shown})}
+
+    return answered
+
+
+def _open(direct: Direct) -> Direct:
+    """What anybody may ask for, counted like everything public."""
+
+    async def sent(request: Request, context: Context) -> Response:
+        await admit_native(context, None)
+        return await direct(request, context)
+
+    return sent
+
+
+def fitting(endpoint: Endpoint, schema: BaseSchema) -> Stored:
+    """The operation of a row.
+
+    Raises:
+        Unfit: it does not fit the schema, or the row.
+    """
+    if endpoint.operation is None:
+        raise Unfit(f"{endpoint.path}: it has neither an operation nor a handler")
+    stored = Stored(endpoint.operation, schema)
+    filled = set(endpoint.variables) | (PAGE if endpoint.paged else set())
+    if filled != set(stored.types):
+        raise Unfit(f"{endpoint.path}: the row and {stored.name} differ in {', '.join(filled ^ set(stored.types))}")
+    if stored.changes and endpoint.method == "GET" and not endpoint.changes:
+        raise Unfit(f"{endpoint.path}: a GET runs the mutation {stored.name}, and the row does not say so")
+    parameters = set(re.findall(r"{(\w+)}", endpoint.path))
+    read = {name for source in endpoint.variables.values() if source.place is Place.PATH for name in source.names}
+    if parameters != read:
+        raise Unfit(f"{endpoint.path}: its parameters and what is read of them differ")
+    return stored
+
+
+def _require_reachable(ordered: Sequence[Endpoint]) -> None:
+    """Make sure that no row is hidden by an earlier one.
+
+    Raises:
+        Unfit: one is.
+    """
+    for number, endpoint in enumerate(ordered):
+        sample = re.sub(r"{\w+}", "0", endpoint.path)
+        for earlier in ordered[:number]:
+            if earlier.method == endpoint.method and compile_path(earlier.path)[0].match(sample):
+                raise Unfit(f"{endpoint.method} {endpoint.path}: it is hidden by {earlier.path}")
+
+
+def _page(connection: Mapping[str, Any], given: reading.Given) -> dict[str, Any]:
+    nodes = [edge["node"] for edge in connection["edges"]]
+    where = envelope.pagination(connection["totalCount"], per_page=given.per_page, offset=given.offset)
+    return {"data": nodes, "pagination": where}
+
+
+def _missing(request: Request, endpoint: Endpoint) -> str:
+    """What is not there, by the parameter of the path that names it."""
+    named: Iterable[tuple[str, str]] = request.path_params.items()
+    said = [f"{name.removesuffix('_id')} {str(value)[:50]}" for name, value in named]
+    return f"there is no {' of '.join(reversed(said))}" if said else "there is nothing to show yet"
+
+
+def _renamed(message: str, endpoint: Endpoint) -> str:
+    """What GraphQL finds wrong with a variable, by the name that the client knows."""
+    found = _VARIABLE.match(message)
+    source = endpoint.variables.get(found[1]) if found else None
+    if found is None or source is None or not source.names:
+        return message
+    return f"{source.names[0]}: {found[2].rstrip('.') or 'it is missing'}"
+
+
+def _deprecation(endpoint: Endpoint) -> dict[str, str]:
+    """That something better has taken its place: the same path of the newest version, or what its summary says."""
+    link = (
+        '</docs>; rel="deprecation"' if endpoint.deprecated else f'<{NEWEST}{endpoint.path}>; rel="successor-version"'
+    )
+    return {"deprecation": f"@{int(DEPRECATED_ON.timestamp())}", "link": link}

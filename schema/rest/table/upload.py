@@ -1,0 +1,59 @@
+"""Uploads: begun, filled chunk by chunk, finalized into a file that a job takes."""
+
+from typing import Final
+
+from guards.allowances import Rate
+from guards.permissions import Permission
+from schema.rest import uploads
+from schema.rest.rows import Endpoint, Tag, body
+
+ROWS: Final = (
+    Endpoint(
+        method="POST",
+        path="/upload/init",
+        tag=Tag.UPLOAD,
+        summary="Begin an upload.",
+        status=201,
+        operation="UploadInit",
+        variables={
+            "filename": body("filename"),
+            "size": body("file_size"),
+            "chunk": body("chunk_size"),
+            "sha256": body("sha256"),
+        },
+        shown=("uploadInit", "upload"),
+        beside={"uploadId": "data.id", "upload_id": "data.id"},
+    ),
+    Endpoint(
+        method="POST",
+        path="/upload/chunk",
+        tag=Tag.UPLOAD,
+        summary="Send one chunk, as a form.",
+        native=uploads.chunk,
+        form=uploads.CHUNK_FORM,
+        permission=Permission.UPLOAD_INIT,
+        # A large file is a call with many parts; how much one may send is bounded by its bytes.
+        rate=Rate(600),
+        beside={"chunk_index": "data.chunk_index", "received": "data.received"},
+    ),
+    Endpoint(
+        method="POST",
+        path="/upload/finalize",
+        tag=Tag.UPLOAD,
+        summary="Verify an upload; its id is the file path that a job takes.",
+        status=201,
+        operation="UploadFinalize",
+        variables={"id": body("upload_id"), "chunks": body("total_chunks"), "sha256": body("sha256")},
+        shown=("uploadFinalize", "upload"),
+        beside={"file_path": "data.id", "filePath": "data.id", "metadata": "data"},
+    ),
+    Endpoint(
+        method="GET",
+        path="/upload/status/{upload_id}",
+        tag=Tag.UPLOAD,
+        summary="Which bytes of an upload are there, and which are missing.",
+        native=uploads.status,
+        permission=Permission.UPLOAD_READ,
+        beside={"status": "data.status", "progress": "data.progress"},
+    ),
+)

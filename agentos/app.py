@@ -33,6 +33,7 @@ from agentos.transports.contexts import Contexts
 from agentos.transports.graphql import AnySchema, GraphQLOverHTTP
 from agentos.transports.headers import SecurityHeaders
 from agentos.transports.roots import Roots
+from agentos.transports.seats import Seats
 from agentos.transports.sockets import GraphQLOverWebSocket
 from db import tallies
 from db.database import DatabaseUnavailable
@@ -67,7 +68,8 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
     health = Health(services.database, services.redis)
     callers = Callers(services.tokens, services.database)
     contexts = Contexts(services, callers)
-    sockets = GraphQLOverWebSocket(schema, callers, contexts, metrics, roots, origins=settings.cors_origins)
+    seats = Seats(callers, contexts, origins=(*settings.cors_origins, settings.origin))
+    sockets = GraphQLOverWebSocket(schema, seats, callers, contexts, metrics, roots)
     own = _Own(settings, services, health, metrics)
     _watch(metrics, services, journal)
 

@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 
 from agentos.health import Health
 from agentos.lifeline import follow_parent
-from agentos.transports.sockets import MOST_BYTES
+from agentos.transports.seats import MOST_BYTES
 
 FINISH_S: Final = 25
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -34,7 +35,7 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8001, ge=0, le=65535, description="Port the API listens on.")
     ws_port: int = Field(
-        default=8765, ge=0, le=65535, description="Port kept for the legacy WebSocket; nothing listens there yet."
+        default=8765, ge=0, le=65535, description="Port that the process of the legacy WebSocket listens on."
     )
     workers: int = Field(default=1, ge=0, le=64, description="Worker processes that `up` starts.")
     worker_concurrency: int = Field(default=1, ge=1, le=16, description="Jobs one worker process runs at once.")
@@ -115,6 +116,12 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """The start of every link, without a slash at the end."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @cached_property
+    def origin(self) -> str:
+        """What a browser calls the pages of this API."""
+        parts = urlsplit(self.base_url)
+        return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 def _confinement(pattern: str, networks: object) -> dict[str, object]:

@@ -11,49 +11,34 @@ PostgreSQL away: no new operation is admitted; open ones stay, as nobody can be 
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Collection, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Any, Final
-from urllib.parse import urlsplit
-from uuid import UUID
 
 import msgspec
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 from strawberry.schema.base import BaseSchema
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
 from agentos.metrics import Metrics
-from agentos.transports import bodies
+from agentos.transports import bodies, seats
 from agentos.transports.answers import INTERNAL
 from agentos.transports.bodies import Operation
 from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
 from agentos.transports.roots import Roots
+from agentos.transports.seats import MOST_BYTES, Ended, Seats
 from guards.callers import Caller
-from guards.errors import BadInput, QuotaExceeded, RateLimited, Refusal, Unauthenticated, Unavailable
+from guards.errors import BadInput, QuotaExceeded, Refusal
 
 PROTOCOL: Final = "graphql-transport-ws"
-MOST_BYTES: Final = 64 * 1024
 INIT_S: Final = 5.0
-SEND_S: Final = 10.0
-WATCH_S: Final = 0.5
 MOST_OPERATIONS: Final = 20
-MOST_SOCKETS: Final = 5
 LONGEST_ID: Final = 128
 
 log = logging.getLogger(__name__)
-
-
-class _Ended(Exception):
-    """The socket is over; with a code for the client unless it has gone already."""
-
-    def __init__(self, code: int | None = None, reason: str = "") -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
 
 
 class GraphQLOverWebSocket:
@@ -62,34 +47,30 @@ class GraphQLOverWebSocket:
     def __init__(
         self,
         schema: BaseSchema,
+        seats: Seats,
         callers: Callers,
         contexts: Contexts,
         metrics: Metrics,
         roots: Roots,
         *,
-        origins: Collection[str],
         init_s: float = INIT_S,
     ) -> None:
         """Serve a schema.
 
         Args:
-            origins: pages of which origins may open a socket, beside those of this host.
             init_s: seconds a socket has to say who it is.
         """
         self.schema = schema
+        self.seats = seats
         self.callers = callers
         self.contexts = contexts
         self.metrics = metrics
         self.roots = roots
         self.init_s = init_s
-        self.held: defaultdict[UUID, int] = defaultdict(int)
-        """How many open sockets each user has."""
-
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
-        if not self._welcome(websocket):
+        if not self.seats.welcome(websocket):
             # Closed before it was accepted: the handshake is answered with 403.
             await websocket.close(1008)
             return
@@ -100,18 +81,6 @@ class GraphQLOverWebSocket:
             return
         with self.metrics.sockets.track_inprogress():
             await _Socket(self, websocket).live()
-
-    def _welcome(self, websocket: WebSocket) -> bool:
-        """Whether a page of that origin may; what sends no origin is no browser and has no cookies to abuse."""
-        origin = websocket.headers.get("origin")
-        if origin is None:
-            return True
-        if origin.lower() in self._origins:
-            return True
-        try:
-            return urlsplit(origin).netloc.lower() == websocket.headers.get("host", "")
-        except ValueError:
-            return False
 
 
 class _Socket:
@@ -128,40 +97,32 @@ class _Socket:
 
     async def live(self) -> None:
         """Serve the socket until either side ends it; its operations end with it."""
-        ended = _Ended()
+        ended = Ended()
         try:
             async with self._group:
                 self._group.create_task(self._watch(), name="socket watch")
                 await self._listen()
-        except* _Ended as group:
-            ended = _first(group)
+        except* Ended as group:
+            ended = seats.first(group)
         finally:
             if self._caller is not None:
-                self._let_go(self._caller.user_id)
-        if ended.code is not None:
-            with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
-                async with asyncio.timeout(1):
-                    await self._websocket.close(ended.code, ended.reason[:120])
-
-    def _let_go(self, user_id: UUID) -> None:
-        self._route.held[user_id] -= 1
-        if not self._route.held[user_id]:
-            del self._route.held[user_id]
+                self._route.seats.leave(self._caller)
+        await seats.close(self._websocket, ended)
 
     async def _listen(self) -> None:
         while True:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
-                raise _Ended
+                raise Ended
             text = message.get("text")
             if text is None:
-                raise _Ended(4400, "messages are text")
+                raise Ended(4400, "messages are text")
             if len(text) > MOST_BYTES:
-                raise _Ended(1009, f"a message has at most {MOST_BYTES} bytes")
+                raise Ended(1009, f"a message has at most {MOST_BYTES} bytes")
             try:
                 value = bodies.parsed(text, what="the message")
             except BadInput as error:
-                raise _Ended(4400, str(error)) from error
+                raise Ended(4400, str(error)) from error
             await self._take(value)
 
     async def _take(self, message: Any) -> None:
@@ -181,21 +142,19 @@ class _Socket:
             case "pong":
                 pass
             case _:
-                raise _Ended(4400, "no such message")
+                raise Ended(4400, "no such message")
 
     async def _greet(self, payload: object) -> None:
         if self._greeted:
-            raise _Ended(4429, "too many initialisation requests")
+            raise Ended(4429, "too many initialisation requests")
         if not isinstance(payload, dict | None):
-            raise _Ended(4400, "the payload of connection_init is an object")
+            raise Ended(4400, "the payload of connection_init is an object")
         self._greeted = True
         authorization = _authorization(payload) or self._websocket.headers.get("authorization")
         if authorization is None:
-            raise _Ended(4401, "sign in first: send `authorization` with connection_init")
-        caller = await self._verified(authorization)
-        if self._route.held[caller.user_id] >= MOST_SOCKETS:
-            raise _Ended(4429, f"a user has at most {MOST_SOCKETS} sockets")
-        self._route.held[caller.user_id] += 1
+            raise Ended(4401, "sign in first: send `authorization` with connection_init")
+        caller = await self._route.seats.verified(self._websocket, authorization)
+        self._route.seats.take(caller)
         self._caller = caller
         self._ready.set()
         await self._send({"type": "connection_ack"})
@@ -205,20 +164,7 @@ class _Socket:
         authorization = _authorization(payload) if isinstance(payload, dict) else None
         if authorization is None or self._caller is None:
             return
-        caller = await self._verified(authorization)
-        if (caller.user_id, caller.tenant) != (self._caller.user_id, self._caller.tenant):
-            raise _Ended(4403, "the fresh token is somebody else's")
-        self._caller = caller
-
-    async def _verified(self, authorization: str) -> Caller:
-        try:
-            return await self._route.contexts.holding(self._websocket, authorization)
-        except Unavailable as error:
-            raise _Ended(1013, str(error)) from error
-        except RateLimited as error:
-            raise _Ended(4429, str(error)) from error
-        except Unauthenticated as error:
-            raise _Ended(4403, str(error)) from error
+        self._caller = await self._route.seats.renewed(self._websocket, authorization, self._caller)
 
     async def _watch(self) -> None:
         """End the socket when nobody signs in, the token runs out, or the user is no longer who they were."""
@@ -226,24 +172,18 @@ class _Socket:
             async with asyncio.timeout(self._route.init_s):
                 await self._ready.wait()
         except TimeoutError as error:
-            raise _Ended(4408, "connection initialisation timeout") from error
-        while True:
-            assert self._caller is not None
-            if self._route.callers.expired(self._caller):
-                raise _Ended(4403, "the access token has expired")
-            try:
-                await self._route.callers.stand(self._caller)
-            except Unauthenticated as error:
-                raise _Ended(4403, str(error)) from error
-            except Unavailable:
-                log.debug("a socket's user cannot be checked just now")
-            await asyncio.sleep(WATCH_S)
+            raise Ended(4408, "connection initialisation timeout") from error
+        await self._route.seats.watch(self._present)
+
+    def _present(self) -> Caller:
+        assert self._caller is not None
+        return self._caller
 
     async def _subscribe(self, key: str, payload: object) -> None:
         if self._caller is None:
-            raise _Ended(4401, "unauthorized")
+            raise Ended(4401, "unauthorized")
         if key in self._operations:
-            raise _Ended(4409, f"subscriber for {key} already exists")
+            raise Ended(4409, f"subscriber for {key} already exists")
         try:
             operation = bodies.operation(payload)
             if len(self._operations) >= MOST_OPERATIONS:
@@ -256,7 +196,7 @@ class _Socket:
     async def _operate(self, key: str, operation: Operation) -> None:
         try:
             await self._run(key, operation)
-        except _Ended:
+        except Ended:
             raise
         except Refusal as refusal:
             self._forget(key)
@@ -317,14 +257,7 @@ class _Socket:
         return {"code": code, "traceId": self._websocket.state.trace_id}
 
     async def _send(self, message: Mapping[str, Any]) -> None:
-        text = msgspec.json.encode(message).decode()
-        try:
-            async with asyncio.timeout(SEND_S):
-                await self._websocket.send_text(text)
-        except TimeoutError as error:
-            raise _Ended(4413, "SLOW_CONSUMER: nothing was taken for too long") from error
-        except WebSocketDisconnect as error:
-            raise _Ended from error
+        await seats.send(self._websocket, msgspec.json.encode(message).decode())
 
 
 def _refused(result: ExecutionResult) -> bool:
@@ -354,18 +287,5 @@ def _authorization(payload: Mapping[str, Any] | None) -> str | None:
 def _id(message: Mapping[str, Any]) -> str:
     key = message.get("id")
     if not isinstance(key, str) or not 0 < len(key) <= LONGEST_ID:
-        raise _Ended(4400, f"an id of 1 to {LONGEST_ID} characters is needed")
+        raise Ended(4400, f"an id of 1 to {LONGEST_ID} characters is needed")
     return key
-
-
-def _first(group: BaseExceptionGroup[_Ended]) -> _Ended:
-    """The one of several reasons to end that has something to tell the client."""
-    leaves: list[_Ended] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        found = pending.pop()
-        if isinstance(found, BaseExceptionGroup):
-            pending += found.exceptions
-        elif isinstance(found, _Ended):
-            leaves.append(found)
-    return next((leaf for leaf in leaves if leaf.code is not None), leaves[0])

@@ -1,0 +1,163 @@
+"""What all sockets of a process have in common, whatever is spoken over them.
+
+Pages of which origins may open one; five for each user, counted over every kind; and that a socket ends when its token
+does, or within five seconds of its user being signed out, locked or given another role. PostgreSQL away: nobody new is
+let in; open sockets stay, as nobody can be signed out meanwhile either.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import Final, NoReturn
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from agentos.transports.callers import Callers
+from agentos.transports.contexts import Contexts
+from guards.callers import Caller
+from guards.errors import RateLimited, Unauthenticated, Unavailable
+
+MOST_BYTES: Final = 64 * 1024
+MOST_SOCKETS: Final = 5
+SEND_S: Final = 10.0
+WATCH_S: Final = 0.5
+LONGEST_REASON: Final = 120
+
+log = logging.getLogger(__name__)
+
+
+class Ended(Exception):
+    """A socket is over; with a code for the client unless it has gone already."""
+
+    def __init__(self, code: int | None = None, reason: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class Seats:
+    """Who may open sockets, and who has how many; one object for a process."""
+
+    def __init__(self, callers: Callers, contexts: Contexts, *, origins: Collection[str]) -> None:
+        """
+        Args:
+            origins: pages of which origins may open a socket, beside those of the host that is called.
+        """
+        self.held: defaultdict[UUID, int] = defaultdict(int)
+        """How many open sockets each user has."""
+
+        self._callers = callers
+        self._contexts = contexts
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+
+    def welcome(self, websocket: WebSocket) -> bool:
+        """Whether a page of that origin may; what sends no origin is no browser and has no cookies to abuse."""
+        origin = websocket.headers.get("origin")
+        if origin is None or origin.lower() in self._origins:
+            return True
+        try:
+            return urlsplit(origin).netloc.lower() == websocket.headers.get("host", "")
+        except ValueError:
+            return False
+
+    async def verified(self, websocket: WebSocket, authorization: str) -> Caller:
+        """Who an `Authorization` of the form `Bearer …` speaks for.
+
+        Raises:
+            Ended: nobody, or that cannot be told just now.
+        """
+        try:
+            return await self._contexts.holding(websocket, authorization)
+        except Unavailable as error:
+            raise Ended(1013, str(error)) from error
+        except RateLimited as error:
+            raise Ended(4429, str(error)) from error
+        except Unauthenticated as error:
+            raise Ended(4403, str(error)) from error
+
+    async def renewed(self, websocket: WebSocket, authorization: str, before: Caller) -> Caller:
+        """The same caller by a fresh token.
+
+        Raises:
+            Ended: the token is not good, or somebody else's.
+        """
+        caller = await self.verified(websocket, authorization)
+        if (caller.user_id, caller.tenant) != (before.user_id, before.tenant):
+            raise Ended(4403, "the fresh token is somebody else's")
+        return caller
+
+    def take(self, caller: Caller) -> None:
+        """Count one more socket of a user, until `leave`.
+
+        Raises:
+            Ended: there are as many as one may have.
+        """
+        if self.held[caller.user_id] >= MOST_SOCKETS:
+            raise Ended(4429, f"a user has at most {MOST_SOCKETS} sockets")
+        self.held[caller.user_id] += 1
+
+    def leave(self, caller: Caller) -> None:
+        """Count one less."""
+        self.held[caller.user_id] -= 1
+        if not self.held[caller.user_id]:
+            del self.held[caller.user_id]
+
+    async def watch(self, present: Callable[[], Caller]) -> NoReturn:
+        """Wait until a socket's token has run out or its user is no longer who they were.
+
+        Args:
+            present: whose the socket is, by the newest token it was brought.
+
+        Raises:
+            Ended: that is so.
+        """
+        while True:
+            if self._callers.expired(present()):
+                raise Ended(4403, "the access token has expired")
+            try:
+                await self._callers.stand(present())
+            except Unauthenticated as error:
+                raise Ended(4403, str(error)) from error
+            except Unavailable:
+                log.debug("a socket's user cannot be checked just now")
+            await asyncio.sleep(WATCH_S)
+
+
+async def send(websocket: WebSocket, text: str) -> None:
+    """Send a message; nobody else waits for a client that takes none.
+
+    Raises:
+        Ended: it took nothing for ten seconds, or has gone.
+    """
+    try:
+        async with asyncio.timeout(SEND_S):
+            await websocket.send_text(text)
+    except TimeoutError as error:
+        raise Ended(4413, "SLOW_CONSUMER: nothing was taken for too long") from error
+    except WebSocketDisconnect as error:
+        raise Ended from error
+
+
+async def close(websocket: WebSocket, ended: Ended) -> None:
+    """Tell a client why its socket is over, if it is still there to be told."""
+    if ended.code is not None:
+        with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+            async with asyncio.timeout(1):
+                await websocket.close(ended.code, ended.reason[:LONGEST_REASON])
+
+
+def first(group: BaseExceptionGroup[Ended]) -> Ended:
+    """The one of several reasons to end that has something to tell the client."""
+    leaves: list[Ended] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        found = pending.pop()
+        if isinstance(found, BaseExceptionGroup):
+            pending += found.exceptions
+        elif isinstance(found, Ended):
+            leaves.append(found)
+    return next((leaf for leaf in leaves if leaf.code is not None), leaves[0])

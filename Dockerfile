@@ -14,6 +14,14 @@ RUN python -m venv /opt/agentos \
         requirements/runtime.txt ${EXTRAS} \
     && /opt/agentos/bin/pip uninstall --yes --quiet uv pip
 
+FROM python:3.13-slim AS pages
+WORKDIR /build
+COPY requirements requirements
+RUN python -m venv /opt/node \
+    && /opt/node/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/node.txt
+COPY agentos/pages agentos/pages
+RUN PYTHON=/opt/node/bin/python requirements/pages
+
 FROM python:3.13-slim AS image
 ARG VERSION=5.0.0
 ARG REVISION=unknown
@@ -40,6 +48,7 @@ COPY workers workers
 COPY resolvers resolvers
 COPY schema schema
 COPY agentos agentos
+COPY --from=pages /build/agentos/pages/built agentos/pages/built
 RUN /opt/agentos/bin/python -m compileall -q --invalidation-mode unchecked-hash .
 
 ENV PATH=/opt/agentos/bin:$PATH \

@@ -20,7 +20,7 @@ from agentos.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("agentos", "schema", "resolvers", "workers", "dataloaders", "guards", "db")
-LOCKS = ("bootstrap", "runtime", "media", "dev")
+LOCKS = ("bootstrap", "runtime", "media", "node", "dev")
 
 FLOORS = {
     "pyjwt": ("2.15.0", "CVE-2026-32597, CVE-2026-48523, CVE-2026-48526 and the key confusion fixed in 2.14 and 2.15"),
@@ -218,7 +218,7 @@ def test_a_lock_answers_all_that_is_asked_for(name: str) -> None:
 def test_the_locks_agree() -> None:
     """They are laid into one environment; two versions of one thing would make the later one win."""
     runtime = locked("runtime")
-    others = [locked(name) for name in ("media", "dev")]
+    others = [locked(name) for name in ("media", "node", "dev")]
 
     assert {} == {name: pins for lock in others for name, pins in lock.items() if runtime.get(name, pins) != pins}
 

@@ -30,6 +30,7 @@ TABLES: Final[Mapping[str, frozenset[str]]] = {
     "jobs": frozenset({"title", "source_url", "options"}),
     "logs": frozenset({"data"}),
     "processing_steps": frozenset({"output"}),
+    "step_hours": frozenset(),
     "system_events": frozenset({"data"}),
     "uploads": frozenset({"filename", "path"}),
     "users": frozenset({"email", "name", "password_hash", "preferences"}),

@@ -2,8 +2,8 @@
 
 Three kinds of tables are never in a backup, and a restore leaves them as they are. The audit trail, and from where its
 entries came: neither may be brought back once it is erased. What says how things are at this moment: processes,
-managers, pauses, operations, events, answers of calls. And what guards people: a restore must open no lock, and give
-back no sign-in that was ended.
+managers, pauses, operations, events, answers of calls, how endpoints are used. And what guards people: a restore must
+open no lock, and give back no sign-in that was ended.
 """
 
 from collections.abc import Collection, Iterable
@@ -32,6 +32,9 @@ OF_THE_MOMENT: Final = frozenset(
         "replays",
         "services",
         "supervisor",
+        "traffic",
+        "traffic_marks",
+        "traffic_sources",
         "workers",
     }
 )
@@ -47,6 +50,7 @@ JOB_DATA: Final = frozenset(
         "job_hours",
         "jobs",
         "processing_steps",
+        "step_hours",
         "upload_chunks",
         "uploads",
     }

@@ -19,7 +19,7 @@ from db.histories import DOMAIN, PEOPLE, SPAN, Batch, History, Record, person_id
 from db.models import metadata
 from db.models.identity import users
 from db.models.records import events, logs, system_events
-from db.models.work import artifacts, job_hours, jobs, uploads
+from db.models.work import artifacts, job_hours, jobs, step_hours, uploads
 from db.rows import Row
 
 BATCH: Final = 2_000
@@ -98,7 +98,7 @@ async def clear(database: Database, tenant: str) -> int:
     """
     async with database.transaction(tenant, timeout=PATIENCE) as tx:
         removed = await tx.changed(sa.delete(jobs))
-        for table in (artifacts, uploads, system_events, logs, events, job_hours):
+        for table in (artifacts, uploads, system_events, logs, events, job_hours, step_hours):
             await tx.execute(sa.delete(table))
         await tx.execute(sa.delete(users).where(users.c.email.endswith(f"@{DOMAIN}")))
     return removed

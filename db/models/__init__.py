@@ -1,6 +1,6 @@
 """Every table, as SQLAlchemy sees it; migrations are compared with this and nothing else."""
 
-from db.models import audit, breakers, calls, control, guards, house, identity, managers, records, system, work
+from db.models import audit, breakers, calls, control, guards, house, identity, managers, records, system, traffic, work
 from db.models.columns import metadata
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "metadata",
     "records",
     "system",
+    "traffic",
     "work",
 ]

@@ -382,3 +382,16 @@ job_hours = sa.Table(
     measure("run_s", required=True),
     sa.Index("job_hours_tenant_id_hour_idx", "tenant_id", "hour", "status"),
 )
+
+step_hours = sa.Table(
+    "step_hours",
+    metadata,
+    sa.Column("id", sa.BigInteger(), sa.Identity(always=True), primary_key=True),
+    tenant(),
+    sa.Column("hour", sa.DateTime(timezone=True), nullable=False),
+    text("agent_id"),
+    sa.Column("status", enum(StepStatus, "step_status"), nullable=False),
+    count("steps", wide=True),
+    measure("run_s", required=True),
+    sa.Index("step_hours_tenant_id_hour_idx", "tenant_id", "hour", "agent_id"),
+)

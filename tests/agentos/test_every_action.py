@@ -42,6 +42,7 @@ _BESIDE: Final = frozenset(
     {
         *("audit", "audit_anchors", "audit_heads", "audit_checkpoints", "pii_subjects"),
         *("events", "system_events", "logs", "calls", "denials", "manager_runs", "manager_minutes"),
+        *("traffic", "traffic_marks", "traffic_sources"),
     }
 )
 _DECISIONS: Final = ("queue_states", "house", "managers", "operations", "replays")

@@ -63,6 +63,7 @@ async def upset(database: Database) -> None:
             "UPDATE worker_profiles SET concurrency = 2",
             "UPDATE agents SET max_concurrent = 1, enabled = false",
             "DELETE FROM job_hours",
+            "DELETE FROM step_hours",
         ):
             await tx.execute(sa.text(statement))
 

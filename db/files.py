@@ -188,6 +188,29 @@ class Files:
         with room():
             await asyncio.to_thread(_moved, spooled.path, place, self._partial)
 
+    async def piece(self, upload_id: UUID, index: int, sha256: str) -> AsyncIterator[bytes]:
+        """What a piece holds, block by block.
+
+        Raises:
+            PiecesMissing: it is not on disk.
+        """
+        try:
+            async for block in blocks(self._piece(upload_id, index, sha256)):
+                yield block
+        except FileNotFoundError as error:
+            raise PiecesMissing([index]) from error
+
+    async def begins_alike(self, upload_id: UUID, index: int, sha256: str, spooled: Spooled) -> bool:
+        """Whether spooled bytes and a piece are the same as far as both go.
+
+        Raises:
+            PiecesMissing: it is not on disk.
+        """
+        try:
+            return await asyncio.to_thread(_alike, spooled.path, self._piece(upload_id, index, sha256))
+        except FileNotFoundError as error:
+            raise PiecesMissing([index]) from error
+
     async def drop_piece(self, upload_id: UUID, index: int, sha256: str) -> None:
         """Remove a piece that turned out not to belong to its upload."""
         self._piece(upload_id, index, sha256).unlink(missing_ok=True)
@@ -296,6 +319,13 @@ async def _written(path: Path, stream: AsyncIterator[bytes], most: int) -> Spool
     return Spooled(path, size, digest.hexdigest())
 
 
+async def blocks(path: Path) -> AsyncIterator[bytes]:
+    """What a file holds, block by block."""
+    with await asyncio.to_thread(open, path, "rb", 0) as file:
+        while block := await asyncio.to_thread(file.read, BLOCK):
+            yield block
+
+
 @contextmanager
 def room() -> Iterator[None]:
     """Tell a full disk from everything else that can go wrong with one."""
@@ -334,6 +364,17 @@ def _joined(path: Path, sources: Iterable[Path]) -> Spooled:
                     size += len(block)
         os.fsync(out.fileno())
     return Spooled(path, size, digest.hexdigest())
+
+
+def _alike(one: Path, other: Path) -> bool:
+    with open(one, "rb", buffering=0) as first, open(other, "rb", buffering=0) as second:
+        rest = min(os.fstat(first.fileno()).st_size, os.fstat(second.fileno()).st_size)
+        while rest > 0:
+            block = first.read(min(BLOCK, rest))
+            if not block or block != second.read(len(block)):
+                return False
+            rest -= len(block)
+    return True
 
 
 def _measured(path: Path) -> tuple[int, str]:

@@ -21,7 +21,7 @@ from db.models.control import worker_assets
 from db.models.work import artifacts, clips, upload_chunks
 from db.models.work import uploads as uploads_table
 from db.rows import Row
-from db.uploads import CHUNK, OPEN
+from db.uploads import CHUNK, OPEN, Chunk
 
 GRACE: Final = timedelta(hours=1)
 _STEP: Final = 500
@@ -127,13 +127,13 @@ async def _struck(database: Database, files: Files) -> int:
             .join(uploads_table, uploads_table.c.id == c.upload_id)
             .where(uploads_table.c.status.in_(OPEN)),
         )
-    gone: dict[UUID, list[int]] = {}
+    gone: dict[UUID, list[Chunk]] = {}
     for chunk in recorded:
         if not files.has_piece(chunk.upload_id, chunk.index, chunk.sha256, chunk.bytes):
-            gone.setdefault(chunk.upload_id, []).append(chunk.index)
-    for upload_id, indexes in gone.items():
+            gone.setdefault(chunk.upload_id, []).append(chunk)
+    for upload_id, chunks in gone.items():
         async with database.system() as tx:
-            await uploads.lose_chunks(tx, upload_id, indexes)
+            await uploads.lose_chunks(tx, upload_id, chunks)
     return sum(map(len, gone.values()))
 
 

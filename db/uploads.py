@@ -1,7 +1,8 @@
 """Uploads: a file on its way in, piece by piece, and who holds how much.
 
-A chunk is on record only after its bytes are safely on disk (`db.files`), and a record never changes: the first bytes
-at a place are the ones that count. So whatever crashes, an upload is either complete and verified or can go on.
+A chunk is on record only after its bytes are safely on disk (`db.files`), and a record only ever grows at its end: the
+first bytes at a place are the ones that count. So whatever crashes, an upload is either complete and verified or can
+go on.
 """
 
 from collections.abc import Collection, Iterable
@@ -16,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from db import events
 from db.database import Transaction
 from db.events import Kind
-from db.models.work import UploadStatus, upload_chunks, uploads
+from db.models.work import UploadStatus, jobs, upload_chunks, uploads
 from db.pages import Order, Page, Window, during, page, total
 from db.rows import Row, Shape
 
@@ -24,6 +25,10 @@ SESSION_LIFE: Final = timedelta(hours=24)
 """How long an upload may stand still before it expires."""
 
 OPEN: Final = (UploadStatus.INITIALIZED, UploadStatus.UPLOADING)
+
+
+class StillNeeded(Exception):
+    """Something that has not ended depends on it."""
 
 
 class Upload(Row, frozen=True):
@@ -94,6 +99,8 @@ class Chunk(Row, frozen=True):
     index: int
     start: int
     bytes: int
+    """As many as came; fewer than the chunk should have while it is sent bit by bit."""
+
     sha256: str
 
 
@@ -184,6 +191,13 @@ async def add(tx: Transaction, new: NewUpload, *, quota_bytes: int) -> Upload | 
     return upload
 
 
+async def awaits(tx: Transaction, upload_id: UUID, index: int, *, instead: Chunk | None) -> bool:
+    """Whether a chunk may be put on record now in the place of `instead`; then nobody else does until this ends."""
+    if not await tx.rows(sa.select(uploads.c.id).where(uploads.c.id == upload_id, *_open()).with_for_update()):
+        return False
+    return await chunk_at(tx, upload_id, index) == instead
+
+
 async def add_chunk(tx: Transaction, chunk: Chunk) -> Upload | None:
     """Put a chunk on record whose bytes are on disk, and count it.
 
@@ -206,22 +220,23 @@ async def add_chunk(tx: Transaction, chunk: Chunk) -> Upload | None:
     )
     if not await tx.rows(statement.on_conflict_do_nothing().returning(upload_chunks.c.index)):
         return None
-    counted = (
-        sa.update(uploads)
-        .where(uploads.c.id == chunk.upload_id)
-        .values(
-            received_bytes=uploads.c.received_bytes + chunk.bytes,
-            status=UploadStatus.UPLOADING,
-            updated_at=sa.func.now(),
-            expires_at=_end(),
-        )
+    return await _counted(tx, chunk.upload_id, chunk.bytes)
+
+
+async def grow_chunk(tx: Transaction, chunk: Chunk, *, beginning: Chunk) -> Upload | None:
+    """Put a chunk on record in the place of its own beginning, and count what is new of it.
+
+    None if nothing was changed: it is not that beginning that is there, or the upload is not open (any more).
+    """
+    if not await awaits(tx, chunk.upload_id, chunk.index, instead=beginning):
+        return None
+    c = upload_chunks.c
+    await tx.execute(
+        sa.update(upload_chunks)
+        .where(c.upload_id == chunk.upload_id, c.index == chunk.index)
+        .values(bytes=chunk.bytes, sha256=chunk.sha256)
     )
-    upload = await UPLOAD.first(tx, counted.returning(*UPLOAD.columns))
-    assert upload is not None
-    # Ten thousand small chunks are ten thousand statements anyway, but they need not be ten thousand events.
-    if upload.progress > 100 * (upload.received_bytes - chunk.bytes) // upload.size_bytes:
-        await _announce(tx, upload)
-    return upload
+    return await _counted(tx, chunk.upload_id, chunk.bytes - beginning.bytes)
 
 
 async def chunk_at(tx: Transaction, upload_id: UUID, index: int) -> Chunk | None:
@@ -236,16 +251,22 @@ async def chunks_of(tx: Transaction, upload_id: UUID) -> list[Chunk]:
     return await CHUNK.all(tx, CHUNK.select().where(c.upload_id == upload_id).order_by(c.index))
 
 
-async def lose_chunks(tx: Transaction, upload_id: UUID, indexes: Collection[int]) -> None:
-    """Strike chunks whose bytes are gone from the record of an open upload, so that they are asked for again."""
+async def lose_chunks(tx: Transaction, upload_id: UUID, chunks: Collection[Chunk]) -> None:
+    """Strike chunks whose bytes are gone from the record of an open upload, so that they are asked for again.
+
+    One that has been replaced by a longer one meanwhile stays.
+    """
     locked = await tx.rows(
         sa.select(uploads.c.id).where(uploads.c.id == upload_id, uploads.c.status.in_(OPEN)).with_for_update()
     )
     if not locked:
         return
     c = upload_chunks.c
+    gone = [(chunk.index, chunk.sha256) for chunk in chunks]
     struck = await tx.rows(
-        sa.delete(upload_chunks).where(c.upload_id == upload_id, c.index.in_(indexes)).returning(c.bytes)
+        sa.delete(upload_chunks)
+        .where(c.upload_id == upload_id, sa.tuple_(c.index, c.sha256).in_(gone))
+        .returning(c.bytes)
     )
     await tx.execute(
         sa.update(uploads)
@@ -295,6 +316,30 @@ async def expire_stale(tx: Transaction, *, most: int = 500) -> list[Upload]:
     return ended
 
 
+async def end(tx: Transaction, upload_id: UUID, *, owner: UUID) -> Upload | None:
+    """End an upload that its owner wants no longer, complete or not; None if there is none that has not ended.
+
+    Raises:
+        StillNeeded: a job that has not finished is made from it.
+    """
+    mine = (uploads.c.id == upload_id, uploads.c.user_id == owner, uploads.c.status != UploadStatus.EXPIRED)
+    if not await tx.rows(sa.select(uploads.c.id).where(*mine).with_for_update()):
+        return None
+    unfinished = (jobs.c.upload_id == upload_id, jobs.c.completed_at.is_(None))
+    if await tx.rows(sa.select(jobs.c.id).where(*unfinished).limit(1)):
+        raise StillNeeded("a job that has not finished is made from it")
+    statement = (
+        sa.update(uploads)
+        .where(*mine)
+        .values(status=UploadStatus.EXPIRED, received_bytes=0, path=None, updated_at=sa.func.now())
+    )
+    upload = await UPLOAD.first(tx, statement.returning(*UPLOAD.columns))
+    await tx.execute(sa.delete(upload_chunks).where(upload_chunks.c.upload_id == upload_id))
+    if upload is not None:
+        await _announce(tx, upload)
+    return upload
+
+
 async def mark_lost(tx: Transaction, ids: Collection[UUID]) -> None:
     """End completed uploads whose file is not there any more; for a system transaction."""
     statement = (
@@ -329,10 +374,35 @@ def received(chunks: Iterable[Chunk]) -> list[Range]:
     return merged
 
 
+def reached(chunks: Iterable[Chunk]) -> int:
+    """Up to where everything is there, from the beginning on; chunks in the order of the file."""
+    there = received(chunks)
+    return there[0].end if there and there[0].start == 0 else 0
+
+
 def missing(upload: Upload, there: Iterable[Range]) -> list[Range]:
     """What is not there yet; the complement of `received`."""
     edges = [Range(0, 0), *there, Range(upload.size_bytes, upload.size_bytes)]
     return [Range(left.end, right.start) for left, right in pairwise(edges) if left.end < right.start]
+
+
+async def _counted(tx: Transaction, upload_id: UUID, came: int) -> Upload:
+    counted = (
+        sa.update(uploads)
+        .where(uploads.c.id == upload_id)
+        .values(
+            received_bytes=uploads.c.received_bytes + came,
+            status=UploadStatus.UPLOADING,
+            updated_at=sa.func.now(),
+            expires_at=_end(),
+        )
+    )
+    upload = await UPLOAD.first(tx, counted.returning(*UPLOAD.columns))
+    assert upload is not None
+    # Ten thousand small chunks are ten thousand statements anyway, but they need not be ten thousand events.
+    if upload.progress > 100 * (upload.received_bytes - came) // upload.size_bytes:
+        await _announce(tx, upload)
+    return upload
 
 
 async def _announce(tx: Transaction, upload: Upload) -> None:

@@ -8,8 +8,9 @@ import asyncio
 import logging
 import re
 import unicodedata
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,7 @@ LARGEST_CHUNK: Final = 8 * MB
 MOST_CHUNKS: Final = 10_000
 LONGEST_NAME: Final = 255
 RETRY_FULL_S: Final = 60
+EXPIRED: Final = "the upload has expired: begin it again"
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _DEVICES: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
@@ -106,7 +108,7 @@ async def sendable(context: Context, upload_id: UUID) -> Upload:
     """
     async with context.services.database.transaction(context.caller.tenant) as tx:
         await house.require_open(tx)
-        return await _own(tx, context, upload_id)
+        return await own(tx, context, upload_id)
 
 
 @asynccontextmanager
@@ -118,7 +120,7 @@ async def spooled(context: Context, stream: AsyncIterator[bytes]) -> AsyncIterat
         Unavailable: the disk is full.
     """
     try:
-        with _room():
+        with room():
             async with context.services.files.spooled(stream, most=LARGEST_CHUNK) as whole:
                 yield whole
     except TooLong as error:
@@ -141,32 +143,72 @@ async def keep(context: Context, upload_id: UUID, index: int, whole: Spooled, sh
         Conflict: other bytes are at that place already; they stay.
         Unavailable: the disk is full.
     """
-    files, tenant = context.services.files, context.caller.tenant
+    tenant = context.caller.tenant
     async with context.services.database.transaction(tenant) as tx:
         await house.require_open(tx)
-        upload = await _own(tx, context, upload_id)
+        upload = await own(tx, context, upload_id)
         _require_chunk(upload, index, whole, _digest(sha256))
-        there = await uploads.chunk_at(tx, upload_id, index)
-        if there is not None:
+        beginning = await uploads.chunk_at(tx, upload_id, index)
+        if beginning is not None and beginning.bytes == whole.size_bytes:
             # Read again: it may have been counted between the two statements above.
-            return _same(await _own(tx, context, upload_id), there, whole)
+            return _same(await own(tx, context, upload_id), beginning, whole)
+    if beginning is not None and not await agrees(context, upload, beginning, whole):
+        raise Conflict(f"the beginning of chunk {index} was received with other bytes; it stays as it is")
     if upload.status is UploadStatus.COMPLETED:
         raise Conflict("the upload is complete")
-    with _room():
-        await files.keep_piece(upload_id, index, whole)
-    chunk = Chunk(upload_id, index, index * upload.chunk_bytes, whole.size_bytes, whole.sha256)
+    counted = await placed(context, upload, index, whole, beginning=beginning)
+    if counted is not None:
+        return counted
     async with context.services.database.transaction(tenant) as tx:
-        counted = await uploads.add_chunk(tx, chunk)
-        if counted is not None:
-            return counted
-        there = await uploads.chunk_at(tx, upload_id, index)
-    # Somebody else was quicker, or the upload has ended. With the same bytes the piece on disk is theirs as well.
-    if there is None or there.sha256 != whole.sha256:
-        await files.drop_piece(upload_id, index, whole.sha256)
-    if there is None:
-        raise NotFound("the upload has expired: begin it again")
-    async with context.services.database.transaction(tenant) as tx:
-        return _same(await _own(tx, context, upload_id), there, whole)
+        upload, there = await own(tx, context, upload_id), await uploads.chunk_at(tx, upload_id, index)
+    if there is None and beginning is None:
+        raise NotFound(EXPIRED)
+    if there is None or there.bytes < whole.size_bytes:
+        raise Conflict(f"chunk {index} is being sent by somebody else: send it again")
+    return _same(upload, there, whole)
+
+
+async def agrees(context: Context, upload: Upload, there: Chunk, whole: Spooled) -> bool:
+    """Whether spooled bytes are those of a chunk on record, as far as both go.
+
+    Raises:
+        Conflict: the chunk's bytes are gone; it has to be sent again.
+    """
+    files = context.services.files
+    try:
+        return await files.begins_alike(upload.id, there.index, there.sha256, whole)
+    except PiecesMissing as error:
+        await lost(context, upload.id, [there])
+        raise Conflict(f"chunk {there.index} has changed meanwhile: ask which bytes are there") from error
+
+
+async def lost(context: Context, upload_id: UUID, chunks: Collection[Chunk]) -> None:
+    """Have chunks asked for again whose bytes are not on disk."""
+    async with context.services.database.transaction(context.caller.tenant) as tx:
+        await uploads.lose_chunks(tx, upload_id, chunks)
+
+
+async def placed(
+    context: Context, upload: Upload, index: int, whole: Spooled, *, beginning: Chunk | None
+) -> Upload | None:
+    """Make spooled bytes the chunk at an index, in the place of its beginning; None if that is not what is there now.
+
+    Raises:
+        Unavailable: the disk is full.
+    """
+    files = context.services.files
+    chunk = Chunk(upload.id, index, index * upload.chunk_bytes, whole.size_bytes, whole.sha256)
+    async with context.services.database.transaction(context.caller.tenant) as tx:
+        if not await uploads.awaits(tx, upload.id, index, instead=beginning):
+            return None
+        # The row stays locked while the file gets its name. Otherwise, of two who send the same bytes, the one who
+        # comes too late would have to clear away a file that the other's record may mean.
+        with room():
+            await files.keep_piece(upload.id, index, whole)
+        if beginning is None:
+            return await uploads.add_chunk(tx, chunk)
+        tx.after_commit(partial(files.drop_piece, upload.id, index, beginning.sha256))
+        return await uploads.grow_chunk(tx, chunk, beginning=beginning)
 
 
 class Joined(Row, frozen=True):
@@ -198,31 +240,31 @@ async def joined(
     database, files, tenant = context.services.database, context.services.files, context.caller.tenant
     async with database.transaction(tenant) as tx:
         await house.require_open(tx)
-        upload = await _own(tx, context, upload_id)
+        upload = await own(tx, context, upload_id)
         chunks = await uploads.chunks_of(tx, upload_id)
     if total_chunks is not None and total_chunks != upload.chunk_count:
         raise BadInput(f"total_chunks: the upload has {upload.chunk_count} chunks, not {total_chunks}")
     if upload.status is UploadStatus.COMPLETED:
         _require_digest(upload.sha256 or "", _digest(sha256))
         return upload
-    if len(chunks) < upload.chunk_count:
-        raise Conflict(_still_missing(upload, {chunk.index for chunk in chunks}))
+    whole_ones = {chunk.index for chunk in chunks if chunk.bytes == upload.length_of(chunk.index)}
+    if len(whole_ones) < upload.chunk_count:
+        raise Conflict(_still_missing(upload, whole_ones))
     try:
         pieces = [(chunk.index, chunk.sha256, chunk.bytes) for chunk in chunks]
-        with _room():
+        with room():
             async with files.joined(upload_id, pieces) as whole:
                 _require_digest(whole.sha256, upload.sha256, _digest(sha256))
                 container = await asyncio.to_thread(_container, whole.path)
                 path = await files.settle(whole, tenant, FileKind.UPLOADS, container.suffix)
     except PiecesMissing as error:
         async with database.transaction(tenant) as tx:
-            await uploads.lose_chunks(tx, upload_id, error.indexes)
-            upload = await _own(tx, context, upload_id)
+            await uploads.lose_chunks(tx, upload_id, [chunk for chunk in chunks if chunk.index in error.indexes])
+            upload = await own(tx, context, upload_id)
         if upload.status is UploadStatus.COMPLETED:
             # Finalized twice at once: the other one was quicker, and put the pieces away.
             return upload
-        there = {chunk.index for chunk in chunks} - set(error.indexes)
-        raise Conflict(_still_missing(upload, there)) from error
+        raise Conflict(_still_missing(upload, whole_ones - set(error.indexes))) from error
     return Joined(upload, path, whole.sha256, container.media_type)
 
 
@@ -236,7 +278,7 @@ async def completed(context: Context, tx: Transaction, found: Joined | Upload) -
         return found
     upload_id = found.upload.id
     await uploads.mark_completed(tx, upload_id, path=found.path, sha256=found.sha256, media_type=found.media_type)
-    upload = await _own(tx, context, upload_id)
+    upload = await own(tx, context, upload_id)
     if upload.status is not UploadStatus.COMPLETED:
         raise Conflict("chunks were lost meanwhile: ask which are missing")
     tx.after_commit(partial(context.services.files.discard, upload_id))
@@ -257,7 +299,12 @@ def plain_name(filename: str) -> str:
 
 
 @contextmanager
-def _room() -> Iterator[None]:
+def room() -> Iterator[None]:
+    """Refuse what the disk has no room for.
+
+    Raises:
+        Unavailable: it is full.
+    """
     try:
         yield
     except DiskFull as error:
@@ -265,12 +312,18 @@ def _room() -> Iterator[None]:
         raise Unavailable("the server's disk is full; nothing of this was kept", retry_after=RETRY_FULL_S) from error
 
 
-async def _own(tx: Transaction, context: Context, upload_id: UUID) -> Upload:
+async def own(tx: Transaction, context: Context, upload_id: UUID) -> Upload:
+    """The caller's own upload.
+
+    Raises:
+        NotFound: the caller has no such upload, or it has expired.
+    """
     upload = await uploads.by_id(tx, upload_id, owner=context.caller.user_id)
     if upload is None:
         raise NotFound(f"there is no upload {upload_id}")
-    if upload.status is UploadStatus.EXPIRED:
-        raise NotFound("the upload has expired: begin it again")
+    dead = upload.status in uploads.OPEN and upload.expires_at <= datetime.now(UTC)
+    if dead or upload.status is UploadStatus.EXPIRED:
+        raise NotFound(EXPIRED)
     return upload
 
 

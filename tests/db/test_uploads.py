@@ -144,7 +144,7 @@ async def test_another_tenant_can_neither_see_nor_add(database: Database, user: 
     async with database.transaction(other_people[Role.ADMIN].tenant_id) as tx:
         assert await uploads.by_id(tx, upload.id) is None
         assert await uploads.add_chunk(tx, chunk_of(upload, 0)) is None
-        await uploads.lose_chunks(tx, upload.id, [0])
+        await uploads.lose_chunks(tx, upload.id, [chunk_of(upload, 0)])
         assert await uploads.mark_completed(tx, upload.id, path="p", sha256="a" * 64, media_type="video/mp4") is None
         assert 0 == await uploads.how_many(tx, Filter(), owner=None)
 
@@ -176,7 +176,7 @@ async def test_lost_chunks_are_counted_back(database: Database, user: User) -> N
     async with database.transaction(user.tenant_id) as tx:
         for index in range(3):
             await uploads.add_chunk(tx, chunk_of(upload, index))
-        await uploads.lose_chunks(tx, upload.id, [0, 2, 7])
+        await uploads.lose_chunks(tx, upload.id, [chunk_of(upload, index) for index in (0, 2, 7)])
 
     async with database.transaction(user.tenant_id) as tx:
         assert [1] == [chunk.index for chunk in await uploads.chunks_of(tx, upload.id)]

@@ -119,6 +119,9 @@ class Endpoint:
     own: Own | None = None
     """What the application answers; served at the top, not below the prefixes."""
 
+    answers: type | None = None
+    """What `data` is like where no operation and no annotation tells: a TypedDict."""
+
     form: tuple[str, ...] = ()
     """The fields of the form that a native one reads; `?` after those that may be left out."""
 

@@ -1,8 +1,25 @@
 """What a server says about itself, at the top of its paths."""
 
-from typing import Final
+from typing import Final, Literal, TypedDict
 
 from schema.rest.rows import Endpoint, Own, Tag
+
+
+class About(TypedDict):
+    """What this is."""
+
+    name: str
+    version: str
+    links: dict[str, str]
+
+
+class Wellbeing(TypedDict):
+    """How everything stood a moment ago."""
+
+    status: str
+    version: str
+    checks: dict[str, Literal["ok", "down"]]
+
 
 ROWS: Final = (
     Endpoint(
@@ -11,6 +28,7 @@ ROWS: Final = (
         tag=Tag.SYSTEM,
         summary="What this is, in which version, and where to go on.",
         own=Own.ROOT,
+        answers=About,
     ),
     Endpoint(
         method="GET",
@@ -18,5 +36,6 @@ ROWS: Final = (
         tag=Tag.SYSTEM,
         summary="How everything stood a moment ago, for anybody.",
         own=Own.HEALTH,
+        answers=Wellbeing,
     ),
 )

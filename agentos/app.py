@@ -50,7 +50,15 @@ from schema.rest.serving import Identify
 Rest = Callable[[Identify, Mapping[Own, Direct]], Sequence[BaseRoute]]
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
-TAKEN: Final = ("authorization", "content-type", "idempotency-key", "x-idempotency-key", "x-trace-id", "traceparent")
+TAKEN: Final = (
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "x-idempotency-key",
+    "x-trace-id",
+    "traceparent",
+    "x-admin-request",
+)
 SHOWN: Final = ("x-trace-id", "traceparent", "ratelimit", "ratelimit-policy", "retry-after", "idempotent-replayed")
 
 

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from dataloaders.snapshot.about import About
+from dataloaders.snapshot.encodings import PACKED, Bodies, Coding, Encoder, Pack
 from dataloaders.snapshot.flights import Flights
 from dataloaders.snapshot.host import Host
 from dataloaders.snapshot.ranges import TimeRange
@@ -28,7 +29,7 @@ from db.events import Kind
 from db.health import PoolWatch
 from db.models.identity import DEFAULT_TENANT
 from db.redis import REDIS_AWAY, Redis
-from db.snapshots import FRESH, Envelope, Slot
+from db.snapshots import FRESH, TTL, Envelope, Slot
 
 LOOK_EVERY: Final = timedelta(milliseconds=250)
 """How long this process trusts its fresh copy without asking Redis for a newer one."""
@@ -57,6 +58,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     age_s: float | None
     fresh: bool
+    expired: bool
+    """Whether there is none, or nothing in it was collected within the time that a snapshot is kept."""
+
     stale: list[Stale]
     last_error: str | None
     """Why the last build failed as a whole; None when it did not."""
@@ -72,20 +76,36 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """Builds of this process."""
 
 
+class Found(msgspec.Struct, frozen=True):
+    """A snapshot as a reader finds it."""
+
+    envelope: Envelope
+    bodies: Bodies
+    hit: bool
+    """Whether it was there; else the reader has waited for it to be built."""
+
+
 @dataclass(slots=True)
 class _Copy:
     """A snapshot as bytes, decoded when it is first asked for."""
 
     envelope: Envelope
-    encoded: bytes
+    bodies: Bodies
     decoded: Snapshot | None = None
     digests: dict[str, str] | None = None
 
     @property
     def snapshot(self) -> Snapshot:
         if self.decoded is None:
-            self.decoded = _DECODER.decode(self.encoded)
+            self.decoded = _DECODER.decode(self.bodies.encoded)
         return self.decoded
+
+    @property
+    def collected_at(self) -> datetime:
+        """When the newest of its sections was; a build in which all failed has none that is its own."""
+        stale = self.snapshot.stale
+        own = len(stale) < len(Section)
+        return self.envelope.generated_at if own else max(part.since for part in stale if part.since is not None)
 
     def said(self) -> dict[str, str]:
         """The digests of its sections."""
@@ -118,18 +138,21 @@ class Snapshots:
         about: About,
         *,
         sections: Mapping[Section, Collect] = SECTIONS,
+        packed: Mapping[Coding, Pack] = PACKED,
         clock: Callable[[], datetime] = _utc,
     ) -> None:
         """Nothing is read before the first call.
 
         Args:
             sections: what a snapshot is collected from.
+            packed: how its bodies are encoded.
             clock: UTC.
         """
         self._sources = Sources(
             database=database, redis=redis, pool=PoolWatch(database), host=Host(about.data_dir), about=about
         )
         self._redis, self._sections, self._clock = redis, sections, clock
+        self._encoder = Encoder(packed)
         self._held: dict[Slot, _Held] = {}
         self._looks, self._builds = Flights[None](), Flights[_Copy]()
         self._at_once = asyncio.Semaphore(BUILDS_AT_ONCE)
@@ -148,7 +171,8 @@ class Snapshots:
         Raises:
             DatabaseUnavailable: there is no copy anywhere and PostgreSQL is away.
         """
-        return (await self._copy(slot_of(tenant, time_range))).snapshot
+        copy, _ = await self._copy(slot_of(tenant, time_range))
+        return copy.snapshot
 
     async def encoded(self, tenant: str, time_range: TimeRange = TimeRange.DAY) -> bytes:
         """The same as JSON, byte for byte as it is stored.
@@ -156,7 +180,21 @@ class Snapshots:
         Raises:
             DatabaseUnavailable: there is no copy anywhere and PostgreSQL is away.
         """
-        return (await self._copy(slot_of(tenant, time_range))).encoded
+        copy, _ = await self._copy(slot_of(tenant, time_range))
+        return copy.bodies.encoded
+
+    async def found(self, tenant: str, time_range: TimeRange = TimeRange.DAY) -> Found:
+        """The same with what is answered of it, for as long as it is the newest that this process holds.
+
+        Raises:
+            DatabaseUnavailable: there is no copy anywhere and PostgreSQL is away.
+        """
+        copy, hit = await self._copy(slot_of(tenant, time_range))
+        return Found(copy.envelope, copy.bodies, hit)
+
+    def bodies(self, encoded: bytes) -> Bodies:
+        """The bodies of what was made of a snapshot for one answer alone."""
+        return self._encoder.bodies(encoded)
 
     async def rebuild(self, tenant: str, time_range: TimeRange = TimeRange.DAY) -> Snapshot:
         """A snapshot collected from now on, whatever there is already; it replaces what there is.
@@ -185,18 +223,16 @@ class Snapshots:
     def state(self, tenant: str, time_range: TimeRange = TimeRange.DAY) -> State:
         """How this process stands with a tenant's snapshot."""
         held = self._held.get(slot_of(tenant, time_range), _Held())
-        copy = held.copy
-        return State(
-            version=copy.envelope.version if copy else None,
-            age_s=(self._clock() - copy.envelope.generated_at).total_seconds() if copy else None,
-            fresh=copy is not None and self._fresh(held, copy),
-            stale=copy.snapshot.stale if copy else [],
-            last_error=held.error,
-            redis_away=self._redis_away,
-            hits=self._hits,
-            misses=self._misses,
-            builds=self._built,
-        )
+        return self._state(held, held.copy)
+
+    async def state_for_readers(self, tenant: str, time_range: TimeRange = TimeRange.DAY) -> State:
+        """The same once it was asked for, so that it is told of what a reader gets."""
+        slot = slot_of(tenant, time_range)
+        try:
+            copy, _ = await self._copy(slot)
+        except DatabaseUnavailable:
+            return self.state(tenant, time_range)
+        return self._state(self._held[slot], copy)
 
     async def warm_all(self) -> None:
         """Rebuild the snapshots that are being read, and tell listeners what has changed; for a cron every 5 s.
@@ -218,23 +254,25 @@ class Snapshots:
         """Cancel what is still being looked up or built here."""
         await self._looks.close()
         await self._builds.close()
+        await self._encoder.close()
 
-    async def _copy(self, slot: Slot) -> _Copy:
+    async def _copy(self, slot: Slot) -> tuple[_Copy, bool]:
+        """A copy, and whether it was there."""
         held = self._held.setdefault(slot, _Held())
         if held.copy is not None and self._trusted(held) and self._fresh(held, held.copy):
             self._hits += 1
-            return held.copy
+            return held.copy, True
         await self._looks.join(slot, lambda: self._look(slot, held))
         copy = held.copy
         if copy is not None and self._fresh(held, copy):
             self._hits += 1
-            return copy
+            return copy, True
         building = self._builds.start(slot, lambda: self._build(slot))
         if copy is not None and self._clock() < copy.envelope.expires_at:
             self._hits += 1
-            return copy
+            return copy, True
         self._misses += 1
-        return await asyncio.shield(building)
+        return await asyncio.shield(building), False
 
     def _trusted(self, held: _Held) -> bool:
         return held.looked_at is not None and self._clock() - held.looked_at < LOOK_EVERY
@@ -272,7 +310,7 @@ class Snapshots:
         found = await stored.body(self._redis, slot)
         newest = None if found is None else stored.envelope_of(found)
         if found is not None and newest is not None:
-            held.copy = _Copy(newest, found)
+            held.copy = _Copy(newest, self._encoder.bodies(found))
 
     async def _build(self, slot: Slot, *, newer_than: datetime | None = None) -> _Copy:
         """A fresh copy: another process's, if it is building or has just built one, or one collected here.
@@ -327,7 +365,8 @@ class Snapshots:
             held.error = str(error)
             raise
         held.error = None
-        copy = _Copy(built.snapshot.envelope, built.encoded, built.snapshot, built.digests)
+        bodies = self._encoder.bodies(built.encoded)
+        copy = _Copy(built.snapshot.envelope, bodies, built.snapshot, built.digests)
         if built.complete:
             held.copy = copy
             await self._store(slot, copy, token)
@@ -348,6 +387,21 @@ class Snapshots:
             payload = {"version": copy.envelope.version, "sections": changed}
             await events.record(tx, Kind.SNAPSHOT_CHANGED, slot.tenant, payload, tenant=slot.tenant)
             tx.after_commit(lambda: stored.mark_announced(self._redis, slot.tenant, said))
+
+    def _state(self, held: _Held, copy: _Copy | None) -> State:
+        now = self._clock()
+        return State(
+            version=copy.envelope.version if copy else None,
+            age_s=(now - copy.envelope.generated_at).total_seconds() if copy else None,
+            fresh=copy is not None and self._fresh(held, copy),
+            expired=copy is None or now - copy.collected_at >= TTL,
+            stale=copy.snapshot.stale if copy else [],
+            last_error=held.error,
+            redis_away=self._redis_away,
+            hits=self._hits,
+            misses=self._misses,
+            builds=self._built,
+        )
 
     @property
     def _redis_away(self) -> bool:
@@ -371,7 +425,7 @@ class Snapshots:
         if token is None or self._redis_away:
             return
         try:
-            await stored.store(self._redis, slot, token, copy.encoded)
+            await stored.store(self._redis, slot, token, copy.bodies.encoded)
         except REDIS_AWAY as error:
             self._back_off(error)
 

@@ -6,11 +6,11 @@ from typing import Any
 import strawberry
 
 from dataloaders.snapshot import Snapshot as SnapshotRow
-from dataloaders.snapshot import TimeRange
+from dataloaders.snapshot import State, TimeRange
 from db import agents as agent_rows
 from db.configuration import Configuration as ConfigurationRow
 from guards.permissions import Permission
-from resolvers.queries import health, system
+from resolvers.queries import health, snapshots, system
 from schema.access import Seen
 from schema.connections import Connection, connection, window
 from schema.fields import Info, described, public, requires
@@ -25,7 +25,7 @@ from schema.inputs import (
     WorkerOrder,
 )
 from schema.types.agents import Agent
-from schema.types.snapshot import Snapshot
+from schema.types.snapshot import Snapshot, SnapshotState
 from schema.types.system import Configuration, Health, LogLine, SystemEvent, Worker
 
 
@@ -37,6 +37,11 @@ class System:
     async def snapshot(self, info: Info, time_range: TimeRange = TimeRange.DAY) -> SnapshotRow:
         """Everything the console shows at once, at most a few seconds old."""
         return await info.context.loaders.snapshot.load((info.context.caller.tenant, time_range))
+
+    @requires(Permission.SNAPSHOT_READ, gives=SnapshotState | None)
+    async def snapshot_state(self, info: Info, time_range: TimeRange = TimeRange.DAY) -> State:
+        """How the snapshot stands: how old it is, and what of it could not be collected."""
+        return await snapshots.state(info.context, time_range)
 
     @requires(Permission.AGENT_READ, gives=Agent | None)
     async def agent(self, info: Info, id: strawberry.ID) -> agent_rows.Agent | None:

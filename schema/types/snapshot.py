@@ -79,3 +79,4 @@ class Mirrors:
 
 MIRRORS = Mirrors()
 Snapshot = MIRRORS.of(snapshot.Snapshot)
+SnapshotState = MIRRORS.of(snapshot.State)

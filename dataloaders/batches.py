@@ -8,24 +8,35 @@ no more. What they may not see looks like what is not there. PostgreSQL away: `D
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
-from typing import TypeVar
+from datetime import datetime
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from strawberry.dataloader import DataLoader
 
+from dataloaders.outlooks import Outlook, outlook
 from dataloaders.snapshot import Snapshot, Snapshots, TimeRange
-from db import agents, artifacts, clips, jobs, steps, uploads, users
-from db.agents import Agent
+from db import agents, artifacts, clips, jobs, steps, uploads, users, workers
+from db.agents import Agent, Load, Record, Trouble
 from db.artifacts import Artifact
 from db.clips import Clip
 from db.database import Database
 from db.jobs import Job
 from db.steps import Step
-from db.uploads import Upload
+from db.uploads import Chunk, Upload
 from db.users import User
+from db.workers import Signs
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+
+class Stretch(NamedTuple):
+    """A part of what waits for an agent."""
+
+    agent_id: str
+    most: int
+    skipped: int
 
 
 class Loaders:
@@ -46,8 +57,19 @@ class Loaders:
         self.steps_by_job: DataLoader[UUID, list[Step]] = DataLoader(self._steps_by_job)
         self.artifacts_by_job: DataLoader[UUID, list[Artifact]] = DataLoader(self._artifacts_by_job)
         self.upload: DataLoader[UUID, Upload | None] = DataLoader(self._uploads)
+        self.chunks_by_upload: DataLoader[UUID, list[Chunk]] = DataLoader(self._chunks_by_upload)
         self.user: DataLoader[UUID, User | None] = DataLoader(self._users)
         self.agent: DataLoader[str, Agent | None] = DataLoader(self._agents)
+        self.load_by_agent: DataLoader[str, Load | None] = DataLoader(self._loads)
+        self.record_by_agent: DataLoader[str, Record | None] = DataLoader(self._records)
+        self.trouble_by_agent: DataLoader[str, Trouble | None] = DataLoader(self._troubles)
+        self.last_activity_by_agent: DataLoader[str, datetime | None] = DataLoader(self._last_activities)
+        self.waiting_by_agent: DataLoader[str, int] = DataLoader(self._waiting)
+        self.queue_by_agent: DataLoader[Stretch, list[Job]] = DataLoader(self._queues)
+        self.signs: DataLoader[str, Signs] = DataLoader(self._signs)
+        """What is heard of the workers, whatever the key."""
+
+        self.outlook: DataLoader[str, Outlook] = DataLoader(self._outlooks)
         self.snapshot: DataLoader[tuple[str, TimeRange], Snapshot] = DataLoader(self._whole_snapshots)
 
     def fresh(self) -> "Loaders":
@@ -82,6 +104,11 @@ class Loaders:
             found = await uploads.by_ids(tx, ids, owner=self._owner)
         return _one_each(ids, found, lambda upload: upload.id)
 
+    async def _chunks_by_upload(self, ids: list[UUID]) -> list[list[Chunk]]:
+        async with self._database.transaction(self._tenant) as tx:
+            found = await uploads.chunks_of_many(tx, ids, owner=self._owner)
+        return _many_each(ids, found, lambda chunk: chunk.upload_id)
+
     async def _users(self, ids: list[UUID]) -> list[User | None]:
         async with self._database.transaction(self._tenant) as tx:
             found = await users.by_ids(tx, [user_id for user_id in ids if self._owner in (None, user_id)])
@@ -91,6 +118,55 @@ class Loaders:
         async with self._database.transaction(self._tenant) as tx:
             found = await agents.by_ids(tx, ids)
         return _one_each(ids, found, lambda agent: agent.id)
+
+    async def _outlooks(self, tenants: list[str]) -> list[Outlook]:
+        found = []
+        for tenant in tenants:
+            async with self._database.transaction(tenant) as tx:
+                found.append(await outlook(tx))
+        return found
+
+    async def _loads(self, ids: list[str]) -> list[Load | None]:
+        async with self._database.transaction(self._tenant) as tx:
+            found = await agents.loads(tx, ids)
+        return _one_each(ids, found, lambda load: load.agent_id)
+
+    async def _records(self, ids: list[str]) -> list[Record | None]:
+        async with self._database.transaction(self._tenant) as tx:
+            found = await agents.records(tx, ids)
+        return _one_each(ids, found, lambda record: record.agent_id)
+
+    async def _troubles(self, ids: list[str]) -> list[Trouble | None]:
+        async with self._database.transaction(self._tenant) as tx:
+            found = await agents.troubles(tx, ids, owner=self._owner)
+        return _one_each(ids, found, lambda trouble: trouble.agent_id)
+
+    async def _last_activities(self, ids: list[str]) -> list[datetime | None]:
+        async with self._database.transaction(self._tenant) as tx:
+            found = await agents.last_active(tx)
+        return [found.get(agent_id) for agent_id in ids]
+
+    async def _waiting(self, ids: list[str]) -> list[int]:
+        if self._owner is None:
+            # The counters have the number for all of the tenant; only whose the jobs are, they do not know.
+            return [0 if load is None else load.waiting for load in await self.load_by_agent.load_many(ids)]
+        async with self._database.transaction(self._tenant) as tx:
+            found = await agents.how_many_wait_for(tx, ids, owner=self._owner)
+        return [found.get(agent_id, 0) for agent_id in ids]
+
+    async def _queues(self, wanted: list[Stretch]) -> list[list[Job]]:
+        found: dict[Stretch, list[Job]] = defaultdict(list)
+        async with self._database.transaction(self._tenant) as tx:
+            for most, skipped in dict.fromkeys((each.most, each.skipped) for each in wanted):
+                ids = [each.agent_id for each in wanted if (each.most, each.skipped) == (most, skipped)]
+                for job in await agents.waiting_for(tx, ids, most=most, skipped=skipped, owner=self._owner):
+                    found[Stretch(str(job.current_step), most, skipped)].append(job)
+        return [found[each] for each in wanted]
+
+    async def _signs(self, keys: list[str]) -> list[Signs]:
+        async with self._database.transaction(self._tenant) as tx:
+            found = await workers.signs(tx)
+        return [found for _ in keys]
 
     async def _whole_snapshots(self, wanted: list[tuple[str, TimeRange]]) -> list[Snapshot]:
         found = (self._snapshots.current(tenant, time_range) for tenant, time_range in wanted)

@@ -7,12 +7,13 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from db import events
+from db import events, tallies
 from db.database import Transaction
 from db.events import Kind
 from db.models.work import JobStatus, StepStatus, jobs, processing_steps
 from db.pages import Order, Page, Window, during, page, total
 from db.rows import Row, Shape
+from db.tallies import SAMPLE, Durations
 
 DEFAULT_QUEUE: Final = "default"
 """In which jobs wait that no profile was asked for."""
@@ -65,6 +66,13 @@ class Job(Row, frozen=True):
     completed_at: datetime | None
     updated_at: datetime
 
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds it took, from its first step to its end; None before that, or when it never began."""
+        if self.started_at is None or self.completed_at is None:
+            return None
+        return (self.completed_at - self.started_at).total_seconds()
+
 
 class NewJob(Row, frozen=True, kw_only=True):
     """What is needed to queue a job; exactly one of `upload_id` and `source_url` is set."""
@@ -94,6 +102,13 @@ class Filter(Row, frozen=True, kw_only=True):
     title_contains: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    today: bool = False
+    """Only those made on the present day, UTC."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it asks for nothing but statuses, if for anything."""
+        return self == Filter(statuses=self.statuses)
 
     def clauses(self) -> list[sa.ColumnElement[bool]]:
         """The same as SQL."""
@@ -111,6 +126,8 @@ class Filter(Row, frozen=True, kw_only=True):
                 found.append(column == value)
         if self.title_contains:
             found.append(c.title.icontains(self.title_contains, autoescape=True))
+        if self.today:
+            found.append(c.created_at >= sa.func.date_trunc("day", sa.func.now(), "UTC"))
         return found
 
 
@@ -157,7 +174,40 @@ async def listed(tx: Transaction, wanted: Filter, order: Order, window: Window, 
 
 async def how_many(tx: Transaction, wanted: Filter, *, owner: UUID | None) -> int:
     """How many jobs a filter selects."""
+    if owner is None and wanted.plain:
+        return sum((await counts(tx, wanted, owner=None)).values())
     return await total(tx, JOB, [*wanted.clauses(), *_owned(owner)])
+
+
+async def counts(tx: Transaction, wanted: Filter, *, owner: UUID | None) -> dict[JobStatus, int]:
+    """How many jobs of those that a filter selects are in each status; 0 where none is.
+
+    The tenant's as a whole are added up from counters; anything narrower is counted row by row.
+    """
+    if owner is None and wanted.plain:
+        found = await tallies.counts(tx)
+        return {status: n if status in (wanted.statuses or JobStatus) else 0 for status, n in found.items()}
+    narrowed = sa.select(jobs.c.status, sa.func.count()).where(*wanted.clauses(), *_owned(owner))
+    counted = dict(await tx.rows(narrowed.group_by(jobs.c.status)))
+    return {status: counted.get(status, 0) for status in JobStatus}
+
+
+async def durations(tx: Transaction, wanted: Filter, *, owner: UUID | None) -> Durations:
+    """How long those took, of the jobs that a filter selects, that were completed last."""
+    run_s = sa.func.extract("epoch", jobs.c.completed_at - jobs.c.started_at).cast(sa.Double).label("run_s")
+    newest = _newest(run_s, jobs.c.completed_at, jobs.c.status == JobStatus.COMPLETED, wanted, owner)
+    percentiles = [sa.func.percentile_cont(share).within_group(newest.c.run_s) for share in (0.5, 0.95, 0.99)]
+    [row] = await tx.rows(sa.select(sa.func.count(), sa.func.avg(newest.c.run_s), *percentiles).select_from(newest))
+    return Durations(*row)
+
+
+async def wait_s(tx: Transaction, wanted: Filter, *, owner: UUID | None) -> float | None:
+    """How long those had been due, of the jobs that a filter selects, that were begun last; None when none was."""
+    waited = sa.func.extract("epoch", jobs.c.started_at - jobs.c.run_at).cast(sa.Double).label("wait_s")
+    # One that was put back after it had begun is due later than that.
+    newest = _newest(waited, jobs.c.started_at, jobs.c.started_at >= jobs.c.run_at, wanted, owner)
+    average: float | None = await tx.scalar(sa.select(sa.func.avg(newest.c.wait_s)))
+    return average
 
 
 async def newest(tx: Transaction, *, most: int, owner: UUID | None = None) -> list[Job]:
@@ -349,6 +399,17 @@ async def announce_all(tx: Transaction, changed: Sequence[Job], *, gone: bool = 
             for job in changed
         ],
     )
+
+
+def _newest(
+    measured: sa.ColumnElement[Any],
+    moment: sa.ColumnElement[Any],
+    where: sa.ColumnElement[bool],
+    wanted: Filter,
+    owner: UUID | None,
+) -> sa.Subquery:
+    some = sa.select(measured).where(jobs.c.started_at.is_not(None), where, *wanted.clauses(), *_owned(owner))
+    return some.order_by(moment.desc()).limit(SAMPLE).subquery()
 
 
 def _owned(owner: UUID | None) -> list[sa.ColumnElement[bool]]:

@@ -50,6 +50,11 @@ class Connection(Generic[N]):
     page_info: PageInfo
     count: strawberry.Private[Callable[[], Awaitable[int]]]
 
+    @nested()
+    def nodes(self) -> list[N]:
+        """The rows alone, for who needs no cursors."""
+        return [edge.node for edge in self.edges]
+
     @nested(BigInt)
     async def total_count(self) -> int:
         """How many rows the whole list has; counted only when asked for."""

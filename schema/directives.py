@@ -118,14 +118,14 @@ class Cost:
     description="How many entries it is taken to have: as many as one of the arguments says, or else as assumed.",
 )
 class ListSize:
-    """`@listSize(assumedSize: 20, slicingArguments: ["first", "last"], sizedFields: ["edges"])`"""
+    """`@listSize(assumedSize: 20, slicingArguments: ["first", "last"], sizedFields: ["edges", "nodes"])`"""
 
     assumed_size: int
     slicing_arguments: list[str] | None = strawberry.UNSET
     sized_fields: list[str] | None = strawberry.UNSET
 
 
-PAGED: Final = ListSize(assumed_size=20, slicing_arguments=["first", "last"], sized_fields=["edges"])
+PAGED: Final = ListSize(assumed_size=20, slicing_arguments=["first", "last"], sized_fields=["edges", "nodes"])
 """What is said of a list that is given in pages."""
 
 

@@ -186,6 +186,9 @@ class JobFilter:
     created_before: datetime | None = None
     """Exclusive."""
 
+    created_today: bool = False
+    """Only those made on the present day, UTC."""
+
     def wanted(self) -> jobs.Filter:
         """The same for the database."""
         return jobs.Filter(
@@ -197,6 +200,7 @@ class JobFilter:
             title_contains=_search("titleContains", self.title_contains),
             created_after=utc("createdAfter", self.created_after),
             created_before=utc("createdBefore", self.created_before),
+            today=self.created_today,
         )
 
 
@@ -249,6 +253,9 @@ class UploadFilter:
     """Which uploads; every part that is given must hold."""
 
     statuses: list[UploadStatus] | None = None
+    mine: bool = False
+    """Only the caller's own, also where they may see those of others."""
+
     owner_id: strawberry.ID | None = None
     created_after: datetime | None = None
     """Inclusive."""

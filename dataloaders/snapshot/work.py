@@ -215,20 +215,12 @@ class Work:
     @property
     def throughput(self) -> Throughput:
         """How fast jobs are completed."""
-        day = happened(self.hours, JobStatus.COMPLETED, since=self.frame.yesterday)
-        return Throughput(
-            per_hour=round(day / 24),
-            trend=trend(self.pace.last_hour, self.pace.previous_hour),
-            last_hour=self.pace.last_hour,
-            previous_hour=self.pace.previous_hour,
-        )
+        return throughput(self.hours, self.pace, since=self.frame.yesterday)
 
     @property
     def wait_s(self) -> float | None:
         """How long a job that began in the last 24 hours had waited, on average; None when none began."""
-        begun = happened(self.hours, JobStatus.PROCESSING, since=self.frame.yesterday)
-        waited = sum(hour.wait_s for hour in self.hours if hour.hour >= self.frame.yesterday)
-        return round(waited / begun, 3) if begun else None
+        return wait_s(self.hours, since=self.frame.yesterday)
 
     @property
     def run_s(self) -> float | None:
@@ -243,8 +235,7 @@ class Work:
     @property
     def utilization_percent(self) -> float | None:
         """Busy places among all places of the workers that are there; None when there is none."""
-        places = sum(worker.concurrency for worker in self.alive)
-        return percent(sum(len(worker.current_jobs) for worker in self.alive), places)
+        return utilization_percent(self.alive)
 
     def ended_by(self, worker: Worker) -> Ended:
         """What a worker made of this tenant's jobs over the last 24 hours."""
@@ -286,6 +277,30 @@ def happened(hours: Iterable[Hour], status: JobStatus, *, since: datetime, until
         for hour in hours
         if hour.status is status and hour.hour >= since and (until is None or hour.hour < until)
     )
+
+
+def throughput(hours: Iterable[Hour], pace: Pace, *, since: datetime) -> Throughput:
+    """How fast jobs are completed, in the day since then and lately."""
+    day = happened(hours, JobStatus.COMPLETED, since=since)
+    return Throughput(
+        per_hour=round(day / 24),
+        trend=trend(pace.last_hour, pace.previous_hour),
+        last_hour=pace.last_hour,
+        previous_hour=pace.previous_hour,
+    )
+
+
+def wait_s(hours: Sequence[Hour], *, since: datetime) -> float | None:
+    """How long a job that began since then had waited, on average; None when none began."""
+    begun = happened(hours, JobStatus.PROCESSING, since=since)
+    waited = sum(hour.wait_s for hour in hours if hour.hour >= since)
+    return round(waited / begun, 3) if begun else None
+
+
+def utilization_percent(alive: Sequence[Worker]) -> float | None:
+    """Busy places among all places of workers that are there; None when there is none."""
+    places = sum(worker.concurrency for worker in alive)
+    return percent(sum(len(worker.current_jobs) for worker in alive), places)
 
 
 def run_s(hours: Iterable[Hour], *, since: datetime) -> float | None:

@@ -33,6 +33,9 @@ class Queue(Row, frozen=True, kw_only=True):
     oldest_queued_at: datetime | None
     """Since when the job that has waited longest is there; None when none waits."""
 
+    oldest_age_s: float | None
+    """How long that is."""
+
     @property
     def paused(self) -> bool:
         """Whether no job is begun just now."""
@@ -65,7 +68,14 @@ async def queue(context: Context) -> Queue:
     """The queue as it is now."""
     async with context.services.database.transaction(context.caller.tenant) as tx:
         state, counts, oldest = await queues.state(tx), await tallies.counts(tx), await queues.oldest_due(tx)
-    return Queue(state=state, oldest_queued_at=oldest, **{status.value: counts[status] for status in JobStatus})
+        now = await logs.moment(tx)
+    age_s = None if oldest is None else round((now - oldest).total_seconds(), 3)
+    return Queue(
+        state=state,
+        oldest_queued_at=oldest,
+        oldest_age_s=age_s,
+        **{status.value: counts[status] for status in JobStatus},
+    )
 
 
 async def workers_listed(context: Context, alive: bool | None, order: Order, window: Window) -> Page[Worker]:

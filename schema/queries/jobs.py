@@ -10,6 +10,7 @@ from db import jobs as job_rows
 from db import uploads as upload_rows
 from guards.permissions import Permission
 from resolvers.queries import jobs, system, uploads
+from resolvers.queries.jobs import Statistics
 from schema.connections import Connection, connection, window
 from schema.fields import Info, described, requires
 from schema.inputs import (
@@ -21,7 +22,7 @@ from schema.inputs import (
     UploadOrder,
 )
 from schema.scalars import uuid_of
-from schema.types.jobs import Clip, Job, Upload
+from schema.types.jobs import Clip, Job, JobStatistics, Upload
 from schema.types.system import Queue
 
 
@@ -53,6 +54,11 @@ class Jobs:
             info.context, wanted, (order_by or JobOrder()).order(), window(first, after, last, before, offset)
         )
         return connection(page, partial(jobs.how_many, info.context, wanted))
+
+    @requires(Permission.JOB_READ, gives=JobStatistics | None)
+    async def job_statistics(self, info: Info, filter: JobFilter | None = None) -> Statistics:
+        """How the jobs that the caller may see stand, and how they went."""
+        return await jobs.statistics(info.context, (filter or JobFilter()).wanted())
 
     @requires(Permission.CLIP_READ, gives=Clip | None)
     async def clip(self, info: Info, id: strawberry.ID) -> clip_rows.Clip | None:
@@ -98,11 +104,10 @@ class Jobs:
         offset: int | None = None,
     ) -> Connection[Any]:
         """The uploads that the caller may see, the newest first unless told otherwise."""
-        wanted = (filter or UploadFilter()).wanted()
-        page = await uploads.listed(
-            info.context, wanted, (order_by or UploadOrder()).order(), window(first, after, last, before, offset)
-        )
-        return connection(page, partial(uploads.how_many, info.context, wanted))
+        wanted, mine = (filter or UploadFilter()).wanted(), filter is not None and filter.mine
+        part = window(first, after, last, before, offset)
+        page = await uploads.listed(info.context, wanted, (order_by or UploadOrder()).order(), part, mine=mine)
+        return connection(page, partial(uploads.how_many, info.context, wanted, mine=mine))
 
     @requires(Permission.QUEUE_READ, gives=Queue | None)
     async def queue(self, info: Info) -> system.Queue:

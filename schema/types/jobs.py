@@ -7,6 +7,7 @@ from typing import cast
 from uuid import UUID
 
 import msgspec
+import strawberry
 from strawberry import Private
 from strawberry.scalars import JSON
 
@@ -14,6 +15,8 @@ from db import agents as agent_rows
 from db import artifacts, clips, jobs, steps, uploads
 from db import users as user_rows
 from db.models.work import ArtifactKind, JobStatus, StepStatus, UploadStatus
+from resolvers.queries import jobs as reads
+from resolvers.queries import uploads as sending
 from schema.fields import Info, described, nested, shows
 from schema.scalars import BigInt, key
 from schema.types.agents import Agent
@@ -40,6 +43,14 @@ class Reason:
     points: float
 
 
+@shows(uploads.Range)
+class ByteRange:
+    """A stretch of bytes of a file."""
+
+    start: BigInt
+    end: BigInt
+
+
 @shows(uploads.Upload)
 class Upload(Node):
     """A file that somebody sends, or has sent."""
@@ -64,6 +75,16 @@ class Upload(Node):
     async def owner(self, info: Info) -> user_rows.User | None:
         """Who sends it; null when they were removed."""
         return None if self.user_id is None else await info.context.loaders.user.load(self.user_id)
+
+    @nested(list[ByteRange])
+    async def received(self, info: Info) -> list[uploads.Range]:
+        """The bytes that are there, as few ranges as possible."""
+        return await sending.received(info.context, cast(uploads.Upload, self))
+
+    @nested(list[ByteRange])
+    async def missing(self, info: Info) -> list[uploads.Range]:
+        """The bytes that are still to be sent; empty when it can be finalized."""
+        return await sending.missing(info.context, cast(uploads.Upload, self))
 
 
 @shows(steps.Step)
@@ -132,33 +153,48 @@ class Clip(Node):
     sha256: str
     score: float
     created_at: datetime
+    job_id: UUID = strawberry.field(graphql_type=strawberry.ID, description="The job it came of.")
     tenant_id: Private[str]
-    job_id: Private[UUID]
     path: Private[str]
     thumbnail_path: Private[str | None]
 
     @nested()
+    def file_name(self) -> str:
+        """What it is called when it is saved."""
+        return reads.file_name(_clip(self))
+
+    @nested(reads.Shape)
+    def shape(self) -> reads.Shape:
+        """How it stands."""
+        return reads.shape(_clip(self))
+
+    @nested()
+    async def available(self, info: Info) -> bool:
+        """Whether its file is where it should be."""
+        return await reads.there(info.context, _clip(self))
+
+    @nested()
     def url(self, info: Info) -> str:
         """Where it can be watched for an hour, by whoever has the address."""
-        return info.context.services.links.to(self.tenant_id, self.path, _file_name(self), inline=True)
+        return info.context.services.links.to(self.tenant_id, self.path, reads.file_name(_clip(self)), inline=True)
 
     @nested()
     def download_url(self, info: Info) -> str:
         """Where it can be saved for an hour, by whoever has the address."""
-        return info.context.services.links.to(self.tenant_id, self.path, _file_name(self))
+        return info.context.services.links.to(self.tenant_id, self.path, reads.file_name(_clip(self)))
 
     @nested()
     def thumbnail_url(self, info: Info) -> str | None:
         """Where its picture can be seen for an hour; null when it has none."""
         if self.thumbnail_path is None:
             return None
-        name = PurePath(_file_name(self)).with_suffix(PurePath(self.thumbnail_path).suffix).name
+        name = PurePath(reads.file_name(_clip(self))).with_suffix(PurePath(self.thumbnail_path).suffix).name
         return info.context.services.links.to(self.tenant_id, self.thumbnail_path, name, inline=True)
 
     @nested(list[Reason])
     def reasons(self) -> list[contract.Reason]:
         """What the score is made of; the points add up to it."""
-        return msgspec.convert(cast(clips.Clip, self).reasons, list[contract.Reason])
+        return msgspec.convert(_clip(self).reasons, list[contract.Reason])
 
     @nested("Job | None")
     async def job(self, info: Info) -> jobs.Job | None:
@@ -191,9 +227,25 @@ class Job(Node):
     started_at: datetime | None
     completed_at: datetime | None
     updated_at: datetime
+    duration_s: float | None
     user_id: Private[UUID | None]
     upload_id: Private[UUID | None]
     source_url: Private[str | None]
+
+    @nested()
+    def message(self) -> str:
+        """How it stands, in words."""
+        return reads.message(_job(self))
+
+    @nested(datetime | None)
+    async def estimated_completion(self, info: Info) -> datetime | None:
+        """When it will be done if it goes as others did in the last 24 hours; null when nothing tells."""
+        return await reads.completion(info.context, _job(self))
+
+    @nested(strawberry.ID | None)
+    def owner_id(self) -> UUID | None:
+        """Whose it is; null when they were removed."""
+        return self.user_id
 
     @nested(list[Step])
     async def steps(self, info: Info) -> list[steps.Step]:
@@ -230,5 +282,28 @@ class Job(Node):
         return Source(kind=SourceKind.URL, address=self.source_url)
 
 
-def _file_name(clip: Clip) -> str:
-    return f"{clip.title or f'clip-{clip.ordinal}'}{PurePath(clip.path).suffix}"
+@shows(reads.Statistics)
+class JobStatistics:
+    """How some jobs stand, and how those of them went that are over."""
+
+    total: BigInt
+    queued: BigInt
+    processing: BigInt
+    completed: BigInt
+    failed: BigInt
+    cancelled: BigInt
+    success_percent: float | None
+    average_run_s: float | None
+    p50_run_s: float | None
+    p95_run_s: float | None
+    p99_run_s: float | None
+    average_wait_s: float | None
+    measured_jobs: int
+
+
+def _job(shown: Job) -> jobs.Job:
+    return cast(jobs.Job, shown)
+
+
+def _clip(shown: Clip) -> clips.Clip:
+    return cast(clips.Clip, shown)

@@ -6,11 +6,13 @@ from uuid import UUID
 
 from strawberry.scalars import JSON
 
+from dataloaders.snapshot import work
 from db import configuration, jobs, logs, queues, system_events, workers
 from db import users as user_rows
 from db.models.records import Severity
 from db.models.work import WorkerState
 from resolvers.queries import health, system
+from resolvers.queries import queues as figures
 from schema.fields import Info, nested, shows
 from schema.scalars import BigInt, key
 from schema.types.jobs import Job
@@ -63,6 +65,32 @@ class QueueState:
         return None if by is None else await info.context.loaders.user.load(by)
 
 
+@shows(work.Throughput)
+class Throughput:
+    """How fast jobs are completed."""
+
+    per_hour: int
+    trend: str
+    last_hour: int
+    previous_hour: int
+
+
+@shows(figures.Statistics)
+class QueueStatistics:
+    """How the queue went."""
+
+    throughput: Throughput
+    average_wait_s: float | None
+    average_run_s: float | None
+    success_percent: float | None
+    worker_utilization_percent: float | None
+    workers_alive: int
+    made_today: int
+    completed_today: int
+    failed_today: int
+    cancelled_today: int
+
+
 @shows(system.Queue)
 class Queue:
     """The queue of jobs."""
@@ -76,6 +104,12 @@ class Queue:
     failed: int
     cancelled: int
     oldest_queued_at: datetime | None
+    oldest_age_s: float | None
+
+    @nested(QueueStatistics)
+    async def statistics(self, info: Info) -> figures.Statistics:
+        """How it went today, lately, and over the last 24 hours."""
+        return await figures.statistics(info.context)
 
 
 @shows(logs.LogLine)

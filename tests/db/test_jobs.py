@@ -271,3 +271,74 @@ async def test_what_is_looked_for_in_a_title_is_taken_as_it_is(database: Databas
         assert ["A/B"] == await titles(tx, title_contains="/b")
         assert [] == await titles(tx, title_contains="' OR true --")
         assert 6 == len(await titles(tx, title_contains=""))
+
+
+async def dated(tx: Transaction, owner: UUID | None, *, waited_s: float, ran_s: float, days_ago: int = 0) -> None:
+    """A job that was completed after so many seconds."""
+    job = await jobs.add(tx, wanted(user_id=owner))
+    begun = datetime.now(UTC) - timedelta(days=days_ago, hours=1)
+    values = {
+        "status": JobStatus.COMPLETED,
+        "created_at": begun - timedelta(seconds=waited_s),
+        "run_at": begun - timedelta(seconds=waited_s),
+        "started_at": begun,
+        "completed_at": begun + timedelta(seconds=ran_s),
+    }
+    await tx.execute(sa.update(table).where(table.c.id == job.id).values(values))
+
+
+async def test_figures_are_of_what_a_filter_selects(database: Database, people: People) -> None:
+    """Whole or narrowed, counted from counters or row by row."""
+    mine, theirs = people[Role.USER].id, people[Role.OPERATOR].id
+    async with database.transaction("default") as tx:
+        for ran_s in (10, 20, 30):
+            await dated(tx, mine, waited_s=ran_s / 10, ran_s=ran_s)
+        await dated(tx, theirs, waited_s=100, ran_s=1000, days_ago=3)
+        waiting = await jobs.add(tx, wanted(user_id=mine))
+        # Begun, put back for later, and so not yet due when it had begun.
+        back = await jobs.add(tx, wanted(user_id=mine))
+        later = datetime.now(UTC) + timedelta(hours=1)
+        await tx.execute(
+            sa.update(table).where(table.c.id == back.id).values(started_at=waiting.created_at, run_at=later)
+        )
+
+    async def figures(owner: UUID | None = None, **parts: Any) -> tuple[int, int, float | None, float | None]:
+        chosen = Filter(**parts)
+        async with database.transaction("default") as tx:
+            counted = await jobs.counts(tx, chosen, owner=owner)
+            durations = await jobs.durations(tx, chosen, owner=owner)
+            waited = await jobs.wait_s(tx, chosen, owner=owner)
+        assert set(JobStatus) == set(counted)
+        assert sum(counted.values()) == len(await seen(owner, chosen))
+        return (
+            counted[JobStatus.QUEUED],
+            counted[JobStatus.COMPLETED],
+            durations.p50,
+            None if waited is None else round(waited, 3),
+        )
+
+    async def seen(owner: UUID | None, chosen: Filter) -> list[Job]:
+        async with database.transaction("default") as tx:
+            return (await jobs.listed(tx, chosen, NEWEST, Window(size=100), owner=owner)).items
+
+    assert (2, 4, 25, 26.5) == await figures()
+    assert (0, 4, 25, 26.5) == await figures(statuses=(JobStatus.COMPLETED,))
+    assert (2, 0, None, None) == await figures(statuses=(JobStatus.QUEUED,))
+    assert (2, 3, 20, 2) == await figures(owner=mine)
+    assert (0, 1, 1000, 100) == await figures(user_id=theirs)
+    assert (0, 0, None, None) == await figures(owner=mine, user_id=theirs)
+    assert (0, 1, 1000, 100) == await figures(created_before=datetime.now(UTC) - timedelta(days=2))
+
+
+async def test_today_is_the_day_in_utc(database: Database) -> None:
+    """Whatever zone the session of the database is in."""
+    [early, late, now] = [await made(database, title=title) for title in ("early", "late", "now")]
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    async with database.transaction("default") as tx:
+        for job, moment in ((early, midnight - timedelta(microseconds=1)), (late, midnight)):
+            await tx.execute(sa.update(table).where(table.c.id == job.id).values(created_at=moment))
+
+        for zone in ("UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"):
+            await tx.execute(sa.text(f"SET LOCAL TIME ZONE '{zone}'"))
+            assert ["late", "now"] == await titles(tx, today=True)
+    assert now.created_at >= midnight

@@ -42,8 +42,10 @@ AN_ID = "00000000-0000-7000-8000-000000000000"
 READS: dict[str, tuple[str, Who]] = {
     "me": ("{ me { id } }", SIGNED_IN),
     "snapshot": ("{ snapshot { status } }", INSIDERS),
+    "snapshotState": ("{ snapshotState { version } }", INSIDERS),
     "job": (f'{{ job(id: "{AN_ID}") {{ id }} }}', SIGNED_IN),
     "jobs": ("{ jobs { totalCount } }", SIGNED_IN),
+    "jobStatistics": ("{ jobStatistics { total } }", SIGNED_IN),
     "clip": (f'{{ clip(id: "{AN_ID}") {{ id }} }}', SIGNED_IN),
     "clips": ("{ clips { totalCount } }", SIGNED_IN),
     "agent": ('{ agent(id: "clipper") { id } }', SIGNED_IN),
@@ -229,7 +231,17 @@ async def test_admin_reads_are_served_to_allowed_addresses_only(services: Servic
         for name, (document, _) in READS.items()
     }
 
-    inside = {"snapshot", "logs", "events", "workers", "configuration", "managers", "auditLog", "breakers"}
+    inside = {
+        "snapshot",
+        "snapshotState",
+        "logs",
+        "events",
+        "workers",
+        "configuration",
+        "managers",
+        "auditLog",
+        "breakers",
+    }
     assert inside == {name for name, told in answers.items() if told}
     assert {"FORBIDDEN", None} == set(answers.values())
 

@@ -140,6 +140,16 @@ class OnDuty(Row, frozen=True):
         return self.state in (WorkerState.ACTIVE, WorkerState.IDLE)
 
 
+class Signs(Row, frozen=True):
+    """What is heard of all workers together."""
+
+    heartbeat_at: datetime | None
+    """The newest heartbeat; None when there never was one."""
+
+    alive: int
+    """How many are there."""
+
+
 class Orders(Row, frozen=True):
     """What is asked of one worker."""
 
@@ -170,6 +180,7 @@ _ORDERS = sa.select(
     workers.c.asked,
     sa.exists().where(agent_trials.c.state == TrialState.WAITING, agent_trials.c.expires_at > sa.func.now()),
 ).where(workers.c.id == sa.bindparam("worker_id"))
+_SIGNS = sa.select(sa.func.max(workers.c.heartbeat_at), sa.func.count().filter(ALIVE))
 _HEARD_LAST = WORKER.select().order_by(workers.c.heartbeat_at.desc(), workers.c.id).limit(sa.bindparam("most"))
 
 
@@ -256,6 +267,12 @@ async def by_ids(tx: Transaction, ids: Collection[str]) -> list[Worker]:
 async def heard_last(tx: Transaction, *, most: int) -> list[Worker]:
     """The workers whose heartbeat is the most recent."""
     return [Worker(*row) for row in await tx.rows(_HEARD_LAST, {"most": most})]
+
+
+async def signs(tx: Transaction) -> Signs:
+    """Whether anybody is there, and when the last was heard of."""
+    [row] = await tx.rows(_SIGNS)
+    return Signs(*row)
 
 
 async def listed(tx: Transaction, order: Order, window: Window, *, alive: bool | None = None) -> Page[Worker]:

@@ -6,6 +6,7 @@ of a subject stand together in `schema.queries`.
 
 from schema.fields import described
 from schema.queries.actions import Actions
+from schema.queries.agents import Agents
 from schema.queries.audit import AuditTrail
 from schema.queries.breakers import Breakers
 from schema.queries.jobs import Jobs
@@ -15,5 +16,5 @@ from schema.queries.system import System
 
 
 @described
-class Query(People, Jobs, System, Managers, AuditTrail, Actions, Breakers):
+class Query(People, Jobs, Agents, System, Managers, AuditTrail, Actions, Breakers):
     """What can be read."""

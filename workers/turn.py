@@ -17,13 +17,15 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from db import agents, artifacts, clips, leases, steps, uploads
+from db import agents, artifacts, clips, leases, logs, steps, uploads
 from db.agents import Agent as Configured
 from db.database import Database, DatabaseUnavailable, Transaction
 from db.files import Files
 from db.health import DATABASE_FAILED
 from db.jobs import Job
 from db.leases import Claim, Lost
+from db.logs import NewLine
+from db.models.records import Severity
 from db.models.work import FailureCode, JobStatus, StepStatus
 from workers import compute
 from workers.agents.contract import Agent, Output, Source, Step
@@ -174,6 +176,7 @@ class Turns:
             results=dict(results),
         )
         message: str | None = None
+        began = time.monotonic()
         try:
             timeout_s = self._left_s(hold, configured.timeout_s)
             output = await self._attended(hold, agent, step, bench, row.ordinal, done, of, timeout_s)
@@ -182,6 +185,7 @@ class Turns:
         except (StepFailed, MayPass) as error:
             async with self._database.transaction(claim.job.tenant_id) as tx:
                 await leases.finish_step(tx, claim, row.ordinal, StepStatus.FAILED, message=str(error))
+                await logs.write(tx, [_line(claim, row.agent_id, attempt, began, Severity.ERROR, f"failed: {error}")])
             message = f"{configured.name}: {error}"
             if isinstance(error, MayPass) and attempt > configured.retry_attempts:
                 raise StepFailed(f"{message} (attempt {attempt})") from error
@@ -201,6 +205,8 @@ class Turns:
                 message=message,
                 percent=100 * (done + 1) // of,
             )
+            told = "completed" if output is not None else f"skipped: {message}"
+            await logs.write(tx, [_line(claim, row.agent_id, attempt, began, Severity.INFO, told)])
         return output
 
     def _left_s(self, hold: Hold, most_s: int) -> int:
@@ -318,6 +324,22 @@ def _by_implementation(results: Mapping[str, bytes], configured: Mapping[str, Co
     """
     done_by = {agent_id: configured[agent_id].implementation for agent_id in results if agent_id in configured}
     return {**results, **{implementation: results[agent_id] for agent_id, implementation in done_by.items()}}
+
+
+def _line(claim: Claim, agent_id: str, attempt: int, began: float, level: Severity, told: str) -> NewLine:
+    """What is written down of a step, in the log of the tenant whose job it is."""
+    return NewLine(
+        level=level,
+        source=agents.source_of(agent_id),
+        category="steps",
+        message=told,
+        data={
+            "job_id": str(claim.job.id),
+            "worker_id": claim.job.worker_id,
+            "attempt": attempt,
+            "took_s": round(time.monotonic() - began, 3),
+        },
+    )
 
 
 def backoff_s(attempt: int, chance: float) -> float:

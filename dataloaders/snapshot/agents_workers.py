@@ -233,7 +233,7 @@ async def collect(sources: Sources, frame: Frame) -> AgentsWorkers:
                         description=agent.description,
                         version=agent.version,
                         status="running" if agent.enabled else "stopped",
-                        availability=_availability(agent, running.get(agent.id, 0), work),
+                        availability=agent.availability(running.get(agent.id, 0), workers=bool(work.alive)),
                         current_load=running.get(agent.id, 0),
                         max_capacity=agent.max_concurrent,
                         queue_depth=waiting.get(agent.id, 0),
@@ -250,7 +250,7 @@ async def collect(sources: Sources, frame: Frame) -> AgentsWorkers:
                     id=agent.id,
                     name=agent.name,
                     category=agent.category,
-                    status="active" if agent.enabled else "inactive",
+                    status=agent.status,
                 )
                 for agent in known
             ],
@@ -278,14 +278,6 @@ def shown(options: Mapping[str, Any]) -> dict[str, Any]:
         else value
         for name, value in options.items()
     }
-
-
-def _availability(agent: Agent, load: int, work: Work) -> str:
-    if not agent.enabled:
-        return "disabled"
-    if not work.alive:
-        return "no_worker"
-    return "busy" if load >= agent.max_concurrent else "available"
 
 
 def _performance(work: Work, speeds: list[Speed]) -> Performance:

@@ -1,17 +1,21 @@
 """Agents: the code says what they are, operators say how they run, and neither writes over the other."""
 
 from typing import Any
+from uuid import UUID
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from db import agents, events, jobs, leases
-from db.agents import Filter, Known
-from db.database import Database
+from db.agents import Filter, Known, Load, Record, Trouble
+from db.database import Database, Transaction
 from db.events import START, Kind
-from db.jobs import NewJob
+from db.jobs import Job, NewJob
+from db.models.identity import Role
 from db.models.work import AgentCategory, AgentPriority
 from db.pages import Order, Window
+from tests.conftest import People
 from workers.agents.roster import ROSTER
 
 CLIPPER = Known("clipper", "Clipper II", AgentCategory.CONTENT, "better", "2", 60)
@@ -143,3 +147,150 @@ async def test_running_steps_are_counted_by_agent(database: Database) -> None:
     assert ({}, {"clipper": 1}) == (before, {name: count for name, count in after.items() if name == "clipper"})
     # A completed job has no running step, whichever it was in.
     assert {"video-downloader": 1, "clipper": 1} == after
+
+
+DOWNLOADER = "video-downloader"
+ENDED = (
+    "INSERT INTO processing_steps (id, tenant_id, job_id, ordinal, agent_id, status, message, started_at, finished_at) "
+    "SELECT gen_random_uuid(), 'default', :job, CAST(:first AS int) + n, 'clipper', CAST(:status AS step_status), "
+    ":message, now() - make_interval(secs => :began), now() - make_interval(secs => :ended) "
+    "FROM generate_series(1, :many) AS n"
+)
+
+
+class History:
+    """Steps of the clipper that ended, each series of them later than the one before."""
+
+    def __init__(self, tx: Transaction, job_id: UUID) -> None:
+        self._tx = tx
+        self._job = job_id
+        self._made = 0
+
+    async def add(self, status: str, *, took: float = 1, many: int = 1, message: str | None = None) -> None:
+        """The clipper ended so many steps so."""
+        given = {"status": status, "many": many, "message": message, "job": self._job, "first": self._made}
+        ended = 20_000.0 - self._made
+        await self._tx.execute(sa.text(ENDED), {**given, "began": ended + took, "ended": ended})
+        self._made += many
+
+
+async def a_job(tx: Transaction, owner: UUID | None = None) -> Job:
+    return await jobs.add(tx, NewJob(user_id=owner, source_url="https://v.test", chain=["clipper"]))
+
+
+async def test_a_record_is_of_the_runs_that_ended(database: Database) -> None:
+    async with database.transaction("default") as tx:
+        history = History(tx, (await a_job(tx)).id)
+        for took in (2, 4, 6):
+            await history.add("completed", took=took)
+        await history.add("failed", took=100)
+        await history.add("skipped", took=50)
+        await history.add("cancelled", took=70)
+        found = await agents.records(tx, ["clipper", DOWNLOADER, "nobody"])
+        clipper, idle = sorted(found, key=lambda record: record.agent_id)
+
+    assert ("clipper", 5, 3, 1, 1, 4.0, 5.8, 4.0) == msgspec.structs.astuple(clipper)[:-1]
+    assert clipper.since is not None
+    assert Record(DOWNLOADER, 0, 0, 0, 0, None, None, None, None) == idle
+
+
+async def test_a_record_is_of_the_newest_alone_however_many_there_were(database: Database) -> None:
+    async with database.transaction("default") as tx:
+        history = History(tx, (await a_job(tx)).id)
+        await history.add("failed", took=500, many=50)
+        await history.add("completed", took=3, many=agents.RUNS)
+        [clipper] = await agents.records(tx, ["clipper"])
+        [trouble] = await agents.troubles(tx, ["clipper"])
+
+    assert (agents.RUNS, agents.RUNS, 0, 3.0) == (clipper.runs, clipper.completed, clipper.failed, clipper.p95_s)
+    assert Trouble("clipper", failing=False, last_error_at=None, last_error=None) == trouble
+
+
+async def test_a_record_ends_with_the_tenant(database: Database) -> None:
+    async with database.transaction("default") as tx:
+        await History(tx, (await a_job(tx)).id).add("failed", many=3, message="theirs")
+    async with database.transaction("other") as tx:
+        [record] = await agents.records(tx, ["clipper"])
+        [trouble] = await agents.troubles(tx, ["clipper"])
+
+    assert (0, False, None) == (record.runs, trouble.failing, trouble.last_error_at)
+
+
+async def test_three_failures_in_a_row_are_trouble_and_two_are_not(database: Database) -> None:
+    async with database.transaction("default") as tx:
+        history = History(tx, (await a_job(tx)).id)
+        seen = []
+        for status in ("failed", "failed", "completed", "failed", "failed", "cancelled", "failed", "skipped"):
+            await history.add(status, message=status)
+            [trouble] = await agents.troubles(tx, ["clipper"])
+            seen.append(trouble.failing)
+
+    assert [False, False, False, False, False, False, True, False] == seen
+    assert "failed" == trouble.last_error
+
+
+async def test_the_words_of_a_failure_are_for_those_who_may_see_its_job(database: Database, people: People) -> None:
+    """When it was, everybody may know."""
+    owner, colleague = people[Role.USER].id, people[Role.OPERATOR].id
+    async with database.transaction("default") as tx:
+        await History(tx, (await a_job(tx, owner)).id).add("failed", message="no video")
+        [for_all], [for_owner], [for_colleague] = [
+            await agents.troubles(tx, ["clipper"], owner=each) for each in (None, owner, colleague)
+        ]
+
+    assert ["no video", "no video", None] == [each.last_error for each in (for_all, for_owner, for_colleague)]
+    assert for_all.last_error_at == for_colleague.last_error_at is not None
+
+
+async def test_what_an_agent_has_to_do_is_counted(database: Database) -> None:
+    async with database.transaction("default") as tx:
+        for _ in range(3):
+            await a_job(tx)
+    async with database.system() as tx:
+        [claim] = await leases.claim(tx, "w1", most=1)
+    async with database.transaction("default") as tx:
+        await leases.begin_step(tx, claim, 0, "clipper")
+        found = {load.agent_id: load for load in await agents.loads(tx, ["clipper", DOWNLOADER, "nobody"])}
+
+    clipper, idle = Load("clipper", running=1, waiting=2), Load(DOWNLOADER, running=0, waiting=0)
+    assert {"clipper": clipper, DOWNLOADER: idle} == found
+
+
+async def test_what_waits_for_agents_comes_in_the_order_of_turns(database: Database, people: People) -> None:
+    owner = people[Role.USER].id
+    async with database.transaction("default") as tx:
+        made = [await a_job(tx, owner if number % 2 else None) for number in range(5)]
+        urgent = await jobs.mark_urgent(tx, made[3].id, priority=9)
+        await jobs.mark_cancelled(tx, made[0].id)
+        elsewhere = await jobs.add(tx, NewJob(user_id=owner, source_url="https://v.test", chain=[DOWNLOADER]))
+        everybodys = await agents.waiting_for(tx, ["clipper", DOWNLOADER, "nobody"], most=9)
+        second = await agents.waiting_for(tx, ["clipper", DOWNLOADER], most=1, skipped=1)
+        owners = await agents.waiting_for(tx, ["clipper"], most=9, owner=owner)
+        counted = await agents.how_many_wait_for(tx, ["clipper", DOWNLOADER], owner=owner)
+
+    assert urgent is not None
+    assert [urgent.id, made[1].id, made[2].id, made[4].id, elsewhere.id] == [job.id for job in everybodys]
+    assert [made[1].id] == [job.id for job in second]
+    assert [urgent.id, made[1].id] == [job.id for job in owners]
+    assert {"clipper": 2, DOWNLOADER: 1} == counted
+
+
+def test_an_agent_could_begin_a_step_when_it_is_on_and_has_a_place_and_a_worker() -> None:
+    agent = msgspec.convert(
+        {
+            **{name: "" for name in ("id", "implementation", "name", "description", "version")},
+            **{"category": "input", "priority": "low", "auto_start": True, "options": {}, "revision": 1},
+            **{"timeout_s": 1, "retry_attempts": 1, "memory_mb": None, "cpu_cores": None, "disk_mb": None},
+            **{"enabled": True, "max_concurrent": 2, "updated_at": "2026-01-01T00:00:00Z"},
+        },
+        type=agents.Agent,
+    )
+    off = msgspec.structs.replace(agent, enabled=False)
+
+    assert ("active", "inactive") == (agent.status, off.status)
+    assert ["available", "busy", "no_worker", "disabled"] == [
+        agent.availability(1, workers=True),
+        agent.availability(2, workers=True),
+        agent.availability(0, workers=False),
+        off.availability(0, workers=False),
+    ]

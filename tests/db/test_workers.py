@@ -12,7 +12,7 @@ from db.database import Database
 from db.models.work import WorkerState
 from db.models.work import workers as table
 from db.pages import Order, Window
-from db.workers import Beat, Presence, Worker
+from db.workers import Beat, Presence, Signs, Worker
 
 ORDER = Order("heartbeat_at")
 
@@ -81,6 +81,19 @@ async def test_presence_is_judged_by_the_age_of_the_heartbeat(
     worker = await heard(database, "a", state, ago=timedelta(seconds=seconds))
 
     assert presence is worker.presence(datetime.now(UTC))
+
+
+async def test_the_signs_are_those_of_all_workers_together(database: Database) -> None:
+    async with database.system() as tx:
+        none = await workers.signs(tx)
+    await heard(database, "silent", WorkerState.IDLE, ago=timedelta(minutes=1))
+    stopped = await heard(database, "stopped", WorkerState.STOPPED, ago=timedelta())
+    await heard(database, "here", WorkerState.IDLE, ago=timedelta(seconds=5))
+    async with database.transaction("default") as tx:
+        signs = await workers.signs(tx)
+
+    assert Signs(heartbeat_at=None, alive=0) == none
+    assert Signs(heartbeat_at=stopped.heartbeat_at, alive=1) == signs
 
 
 async def test_lists_tell_the_living_from_the_others(database: Database) -> None:

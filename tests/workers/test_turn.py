@@ -4,8 +4,11 @@ import asyncio
 
 import pytest
 
-from db import agents, artifacts, clips, jobs, steps
+from db import agents, artifacts, clips, jobs, logs, steps
+from db.logs import Filter
+from db.models.records import Severity
 from db.models.work import JobStatus, StepStatus
+from db.pages import Order, Window
 from tests.waiting import eventually
 from tests.workers.conftest import CHAIN, Bench
 from workers.agents.contract import Step, Tools
@@ -80,6 +83,38 @@ async def test_a_failure_that_may_pass_is_tried_again_later(bench: Bench) -> Non
     assert (JobStatus.QUEUED, 1) == (waiting.status, waiting.attempt)
     assert waiting.run_at > waiting.created_at
     assert "the server does not answer" in (waiting.error_message or "")
+
+
+async def test_how_each_step_went_is_written_into_the_log_under_its_agent_s_name(bench: Bench) -> None:
+    """In the log of the tenant whose job it is, and with the worker that did it."""
+
+    async def nothing_to_do(step: Step, tools: Tools) -> None:
+        raise StepSkipped("the video has no sound")
+
+    async def broken(step: Step, tools: Tools) -> None:
+        raise StepFailed("there is nothing to cut")
+
+    bench.acts["video-analyzer"] = nothing_to_do
+    bench.acts["clipper"] = broken
+    job = await bench.submitted()
+
+    async with bench.at_work():
+        done = await bench.until(job.id, JobStatus.FAILED)
+
+    told = []
+    async with bench.database.transaction("default") as tx:
+        for name in CHAIN:
+            [line] = (await logs.listed(tx, Filter(source=agents.source_of(name)), Order("created_at"), Window())).items
+            told.append((line.level, line.message))
+            assert ("steps", str(job.id), done.worker_id) == (
+                line.category,
+                line.data["job_id"],
+                line.data["worker_id"],
+            )
+    async with bench.database.transaction("other") as tx:
+        assert [] == [source for source in await logs.sources(tx) if source.startswith("agent:")]
+    skipped, failed = "skipped: the video has no sound", "failed: there is nothing to cut"
+    assert [(Severity.INFO, "completed"), (Severity.INFO, skipped), (Severity.ERROR, failed)] == told
 
 
 async def test_an_agent_is_tried_again_as_often_as_it_is_configured(bench: Bench) -> None:

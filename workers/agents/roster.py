@@ -15,6 +15,7 @@ VIDEO_DOWNLOADER: Final = Known(
     description="Brings the video in from an upload or an address and measures what it holds",
     version="1.0.0",
     timeout_s=900,
+    capabilities=("fetch", "probe"),
 )
 
 VIDEO_ANALYZER: Final = Known(
@@ -24,6 +25,7 @@ VIDEO_ANALYZER: Final = Known(
     description="Finds scenes, black and silent stretches, loudness and motion",
     version="1.0.0",
     timeout_s=3600,
+    capabilities=("scenes", "black", "silence", "loudness", "motion"),
 )
 
 AUDIO_TRANSCRIBER: Final = Known(
@@ -33,6 +35,7 @@ AUDIO_TRANSCRIBER: Final = Known(
     description="Writes down what is said with its times, or finds where somebody speaks",
     version="1.0.0",
     timeout_s=3600,
+    capabilities=("transcription", "voice-activity"),
 )
 
 MOMENT_DETECTOR: Final = Known(
@@ -42,6 +45,7 @@ MOMENT_DETECTOR: Final = Known(
     description="Ranks the stretches worth a clip and explains each score",
     version="1.0.0",
     timeout_s=900,
+    capabilities=("ranking", "explained-scores"),
 )
 
 FACE_DETECTOR: Final = Known(
@@ -51,6 +55,7 @@ FACE_DETECTOR: Final = Known(
     description="Finds faces and follows them over time",
     version="1.0.0",
     timeout_s=1800,
+    capabilities=("faces", "tracks"),
 )
 
 INTELLIGENT_CROPPER: Final = Known(
@@ -60,6 +65,7 @@ INTELLIGENT_CROPPER: Final = Known(
     description="Plans a calm crop that keeps faces, else motion, in the frame",
     version="1.0.0",
     timeout_s=900,
+    capabilities=("crop-path", "reframing"),
 )
 
 VIDEO_CUTTER: Final = Known(
@@ -69,6 +75,7 @@ VIDEO_CUTTER: Final = Known(
     description="Cuts the moments out, exact to the picture, as H.264 and AAC",
     version="1.0.0",
     timeout_s=3600,
+    capabilities=("cutting", "encoding"),
 )
 
 CLIPPER: Final = Known(
@@ -78,6 +85,7 @@ CLIPPER: Final = Known(
     description="Finishes the clips: crop, loudness, thumbnail",
     version="1.0.0",
     timeout_s=3600,
+    capabilities=("clips", "loudness-normalisation", "thumbnails"),
 )
 
 SCRIPT_GENERATOR: Final = Known(
@@ -87,6 +95,7 @@ SCRIPT_GENERATOR: Final = Known(
     description="Writes a hook, an outline and captions from what was found",
     version="1.0.0",
     timeout_s=900,
+    capabilities=("hook", "outline", "captions"),
 )
 
 SOCIAL_POST_GENERATOR: Final = Known(
@@ -96,6 +105,7 @@ SOCIAL_POST_GENERATOR: Final = Known(
     description="Writes a post per platform within its limits, with hashtags",
     version="1.0.0",
     timeout_s=900,
+    capabilities=("posts", "hashtags"),
 )
 
 VOICEOVER_CREATOR: Final = Known(
@@ -105,6 +115,7 @@ VOICEOVER_CREATOR: Final = Known(
     description="Reads the script aloud with a voice engine of this machine",
     version="1.0.0",
     timeout_s=900,
+    capabilities=("voiceover",),
 )
 
 DEFAULT: Final = (
@@ -125,3 +136,6 @@ DEFAULT_CHAIN: Final = tuple(agent.id for agent in DEFAULT)
 
 ROSTER: Final = (*DEFAULT, VOICEOVER_CREATOR)
 """All eleven; the voiceover creator is there for those who ask for it."""
+
+CAPABILITIES: Final = {agent.id: agent.capabilities for agent in ROSTER}
+"""What each of them can do, in words that programs compare."""

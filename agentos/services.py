@@ -59,7 +59,7 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
             database=database,
             redis=redis,
             tokens=tokens,
-            sessions=Sessions(database, tokens),
+            sessions=Sessions(database, tokens, audit),
             snapshots=snapshots,
             files=Files(settings.files_dir, quota_bytes=settings.upload_quota_mb * MB),
             links=Links(link_secret(ring), settings.base_url),
@@ -124,8 +124,7 @@ def about(settings: Settings) -> About:
         data_dir=settings.data_dir.resolve(),
         host=settings.host,
         port=settings.port,
-        # The setting only keeps a port: nothing listens there, and what is not meant to answer is not ill.
-        ws_port=0,
+        ws_port=settings.ws_port,
         workers=settings.workers,
         worker_concurrency=settings.worker_concurrency,
         log_level=settings.log_level,

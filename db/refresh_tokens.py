@@ -37,6 +37,12 @@ async def add(
     )
 
 
+async def tenant_of(tx: Transaction, digest: bytes) -> str | None:
+    """Whose a token is, over all tenants; None when there is no such token."""
+    tenant: str | None = await tx.scalar(sa.select(table.c.tenant_id).where(table.c.digest == digest))
+    return tenant
+
+
 async def locked(tx: Transaction, digest: bytes) -> RefreshToken | None:
     """The token of a digest, its family held until the transaction ends, so that two exchanges cannot both be first."""
     family = await tx.scalar(sa.select(table.c.family).where(table.c.digest == digest))

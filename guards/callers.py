@@ -32,6 +32,16 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         return permission in granted(self.role)
 
 
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """From where a call came, as far as that is put on record."""
+
+    address: str
+    """The client's, behind trusted proxies; empty for who is at the machine itself."""
+
+    user_agent: str = ""
+    trace_id: str | None = None
+
+
 def require(caller: Caller | None, permission: Permission) -> Caller:
     """The caller, once it is sure that they may.
 

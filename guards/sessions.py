@@ -23,7 +23,8 @@ from db.database import Database, Transaction
 from db.events import Kind
 from db.models.identity import Role
 from guards import passwords
-from guards.callers import Caller
+from guards.audit import Audit, Entry, Outcome
+from guards.callers import Caller, Origin
 from guards.errors import Unauthenticated
 from guards.lockouts import Attempt, Lockouts
 from guards.tokens import LONGEST_LIFE, Tokens
@@ -51,27 +52,31 @@ class Session(msgspec.Struct, frozen=True):
 class Sessions:
     """Opens, renews and ends sessions."""
 
-    def __init__(self, database: Database, tokens: Tokens) -> None:
+    def __init__(self, database: Database, tokens: Tokens, audit: Audit) -> None:
         self._database = database
         self._tokens = tokens
+        self._audit = audit
         self._lockouts = Lockouts(database)
 
-    async def opened(self, *, tenant: str, email: str, password: str, address: str) -> Session:
-        """A session for who knows the password.
+    async def opened(self, *, tenant: str, email: str, password: str, origin: Origin) -> Session:
+        """A session for who knows the password; on record, and so is every failure to open one of somebody's.
 
         Args:
-            address: from where they try; too many failures from there, and nothing is looked at for a while.
+            origin: from where they try; too many failures from there, and nothing is looked at for a while.
 
         Raises:
             Unauthenticated: unknown address, wrong password, disabled user or locked out; which one is not told.
         """
         found = await self._credentials(tenant, email)
-        attempt = Attempt(tenant=tenant, email=email, address=address, user_id=found.id if found else None)
+        attempt = Attempt(tenant=tenant, email=email, address=origin.address, user_id=found.id if found else None)
         admission = await self._lockouts.begin(attempt)
         # Even a password that will not do is compared with something, so that no answer is quicker than another.
         stored = found.password_hash if found and admission.open else None
         if not await passwords.matches(password, stored) or found is None or found.disabled_at is not None:
             await self._lockouts.failed(attempt, admission)
+            if found is not None and admission.open:
+                tried = _entry("session.open", tenant, found.id, found.role, origin)
+                await self._audit.refused(tried, Outcome.DENIED, Unauthenticated.code)
             raise Unauthenticated("email or password is wrong")
         await self._lockouts.succeeded(attempt)
         refresh = _new_token()
@@ -83,25 +88,40 @@ class Sessions:
             await refresh_tokens.add(
                 tx, tenant=tenant, user_id=found.id, family=uuid4(), digest=_digest(refresh), expires_at=expires_at
             )
+            await self._audit.done(tx, _entry("session.open", tenant, found.id, found.role, origin), b"{}")
         return self._session(refresh, found.id, tenant, found.role, found.token_version)
 
-    async def renewed(self, refresh_token: str) -> Session:
-        """A fresh access token and the next refresh token.
+    async def renewed(self, refresh_token: str, origin: Origin) -> Session:
+        """A fresh access token and the next refresh token; on record, and so is one that was used before.
 
         Raises:
             Unauthenticated: the token is unknown, expired, revoked or was used before; in the last case its whole
                 family has just been revoked.
         """
         raw = _raw(refresh_token)
+        refused = Unauthenticated("the refresh token is not good (any more): sign in again")
         async with self._database.system() as tx:
+            tenant = await refresh_tokens.tenant_of(tx, _digest(raw))
+        if tenant is None:
+            raise refused
+        async with self._database.transaction(tenant) as tx:
             token = await refresh_tokens.locked(tx, _digest(raw))
-            successor = await self._successor(tx, token, raw) if token else None
             user = await users.by_id(tx, token.user_id) if token else None
-        if token is None or successor is None or user is None or user.disabled_at is not None:
-            raise Unauthenticated("the refresh token is not good (any more): sign in again")
-        return self._session(successor, user.id, user.tenant_id, user.role, user.token_version)
+            if token is None or user is None:
+                raise refused
+            successor = await self._successor(tx, token, raw)
+            renewal = _entry("session.renew", tenant, user.id, user.role, origin)
+            if successor is None or user.disabled_at is not None:
+                await self._audit.failed(tx, renewal, Outcome.DENIED, refused.code)
+                successor = None
+            else:
+                await self._audit.done(tx, renewal, b"{}")
+        if successor is None:
+            # Not before the commit: that the family is revoked, and why, must stand.
+            raise refused
+        return self._session(successor, user.id, tenant, user.role, user.token_version)
 
-    async def closed(self, caller: Caller, refresh_token: str | None = None) -> None:
+    async def closed(self, caller: Caller, refresh_token: str | None, origin: Origin) -> None:
         """End a session: all of the user's access tokens at once, and the family of the refresh token if given."""
         async with self._database.transaction(caller.tenant) as tx:
             await users.revoke_tokens(tx, caller.user_id)
@@ -112,6 +132,8 @@ class Sessions:
             await events.record(
                 tx, Kind.USER_CHANGED, str(caller.user_id), {"reason": "signed_out"}, owner=caller.user_id
             )
+            ended = _entry("session.close", caller.tenant, caller.user_id, caller.role, origin)
+            await self._audit.done(tx, ended, b"{}")
 
     async def _credentials(self, tenant: str, email: str) -> users.Credentials | None:
         # Nobody's address has such characters, and PostgreSQL would fail at the parameter instead of finding nobody.
@@ -146,7 +168,6 @@ class Sessions:
             str(token.user_id),
             {"reason": "refresh_token_reused"},
             owner=token.user_id,
-            tenant=token.tenant_id,
         )
         return None
 
@@ -154,6 +175,20 @@ class Sessions:
         access = self._tokens.issued(user_id=user_id, tenant=tenant, role=role, token_version=version)
         shown = base64.urlsafe_b64encode(refresh).rstrip(b"=").decode()
         return Session(access, shown, int(LONGEST_LIFE.total_seconds()), user_id, role)
+
+
+def _entry(action: str, tenant: str, user_id: UUID, role: Role, origin: Origin) -> Entry:
+    return Entry(
+        tenant=tenant,
+        actor=user_id,
+        role=role,
+        action=action,
+        target=str(user_id),
+        details={},
+        trace_id=origin.trace_id,
+        address=origin.address,
+        user_agent=origin.user_agent,
+    )
 
 
 def _new_token() -> bytes:

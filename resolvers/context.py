@@ -12,7 +12,7 @@ from db.redis import Redis
 from guards import networks
 from guards.allowances import Spent
 from guards.breakers import Breakers
-from guards.callers import Caller, signed_in
+from guards.callers import Caller, Origin, signed_in
 from guards.chain import Chain
 from guards.errors import Forbidden
 from guards.links import Links
@@ -124,6 +124,11 @@ class Context:
             user_agent=user_agent,
             idempotency_key=idempotency_key,
         )
+
+    @property
+    def origin(self) -> Origin:
+        """From where this call came, for the record."""
+        return Origin(address=self.address, user_agent=self.user_agent, trace_id=self.trace_id)
 
     def may(self, permission: Permission) -> bool:
         """Whether the caller holds a permission and calls from where it may be used."""

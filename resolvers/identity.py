@@ -25,7 +25,8 @@ async def login(context: Context, tenant: str, email: str, password: str) -> Sig
     Raises:
         Unauthenticated: address or password is wrong, or the user is disabled.
     """
-    opened = context.services.sessions.opened(tenant=tenant, email=email, password=password, address=context.address)
+    origin = context.origin
+    opened = context.services.sessions.opened(tenant=tenant, email=email, password=password, origin=origin)
     return await _with_user(context, await opened)
 
 
@@ -35,12 +36,12 @@ async def refresh(context: Context, refresh_token: str) -> SignedIn:
     Raises:
         Unauthenticated: it is not good (any more).
     """
-    return await _with_user(context, await context.services.sessions.renewed(refresh_token))
+    return await _with_user(context, await context.services.sessions.renewed(refresh_token, context.origin))
 
 
 async def logout(context: Context, refresh_token: str | None = None) -> None:
     """End the caller's access tokens, and with a refresh token its whole family."""
-    await context.services.sessions.closed(context.caller, refresh_token)
+    await context.services.sessions.closed(context.caller, refresh_token, context.origin)
 
 
 async def _with_user(context: Context, session: Session) -> SignedIn:

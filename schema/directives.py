@@ -47,7 +47,7 @@ class AuditLevel(Enum):
     """Whether it was done, refused or denied, and before the caller hears of it."""
 
     SESSION = "session"
-    """It shows in the session that it begins, renews or ends; failures count towards the lockout."""
+    """Whether a session was begun, renewed or ended, and failures to, which count towards the lockout as well."""
 
 
 class IdempotencyMode(Enum):

@@ -4,13 +4,14 @@ import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from dataloaders.snapshot import About, Snapshots
 from db.database import Database
 from db.files import Files
 from db.redis import Redis
-from db.uploads import Upload
+from db.uploads import Range, Upload
 from db.users import User
 from guards.audit import Audit
 from guards.breakers import Breakers
@@ -27,6 +28,7 @@ from resolvers import uploads
 from resolvers.context import Context, Services
 from resolvers.live import Hub
 from resolvers.operations import Operations
+from resolvers.queries import uploads as seen
 from tests.acting import act
 from workers.doorbell import Doorbell
 
@@ -59,7 +61,7 @@ def services_over(database: Database, redis: Redis, folder: Path, *, quota_bytes
         database=database,
         redis=redis,
         tokens=tokens,
-        sessions=Sessions(database, tokens),
+        sessions=Sessions(database, tokens, audit),
         snapshots=Snapshots(database, redis, about),
         files=Files(folder / "files", quota_bytes=quota_bytes),
         links=Links(b"tests" * 8, "http://127.0.0.1"),
@@ -126,6 +128,23 @@ async def uploaded(context: Context, content: bytes, chunk_bytes: int = 1000) ->
     """A finalized upload of some content."""
     upload = await sent(context, await begun(context, content, chunk_bytes), content)
     return await finalized(context, upload.id)
+
+
+class Standing(NamedTuple):
+    """How an upload stands, as its status shows it."""
+
+    upload: Upload
+    received: list[Range]
+    missing: list[Range]
+
+
+async def standing(context: Context, upload_id: UUID) -> Standing | None:
+    """How an upload stands; None if the caller may not see it, or there is none."""
+    context.loaders = context.loaders.fresh()
+    upload = await context.loaders.upload.load(upload_id)
+    if upload is None:
+        return None
+    return Standing(upload, await seen.received(context, upload), await seen.missing(context, upload))
 
 
 def pieces_on_disk(files: Files, upload_id: UUID) -> list[str]:

@@ -19,6 +19,8 @@ from db.models.identity import Role
 from db.redis import Redis
 from db.users import User
 from guards import passwords
+from guards.audit import Audit
+from guards.callers import Origin
 from guards.errors import Unauthenticated
 from guards.lockouts import (
     MOST_DENIED,
@@ -35,6 +37,7 @@ from guards.lockouts import (
 from guards.sessions import Sessions
 from guards.tokens import KeyRing, Tokens, new_key
 from tests.conftest import People
+from tests.trails import seals
 
 TENANT = "default"
 EMAIL = "ada@default.test"
@@ -260,10 +263,11 @@ async def test_what_nobody_tries_any_more_is_forgotten(guard: Lockouts, database
 async def replicas(database_url: str) -> AsyncIterator[list[Sessions]]:
     """Two servers' sessions, each with connections of its own."""
     async with AsyncExitStack() as stack:
+        keys = seals()
         pools = [Database.connect(database_url, size=26) for _ in range(2)]
         for pool in pools:
             stack.push_async_callback(pool.close)
-        yield [Sessions(pool, TOKENS) for pool in pools]
+        yield [Sessions(pool, TOKENS, Audit(pool, keys)) for pool in pools]
 
 
 async def swarm(replicas: list[Sessions], monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
@@ -280,7 +284,9 @@ async def swarm(replicas: list[Sessions], monkeypatch: pytest.MonkeyPatch) -> Co
 
     async def guess(number: int) -> None:
         with pytest.raises(Unauthenticated, match="email or password is wrong"):
-            await replicas[number % 2].opened(tenant=TENANT, email=EMAIL, password=f"guess {number}", address=HERE)
+            await replicas[number % 2].opened(
+                tenant=TENANT, email=EMAIL, password=f"guess {number}", origin=Origin(address=HERE)
+            )
 
     async with asyncio.TaskGroup() as group:
         for number in range(50):
@@ -296,9 +302,14 @@ async def test_fifty_guesses_at_once_over_two_servers_get_no_further_than_five(
     assert Counter({True: MOST_FAILURES, False: 50 - MOST_FAILURES}) == looked_at
     for server in replicas:
         with pytest.raises(Unauthenticated, match="email or password is wrong"):
-            await server.opened(tenant=TENANT, email=EMAIL, password=PASSWORD, address=HERE)
+            await server.opened(tenant=TENANT, email=EMAIL, password=PASSWORD, origin=Origin(address=HERE))
     await pass_time(database, timedelta(minutes=1, seconds=1))
-    assert ada.id == (await replicas[0].opened(tenant=TENANT, email=EMAIL, password=PASSWORD, address=HERE)).user_id
+    assert (
+        ada.id
+        == (
+            await replicas[0].opened(tenant=TENANT, email=EMAIL, password=PASSWORD, origin=Origin(address=HERE))
+        ).user_id
+    )
 
 
 class CountedAfterwards(Lockouts):

@@ -17,16 +17,18 @@ from db.database import Database
 from db.events import START, Kind
 from db.models.identity import Role
 from db.users import User
-from guards.callers import Caller
+from guards.audit import Audit
+from guards.callers import Caller, Origin
 from guards.errors import Unauthenticated
 from guards.passwords import hashed
 from guards.sessions import FAMILY_LIFE, PARENT_GRACE, Session, Sessions
 from guards.tokens import KeyRing, Tokens, new_key
+from tests.trails import seals
 from tests.waiting import eventually
 
 PASSWORD = "correct horse battery staple"
 EMAIL = "ada@default.test"
-HERE = "127.0.0.1"
+HERE = Origin(address="127.0.0.1")
 TOKENS = Tokens(KeyRing([new_key(), new_key()]), issuer="https://agentos.test")
 GARBAGE = ("", "x", "A" * 43, "not base64 at all!", "é" * 43, "\ud800", "\0", "A" * 100_000, "a.b.c")
 LATE = PARENT_GRACE + timedelta(seconds=1)
@@ -41,7 +43,7 @@ def password_hash() -> str:
 @pytest.fixture
 def sessions(database: Database) -> Sessions:
     """Sessions over the test's own database."""
-    return Sessions(database, TOKENS)
+    return Sessions(database, TOKENS, Audit(database, seals()))
 
 
 @pytest_asyncio.fixture
@@ -58,7 +60,7 @@ async def ada(database: Database, password_hash: str) -> User:
 @pytest_asyncio.fixture
 async def session(sessions: Sessions, ada: User) -> Session:
     """Ada, signed in."""
-    return await sessions.opened(tenant="default", email=EMAIL, password=PASSWORD, address=HERE)
+    return await sessions.opened(tenant="default", email=EMAIL, password=PASSWORD, origin=HERE)
 
 
 async def execute(database: Database, statement: str, **parameters: Any) -> None:
@@ -99,11 +101,11 @@ async def alerts(database: Database) -> list[tuple[str, UUID | None, str, dict[s
 
 async def refused(sessions: Sessions, token: str) -> None:
     with pytest.raises(Unauthenticated, match="sign in again"):
-        await sessions.renewed(token)
+        await sessions.renewed(token, HERE)
 
 
 async def test_the_right_password_opens_a_session(sessions: Sessions, ada: User, database: Database) -> None:
-    session = await sessions.opened(tenant="default", email=EMAIL.upper(), password=PASSWORD, address=HERE)
+    session = await sessions.opened(tenant="default", email=EMAIL.upper(), password=PASSWORD, origin=HERE)
 
     caller = TOKENS.verified(session.access_token)
     assert (ada.id, "default", Role.OPERATOR, ada.token_version) == (
@@ -144,15 +146,15 @@ async def test_whoever_is_not_let_in_is_not_told_why(
         ("nothing at all", "", "", ""),
     ):
         with pytest.raises(Unauthenticated) as answer:
-            await sessions.opened(tenant=tenant, email=email, password=password, address=HERE)
+            await sessions.opened(tenant=tenant, email=email, password=password, origin=HERE)
         assert "email or password is wrong" == str(answer.value), what
 
     assert [] == await stored(database)
 
 
 async def test_refreshing_gives_new_tokens_and_the_family_goes_on(sessions: Sessions, session: Session) -> None:
-    second = await sessions.renewed(session.refresh_token)
-    third = await sessions.renewed(second.refresh_token)
+    second = await sessions.renewed(session.refresh_token, HERE)
+    third = await sessions.renewed(second.refresh_token, HERE)
 
     assert 3 == len({session.refresh_token, second.refresh_token, third.refresh_token})
     assert 3 == len({session.access_token, second.access_token, third.access_token})
@@ -167,21 +169,21 @@ async def test_twenty_refreshes_at_once_give_one_successor(
     sessions: Sessions, session: Session, database: Database
 ) -> None:
     """Tabs that wake up together must neither sign the user out nor start twenty families' worth of tokens."""
-    renewed = await asyncio.gather(*(sessions.renewed(session.refresh_token) for _ in range(20)))
+    renewed = await asyncio.gather(*(sessions.renewed(session.refresh_token, HERE) for _ in range(20)))
 
     assert 1 == len({one.refresh_token for one in renewed})
     assert 2 == len(await stored(database))
     assert [] == await alerts(database)
-    assert await sessions.renewed(renewed[0].refresh_token)
+    assert await sessions.renewed(renewed[0].refresh_token, HERE)
 
 
 async def test_a_lost_answer_can_be_asked_for_again_for_ten_seconds(
     sessions: Sessions, session: Session, database: Database
 ) -> None:
-    first = await sessions.renewed(session.refresh_token)
+    first = await sessions.renewed(session.refresh_token, HERE)
     await age(database, PARENT_GRACE - timedelta(seconds=5))
 
-    again = await sessions.renewed(session.refresh_token)
+    again = await sessions.renewed(session.refresh_token, HERE)
 
     assert first.refresh_token == again.refresh_token
     assert [] == await alerts(database)
@@ -190,7 +192,7 @@ async def test_a_lost_answer_can_be_asked_for_again_for_ten_seconds(
 async def test_a_replay_after_eleven_seconds_ends_the_family_and_every_access_token(
     sessions: Sessions, session: Session, database: Database, ada: User
 ) -> None:
-    successor = await sessions.renewed(session.refresh_token)
+    successor = await sessions.renewed(session.refresh_token, HERE)
     before = await version_of(database, ada)
     await age(database, LATE)
 
@@ -207,8 +209,8 @@ async def test_a_grandparent_ends_the_family_even_within_the_grace(
     sessions: Sessions, session: Session, database: Database
 ) -> None:
     """Only the immediate parent can be a lost answer: whoever holds its child cannot also have lost that."""
-    second = await sessions.renewed(session.refresh_token)
-    third = await sessions.renewed(second.refresh_token)
+    second = await sessions.renewed(session.refresh_token, HERE)
+    third = await sessions.renewed(second.refresh_token, HERE)
 
     await refused(sessions, session.refresh_token)
 
@@ -220,22 +222,22 @@ async def test_a_grandparent_ends_the_family_even_within_the_grace(
 async def test_another_sign_in_of_the_same_user_outlives_a_family_that_ends(
     sessions: Sessions, session: Session, database: Database
 ) -> None:
-    elsewhere = await sessions.opened(tenant="default", email=EMAIL, password=PASSWORD, address=HERE)
-    await sessions.renewed(session.refresh_token)
+    elsewhere = await sessions.opened(tenant="default", email=EMAIL, password=PASSWORD, origin=HERE)
+    await sessions.renewed(session.refresh_token, HERE)
     await age(database, LATE)
     await refused(sessions, session.refresh_token)
 
-    renewed = await sessions.renewed(elsewhere.refresh_token)
+    renewed = await sessions.renewed(elsewhere.refresh_token, HERE)
 
     assert 2 == TOKENS.verified(renewed.access_token).token_version
 
 
 async def test_replays_at_once_end_the_family_once(sessions: Sessions, session: Session, database: Database) -> None:
-    await sessions.renewed(session.refresh_token)
+    await sessions.renewed(session.refresh_token, HERE)
     await age(database, LATE)
 
     answers = await asyncio.gather(
-        *(sessions.renewed(session.refresh_token) for _ in range(10)), return_exceptions=True
+        *(sessions.renewed(session.refresh_token, HERE) for _ in range(10)), return_exceptions=True
     )
 
     assert [Unauthenticated] * 10 == [type(answer) for answer in answers]
@@ -249,12 +251,12 @@ async def test_garbage_is_refused_and_ends_nobodys_session(
         await refused(sessions, garbage)
 
     assert [] == await alerts(database)
-    assert await sessions.renewed(session.refresh_token)
+    assert await sessions.renewed(session.refresh_token, HERE)
 
 
 async def test_refreshing_never_lengthens_a_session(sessions: Sessions, session: Session, database: Database) -> None:
     await age(database, FAMILY_LIFE - timedelta(minutes=1))
-    last = await sessions.renewed(session.refresh_token)
+    last = await sessions.renewed(session.refresh_token, HERE)
     [first, second] = await stored(database)
     await age(database, timedelta(minutes=2))
 
@@ -320,7 +322,7 @@ async def test_a_refreshed_token_has_the_role_the_user_has_now(
 ) -> None:
     await execute(database, "UPDATE users SET role = 'readonly'")
 
-    renewed = await sessions.renewed(session.refresh_token)
+    renewed = await sessions.renewed(session.refresh_token, HERE)
 
     assert (Role.READONLY, Role.READONLY) == (renewed.role, TOKENS.verified(renewed.access_token).role)
 
@@ -328,7 +330,7 @@ async def test_a_refreshed_token_has_the_role_the_user_has_now(
 async def test_signing_out_ends_the_session_and_every_access_token(
     sessions: Sessions, session: Session, database: Database, ada: User
 ) -> None:
-    await sessions.closed(TOKENS.verified(session.access_token), session.refresh_token)
+    await sessions.closed(TOKENS.verified(session.access_token), session.refresh_token, HERE)
 
     await refused(sessions, session.refresh_token)
     assert ada.token_version + 1 == await version_of(database, ada)
@@ -341,7 +343,7 @@ async def test_signing_out_with_garbage_still_signs_out(
     sessions: Sessions, session: Session, database: Database, ada: User
 ) -> None:
     for garbage in GARBAGE:
-        await sessions.closed(TOKENS.verified(session.access_token), garbage)
+        await sessions.closed(TOKENS.verified(session.access_token), garbage, HERE)
 
     assert ada.token_version + len(GARBAGE) == await version_of(database, ada)
 
@@ -357,15 +359,15 @@ async def test_nobody_signs_somebody_else_out(
 ) -> None:
     """A refresh token that was found somewhere ends no session of another user, in this tenant or the next."""
     for stranger in (people[Role.ADMIN], other_people[Role.ADMIN]):
-        await sessions.closed(caller_of(stranger), session.refresh_token)
+        await sessions.closed(caller_of(stranger), session.refresh_token, HERE)
 
     assert ada.token_version == await version_of(database, ada)
-    assert await sessions.renewed(session.refresh_token)
+    assert await sessions.renewed(session.refresh_token, HERE)
 
 
 async def test_a_stolen_table_gives_no_token_away(sessions: Sessions, session: Session, database: Database) -> None:
     """Whoever reads the table holds digests, and successors sealed with what only the client has."""
-    second = await sessions.renewed(session.refresh_token)
+    second = await sessions.renewed(session.refresh_token, HERE)
     async with database.system() as tx:
         rows = await tx.rows(sa.text("SELECT digest, sealed_successor FROM refresh_tokens ORDER BY id"))
     raws = [base64.urlsafe_b64decode(one.refresh_token + "=") for one in (session, second)]
@@ -377,3 +379,30 @@ async def test_a_stolen_table_gives_no_token_away(sessions: Sessions, session: S
     for column in columns:
         for guess in (column, column[:32], column[12:44]):
             await refused(sessions, base64.urlsafe_b64encode(guess).decode())
+
+
+async def test_what_becomes_of_a_session_is_on_record(
+    sessions: Sessions, session: Session, ada: User, database: Database
+) -> None:
+    """A guess is, too, where it is about somebody; what is about nobody is only counted."""
+    second = await sessions.renewed(session.refresh_token, HERE)
+    await age(database, LATE)
+    for guess in (
+        sessions.renewed(session.refresh_token, HERE),
+        sessions.renewed("nobody's", HERE),
+        sessions.opened(tenant="default", email=EMAIL, password="wrong", origin=HERE),
+        sessions.opened(tenant="default", email="no@body.test", password="wrong", origin=HERE),
+    ):
+        with pytest.raises(Unauthenticated):
+            await guess
+    await sessions.closed(TOKENS.verified(second.access_token), None, HERE)
+
+    async with database.system() as tx:
+        entries = await tx.rows(sa.text("SELECT action, outcome, code, target FROM audit ORDER BY seq"))
+    assert [
+        ("session.open", "done", None, str(ada.id)),
+        ("session.renew", "done", None, str(ada.id)),
+        ("session.renew", "denied", "UNAUTHENTICATED", str(ada.id)),
+        ("session.open", "denied", "UNAUTHENTICATED", str(ada.id)),
+        ("session.close", "done", None, str(ada.id)),
+    ] == [tuple(entry) for entry in entries]

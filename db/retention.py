@@ -9,7 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from db import configuration, lockouts, operations, tunables
+from db import configuration, lockouts, operations, traffic, tunables
 from db.configuration import Configuration
 from db.database import Database
 from db.files import Files
@@ -82,6 +82,12 @@ async def drop_old_counts(database: Database) -> dict[str, int]:
     async with database.system() as tx:
         counted = await tx.changed(sa.delete(calls).where(sa.tuple_(calls.c.tenant_id, calls.c.key).in_(idle)))
         return {"calls": counted, "lockouts": await lockouts.forget(tx, most=BATCH)}
+
+
+async def drop_old_traffic(database: Database) -> int:
+    """Remove a batch of what was measured of endpoints longer ago than is asked for; how many rows."""
+    async with database.system() as tx:
+        return await traffic.forget(tx, most=BATCH)
 
 
 async def drop_old_work(database: Database, files: Files) -> int:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from dataloaders.snapshot import Snapshots
-from db import leases, managers, queues, retention, sweeps, tallies, workers
+from db import leases, managers, queues, retention, sweeps, tallies, traffic, workers
 from db.database import Database
 from db.files import Files
 from db.models.managers import ManagerId
@@ -76,6 +76,8 @@ def known(database: Database, files: Files, snapshots: Snapshots, anchors: Ancho
     async def fold(_: NoOptions) -> None:
         async with database.system() as tx:
             await tallies.fold(tx)
+        async with database.system() as tx:
+            await traffic.fold(tx)
 
     async def forget(_: NoOptions) -> None:
         async with database.system() as tx:
@@ -97,6 +99,7 @@ def known(database: Database, files: Files, snapshots: Snapshots, anchors: Ancho
         await sweeps.reconcile(database, files, now=time.time())
         await retention.drop_old_rows(database)
         await retention.drop_old_counts(database)
+        await retention.drop_old_traffic(database)
         await retention.drop_old_work(database, files)
         for month in await anchors.keep_months():
             log.warning("the audit trail of %s was dropped: its time is over", month)

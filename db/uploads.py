@@ -251,6 +251,13 @@ async def chunks_of(tx: Transaction, upload_id: UUID) -> list[Chunk]:
     return await CHUNK.all(tx, CHUNK.select().where(c.upload_id == upload_id).order_by(c.index))
 
 
+async def chunks_of_many(tx: Transaction, ids: Collection[UUID], *, owner: UUID | None = None) -> list[Chunk]:
+    """All chunks of these uploads that are on record, upload by upload in the order of the file."""
+    c = upload_chunks.c
+    whose = CHUNK.select().join(uploads, uploads.c.id == c.upload_id).where(c.upload_id.in_(ids), *_owned(owner))
+    return await CHUNK.all(tx, whose.order_by(c.upload_id, c.index))
+
+
 async def lose_chunks(tx: Transaction, upload_id: UUID, chunks: Collection[Chunk]) -> None:
     """Strike chunks whose bytes are gone from the record of an open upload, so that they are asked for again.
 

@@ -3,49 +3,39 @@
 from uuid import UUID
 
 from db import uploads
+from db.models.work import UploadStatus
 from db.pages import Order, Page, Window
-from db.rows import Row
 from db.uploads import Filter, Range, Upload
-from guards.errors import NotFound
 from resolvers.context import Context
 
 
-class Progress(Row, frozen=True):
-    """How far an upload has come."""
-
-    upload: Upload
-    received: list[Range]
+async def received(context: Context, upload: Upload) -> list[Range]:
     """The bytes that are there, as few ranges as possible."""
+    if upload.status is UploadStatus.COMPLETED:
+        return [Range(0, upload.size_bytes)]
+    return uploads.received(await context.loaders.chunks_by_upload.load(upload.id))
 
-    missing: list[Range]
+
+async def missing(context: Context, upload: Upload) -> list[Range]:
     """The bytes that are still to be sent; empty when it can be finalized."""
+    return uploads.missing(upload, await received(context, upload))
 
 
-async def status(context: Context, upload_id: UUID) -> Progress:
-    """How far an upload has come that the caller may see.
+async def listed(context: Context, wanted: Filter, order: Order, window: Window, *, mine: bool = False) -> Page[Upload]:
+    """One page of uploads.
 
-    Raises:
-        NotFound: there is none.
+    Args:
+        mine: only the caller's own, also where they may see those of others.
     """
-    caller = context.caller
-    async with context.services.database.transaction(caller.tenant) as tx:
-        upload = await uploads.by_id(tx, upload_id, owner=caller.owner_filter)
-        chunks = await uploads.chunks_of(tx, upload_id) if upload else []
-    if upload is None:
-        raise NotFound(f"there is no upload {upload_id}")
-    there = uploads.received(chunks)
-    return Progress(upload, there, uploads.missing(upload, there))
+    async with context.services.database.transaction(context.caller.tenant) as tx:
+        return await uploads.listed(tx, wanted, order, window, owner=_owner(context, mine))
 
 
-async def listed(context: Context, wanted: Filter, order: Order, window: Window) -> Page[Upload]:
-    """One page of uploads."""
-    caller = context.caller
-    async with context.services.database.transaction(caller.tenant) as tx:
-        return await uploads.listed(tx, wanted, order, window, owner=caller.owner_filter)
-
-
-async def how_many(context: Context, wanted: Filter) -> int:
+async def how_many(context: Context, wanted: Filter, *, mine: bool = False) -> int:
     """How many uploads a filter selects."""
-    caller = context.caller
-    async with context.services.database.transaction(caller.tenant) as tx:
-        return await uploads.how_many(tx, wanted, owner=caller.owner_filter)
+    async with context.services.database.transaction(context.caller.tenant) as tx:
+        return await uploads.how_many(tx, wanted, owner=_owner(context, mine))
+
+
+def _owner(context: Context, mine: bool) -> UUID | None:
+    return context.caller.user_id if mine else context.caller.owner_filter

@@ -2,7 +2,6 @@
 
 import re
 from contextlib import AsyncExitStack
-from datetime import datetime
 from typing import Final, TypedDict
 from uuid import UUID
 
@@ -10,23 +9,19 @@ from starlette.requests import Request
 
 from db.files import Spooled
 from db.models.work import UploadStatus
-from db.uploads import Range
+from guards.allowances import Rate
 from guards.errors import BadInput, NotFound
 from resolvers import uploads
 from resolvers.context import Context
-from resolvers.queries import uploads as seen
 from resolvers.uploads import LARGEST_CHUNK
 from schema.rest import bodies
 
+SENDING: Final = Rate(600)
+"""How often a minute one may send: a large file is a call with many parts, and how much one may send is bounded by its
+bytes."""
+
 CHUNK_FORM: Final = ("upload_id", "chunk_index", "file", "sha256?")
 _INDEX: Final = re.compile(r"[0-9]{1,6}")
-
-
-class Stretch(TypedDict):
-    """Bytes of an upload; the end is exclusive."""
-
-    start: int
-    end: int
 
 
 class ChunkTaken(TypedDict):
@@ -38,24 +33,6 @@ class ChunkTaken(TypedDict):
     received_bytes: int
     progress: int
     status: UploadStatus
-
-
-class Standing(TypedDict):
-    """How an upload stands."""
-
-    id: UUID
-    filename: str
-    size_bytes: int
-    chunk_bytes: int
-    chunk_count: int
-    received_bytes: int
-    progress: int
-    status: UploadStatus
-    received: list[Stretch]
-    missing: list[Stretch]
-    created_at: datetime
-    expires_at: datetime
-    completed_at: datetime | None
 
 
 async def chunk(request: Request, context: Context) -> ChunkTaken:
@@ -85,31 +62,6 @@ async def chunk(request: Request, context: Context) -> ChunkTaken:
         "progress": upload.progress,
         "status": upload.status,
     }
-
-
-async def status(request: Request, context: Context) -> Standing:
-    """How far an upload has come: which bytes are there, and which are still to be sent."""
-    progress = await seen.status(context, _upload_id(request.path_params["upload_id"]))
-    upload = progress.upload
-    return {
-        "id": upload.id,
-        "filename": upload.filename,
-        "size_bytes": upload.size_bytes,
-        "chunk_bytes": upload.chunk_bytes,
-        "chunk_count": upload.chunk_count,
-        "received_bytes": upload.received_bytes,
-        "progress": upload.progress,
-        "status": upload.status,
-        "received": [_shown(stretch) for stretch in progress.received],
-        "missing": [_shown(stretch) for stretch in progress.missing],
-        "created_at": upload.created_at,
-        "expires_at": upload.expires_at,
-        "completed_at": upload.completed_at,
-    }
-
-
-def _shown(stretch: Range) -> Stretch:
-    return {"start": stretch.start, "end": stretch.end}
 
 
 def _needed(fields: dict[str, str], name: str) -> str:

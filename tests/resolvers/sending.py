@@ -10,8 +10,7 @@ from db import users
 from db.database import Database
 from db.models.work import UploadStatus
 from db.redis import connect
-from resolvers.queries import uploads as seen
-from tests.uploading import context_of, finalized, sent, services_over, video
+from tests.uploading import context_of, finalized, sent, services_over, standing, video
 
 
 async def send(database_url: str, redis_url: str, folder: str, user: str, upload_id: str, size: str, seed: str) -> None:
@@ -21,7 +20,9 @@ async def send(database_url: str, redis_url: str, folder: str, user: str, upload
         found = await users.by_id(tx, UUID(user))
     context = context_of(services_over(database, redis, Path(folder)), found)
     content = video(int(size))
-    upload = (await seen.status(context, UUID(upload_id))).upload
+    stands = await standing(context, UUID(upload_id))
+    assert stands is not None
+    upload = stands.upload
     missing = list(range(upload.chunk_count))
     random.Random(seed).shuffle(missing)
     for index in missing:

@@ -18,8 +18,7 @@ from db.users import User
 from guards.errors import BadInput, Conflict, Mismatch, Refusal
 from resolvers import uploads
 from resolvers.context import Context
-from resolvers.queries import uploads as seen
-from tests.uploading import begun, context_of, finalized, services_over, sha256, streamed, video
+from tests.uploading import begun, context_of, finalized, services_over, sha256, standing, streamed, video
 
 SIZE, CHUNK = 47, 10
 CONTENT = video(SIZE)
@@ -97,7 +96,9 @@ async def tried(context: Context, model: Model, upload_id: UUID, move: str, inde
         chunk, digest = sent_as(move, index)
         refusal = await refusal_of(uploads.receive(context, upload_id, index, streamed(chunk, step=3), digest))
         assert model.expected(index, chunk, digest) is refusal, (move, index)
-    row = (await seen.status(context, upload_id)).upload
+    stands = await standing(context, upload_id)
+    assert stands is not None
+    row = stands.upload
     assert sum(map(len, model.written.values())) == row.received_bytes
     assert model.completed is (row.status is UploadStatus.COMPLETED)
     if model.completed:

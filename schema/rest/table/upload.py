@@ -2,12 +2,22 @@
 
 from typing import Final
 
-from guards.allowances import Rate
 from guards.permissions import Permission
 from schema.rest import uploads
-from schema.rest.rows import Endpoint, Tag, body
+from schema.rest.rows import Endpoint, Tag, body, path, query
 
 ROWS: Final = (
+    Endpoint(
+        method="GET",
+        path="/upload",
+        tag=Tag.UPLOAD,
+        summary="The caller's uploads, the newest first.",
+        operation="UploadList",
+        variables={"statuses": query("status")},
+        shown=("uploads",),
+        paged=True,
+        beside={"uploads": "data", "total": "pagination.total"},
+    ),
     Endpoint(
         method="POST",
         path="/upload/init",
@@ -32,8 +42,7 @@ ROWS: Final = (
         native=uploads.chunk,
         form=uploads.CHUNK_FORM,
         permission=Permission.UPLOAD_INIT,
-        # A large file is a call with many parts; how much one may send is bounded by its bytes.
-        rate=Rate(600),
+        rate=uploads.SENDING,
         beside={"chunk_index": "data.chunk_index", "received": "data.received"},
     ),
     Endpoint(
@@ -52,8 +61,9 @@ ROWS: Final = (
         path="/upload/status/{upload_id}",
         tag=Tag.UPLOAD,
         summary="Which bytes of an upload are there, and which are missing.",
-        native=uploads.status,
-        permission=Permission.UPLOAD_READ,
+        operation="UploadStatus",
+        variables={"id": path("upload_id")},
+        shown=("upload",),
         beside={"status": "data.status", "progress": "data.progress"},
     ),
 )

@@ -18,6 +18,9 @@ from db.tallies import SAMPLE, Durations
 DEFAULT_QUEUE: Final = "default"
 """In which jobs wait that no profile was asked for."""
 
+USUAL_TYPE: Final = "video_processing"
+"""What kind of work a job is counted as of which nothing is said."""
+
 OPEN = (JobStatus.QUEUED, JobStatus.PROCESSING)
 FINISHED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 
@@ -81,7 +84,7 @@ class NewJob(Row, frozen=True, kw_only=True):
     upload_id: UUID | None = None
     source_url: str | None = None
     title: str = ""
-    workflow_type: str = "video_processing"
+    workflow_type: str = USUAL_TYPE
     queue: str = DEFAULT_QUEUE
     """Served by every worker; that of a profile only by the profile's own."""
 
@@ -349,6 +352,24 @@ async def mark_urgent(tx: Transaction, job_id: UUID, *, priority: int, owner: UU
         sa.update(jobs)
         .where(jobs.c.id == job_id, jobs.c.status == JobStatus.QUEUED, *_owned(owner))
         .values(priority=priority, updated_at=sa.func.now())
+    )
+    job = await JOB.first(tx, statement.returning(*JOB.columns))
+    if job is not None:
+        await announce(tx, job)
+    return job
+
+
+async def mark_progress(tx: Transaction, job_id: UUID, percent: int, *, owner: UUID | None = None) -> Job | None:
+    """Say how far a job is that runs; None in any other state, and when it is farther already."""
+    statement = (
+        sa.update(jobs)
+        .where(
+            jobs.c.id == job_id,
+            jobs.c.status == JobStatus.PROCESSING,
+            jobs.c.progress <= percent,
+            *_owned(owner),
+        )
+        .values(progress=percent, updated_at=sa.func.now())
     )
     job = await JOB.first(tx, statement.returning(*JOB.columns))
     if job is not None:

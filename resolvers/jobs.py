@@ -14,8 +14,8 @@ from uuid import UUID
 from db import agents, clearing, configuration, jobs, profiles, queues, tunables, uploads
 from db.configuration import Configuration
 from db.database import Transaction
-from db.jobs import DEFAULT_QUEUE, Job, NewJob
-from db.models.work import FailureCode, UploadStatus
+from db.jobs import DEFAULT_QUEUE, USUAL_TYPE, Job, NewJob
+from db.models.work import FailureCode, JobStatus, UploadStatus
 from db.profiles import Profile
 from db.rows import Row
 from guards.errors import BadInput, Conflict, NotFound, RateLimited
@@ -78,6 +78,9 @@ class Order(Row, frozen=True, kw_only=True):
     profile: str | None = None
     """The worker profile whose workers are to do it; None for any worker without one."""
 
+    workflow_type: str = USUAL_TYPE
+    """What kind of work it is counted as."""
+
     wishes: Wishes = Wishes()
 
 
@@ -93,6 +96,7 @@ class Planned(Row, frozen=True):
     upload_id: UUID | None
     priority: int
     profile: str | None
+    workflow_type: str
 
 
 async def planned(context: Context, order: Order) -> Planned:
@@ -109,6 +113,7 @@ async def planned(context: Context, order: Order) -> Planned:
         upload_id=order.source.upload_id,
         priority=order.priority,
         profile=order.profile,
+        workflow_type=order.workflow_type,
     )
 
 
@@ -140,6 +145,7 @@ async def create(context: Context, tx: Transaction, plan: Planned) -> Job:
         upload_id=plan.upload_id,
         source_url=plan.address,
         title=title,
+        workflow_type=plan.workflow_type,
         options=_with_defaults(plan.options, settings),
         chain=chain,
         queue=DEFAULT_QUEUE if profile is None else profile.name,
@@ -244,6 +250,39 @@ async def declared(context: Context, tx: Transaction, job_id: UUID, *, message: 
         raise Conflict(f"job {job_id} has already finished")
     _ring(context, tx, job)
     return before, job
+
+
+async def progressed(context: Context, tx: Transaction, job_id: UUID, percent: int | None) -> tuple[Job, Job]:
+    """Say that a job runs, and how far it is; it as it was, and as it is.
+
+    Args:
+        percent: None to leave it where it is.
+
+    Raises:
+        NotFound: there is no such job.
+        Conflict: it does not run, or is farther already.
+    """
+    before = await _there(tx, context, job_id, for_change=True)
+    if before.status is not JobStatus.PROCESSING:
+        raise Conflict(f"job {job_id} is {before.status}: only a worker can begin it")
+    if percent is None:
+        return before, before
+    job = await jobs.mark_progress(tx, job_id, percent, owner=context.caller.owner_filter)
+    if job is None:
+        raise Conflict(f"job {job_id} is at {before.progress} percent already")
+    tx.after_commit(context.services.hub.ring)
+    return before, job
+
+
+async def completed(context: Context, tx: Transaction, job_id: UUID) -> tuple[Job, Job]:
+    """Say that a job is completed, which nobody can but its worker.
+
+    Raises:
+        NotFound: there is no such job.
+        Conflict: always.
+    """
+    before = await _there(tx, context, job_id)
+    raise Conflict(f"job {job_id} is {before.status}: only its worker can complete it")
 
 
 async def urgent(context: Context, tx: Transaction, job_id: UUID, *, priority: int) -> tuple[Job, Job]:

@@ -1,6 +1,5 @@
 """Everyday: what the people do whose jobs these are."""
 
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final
 from uuid import UUID
 
@@ -8,11 +7,13 @@ import msgspec
 from msgspec import Meta
 
 from db.agents import Agent
-from db.jobs import Job
+from db.database import Transaction
+from db.jobs import USUAL_TYPE, Job
 from db.models.work import AgentPriority, JobStatus
 from db.rows import Row
 from db.uploads import Upload
-from resolvers import agents, jobs, uploads
+from guards.errors import BadInput
+from resolvers import agents, jobs, own_agents, uploads
 from resolvers.actions.contract import (
     KEPT,
     Action,
@@ -77,6 +78,9 @@ class JobCreateInput(Payload, frozen=True, kw_only=True):
     profile: Annotated[str, Meta(max_length=32)] | None = None
     """A worker profile: its workers do the job, with its agents unless `chain` names others."""
 
+    workflow_type: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,49}$", extra=KEPT)] = USUAL_TYPE
+    """What kind of work it is counted as; the agents are the same."""
+
     options: JobOptionsInput = JobOptionsInput()
 
     def order(self) -> jobs.Order:
@@ -87,6 +91,7 @@ class JobCreateInput(Payload, frozen=True, kw_only=True):
             priority=self.priority,
             chain=self.chain,
             profile=self.profile,
+            workflow_type=self.workflow_type,
             wishes=jobs.Wishes(**msgspec.structs.asdict(self.options)),
         )
 
@@ -107,21 +112,16 @@ async def job_create(call: Call[JobCreated], asked: JobCreateInput) -> JobCreate
     return JobCreated(await jobs.create(call.context, call.tx, call.prepared))
 
 
-class DeclaredStatus(StrEnum):
-    """What a person may say of a job; the others are for its worker to say."""
-
-    QUEUED = "queued"
-    """Tried again."""
-
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
 class JobUpdateStatusInput(Payload, frozen=True, kw_only=True):
-    """Which job, and how it is to stand."""
+    """Which job, and how it is to stand or how far it is."""
 
     job_id: JobId
-    status: DeclaredStatus
+    status: JobStatus | None = None
+    """`queued` to try it again, `failed` or `cancelled`; `processing` of one that runs. Its worker completes it."""
+
+    progress: Annotated[int, Meta(ge=0, le=100)] | None = None
+    """Percent, of one that runs; it never goes back."""
+
     message: Annotated[str, Meta(max_length=500)] | None = None
     """Why it failed, shown with the job; for `failed` alone."""
 
@@ -137,24 +137,35 @@ class JobStatusUpdated(Row, frozen=True):
 
 @action("job.update_status", View.EVERYDAY, target="job_id")
 async def job_update_status(call: Call[JobStatusUpdated], asked: JobUpdateStatusInput) -> JobStatusUpdated:
-    """Say how a job is to stand: queued again, cancelled, or failed.
+    """Say how a job is to stand: queued again, cancelled, or failed; or how far it is, while it runs.
 
     One that runs is asked to stop when it is cancelled, and stopped at once when it has failed.
 
     Raises:
+        BadInput: neither a status nor a progress is given.
         NotFound: there is no such job.
-        Conflict: it does not go from where it stands, or the queue takes no jobs on.
+        Conflict: it does not go there from where it stands, or the queue takes no jobs on.
         Maintenance: it would be queued, and the system is being worked on.
         RateLimited: it would be queued, and too many jobs wait already.
     """
-    context, tx = call.context, call.tx
-    if asked.status is DeclaredStatus.QUEUED:
-        before, job = await jobs.retried(context, tx, asked.job_id)
-    elif asked.status is DeclaredStatus.CANCELLED:
-        before, job = await jobs.cancelled(context, tx, asked.job_id)
-    else:
-        before, job = await jobs.declared(context, tx, asked.job_id, message=asked.message or "declared as failed")
+    if asked.status is None and asked.progress is None:
+        raise BadInput("status, progress: one of them is needed")
+    before, job = await _said(call.context, call.tx, asked)
     return JobStatusUpdated(job.id, before.status, job.status, job)
+
+
+async def _said(context: Context, tx: Transaction, asked: JobUpdateStatusInput) -> tuple[Job, Job]:
+    match asked.status:
+        case JobStatus.QUEUED:
+            return await jobs.retried(context, tx, asked.job_id)
+        case JobStatus.CANCELLED:
+            return await jobs.cancelled(context, tx, asked.job_id)
+        case JobStatus.FAILED:
+            return await jobs.declared(context, tx, asked.job_id, message=asked.message or "declared as failed")
+        case JobStatus.COMPLETED:
+            return await jobs.completed(context, tx, asked.job_id)
+        case JobStatus.PROCESSING | None:
+            return await jobs.progressed(context, tx, asked.job_id, asked.progress)
 
 
 class AgentStartInput(Payload, frozen=True, kw_only=True):
@@ -224,7 +235,9 @@ async def agents_restart(call: Call[AgentsRestarted], asked: AgentsRestartInput)
 class AgentQueueClearInput(Payload, frozen=True, kw_only=True):
     """Which agent's queue to clear."""
 
-    agent_id: AgentId
+    agent_id: AgentId | None = None
+    """Left out, everybody's."""
+
     dry_run: bool = False
     """Change nothing, and say what would go."""
 
@@ -233,6 +246,8 @@ class AgentQueueCleared(Row, frozen=True):
     """What was cancelled, or would be."""
 
     agent_id: str
+    """Empty when it was everybody's queue."""
+
     cleared_count: int
     dry_run: bool
     sample_ids: list[UUID]
@@ -241,19 +256,24 @@ class AgentQueueCleared(Row, frozen=True):
 
 @action("agent.queue_clear", View.EVERYDAY, per_minute=10, destructive=True, target="agent_id")
 async def agent_queue_clear(call: Call[AgentQueueCleared], asked: AgentQueueClearInput) -> AgentQueueCleared:
-    """Cancel the jobs that wait for an agent's turn; what it is at goes on.
+    """Cancel the jobs that wait for an agent's turn, or for anybody's; what they are at goes on.
 
     Raises:
         NotFound: there is no such agent.
     """
     found = await agents.cleared(call.context, call.tx, asked.agent_id, dry_run=asked.dry_run)
-    return AgentQueueCleared(asked.agent_id, found.total, asked.dry_run, found.sample)
+    return AgentQueueCleared(asked.agent_id or "", found.total, asked.dry_run, found.sample)
+
+
+OLDER_NAMES: Final = {"timeout": "timeout_s", "environment": "options"}
+"""What clients from before call fields of an agent's configuration."""
 
 
 class AgentConfigureInput(Payload, frozen=True, kw_only=True):
     """What to change of an agent; what is left out stays as it is."""
 
     agent_id: AgentId
+    enabled: bool | None = None
     auto_start: bool | None = None
     max_concurrent: Annotated[int, Meta(ge=1, le=50)] | None = None
     timeout_s: Annotated[int, Meta(ge=1, le=3600)] | None = None
@@ -263,7 +283,7 @@ class AgentConfigureInput(Payload, frozen=True, kw_only=True):
     cpu_cores: Annotated[int, Meta(ge=1, le=256)] | None = None
     disk_mb: Annotated[int, Meta(ge=64, le=104_857_600)] | None = None
     options: dict[str, Any] | None = None
-    """An object; takes the place of the options there were."""
+    """An object; takes the place of the options there were, but for hidden ones (`***`), which stay."""
 
 
 class AgentConfigured(Row, frozen=True):
@@ -272,12 +292,41 @@ class AgentConfigured(Row, frozen=True):
     agent: Agent
 
 
-@action("agent.configure", View.EVERYDAY, target="agent_id")
+@action("agent.configure", View.EVERYDAY, target="agent_id", aliases=OLDER_NAMES)
 async def agent_configure(call: Call[AgentConfigured], asked: AgentConfigureInput) -> AgentConfigured:
     """Change how an agent works, from its next step on."""
+    return AgentConfigured(await agents.configure(call.context, call.tx, asked.agent_id, _changes(asked)))
+
+
+class AgentsConfigureInput(Payload, frozen=True, kw_only=True):
+    """What to change of several agents."""
+
+    agents: Annotated[list[AgentConfigureInput], Meta(min_length=1, max_length=own_agents.MOST, extra={"parts": True})]
+    """Each agent once."""
+
+
+class AgentsConfigured(Row, frozen=True):
+    """The agents as they are configured now, in the order in which they were named."""
+
+    agents: list[Agent]
+
+
+@action("agents.configure", View.EVERYDAY)
+async def agents_configure(call: Call[AgentsConfigured], asked: AgentsConfigureInput) -> AgentsConfigured:
+    """Change how several agents work, from their next steps on: all of them, or none.
+
+    Raises:
+        NotFound: one of them there is not.
+        BadInput: one is named twice, or nothing is to be changed of one.
+    """
+    wanted = [(each.agent_id, _changes(each)) for each in asked.agents]
+    return AgentsConfigured(await agents.configured(call.context, call.tx, wanted))
+
+
+def _changes(asked: AgentConfigureInput) -> agents.Changes:
     changes = msgspec.structs.asdict(asked)
-    agent_id = changes.pop("agent_id")
-    return AgentConfigured(await agents.configure(call.context, call.tx, agent_id, agents.Changes(**changes)))
+    del changes["agent_id"]
+    return agents.Changes(**changes)
 
 
 class UploadInitInput(Payload, frozen=True, kw_only=True):
@@ -342,6 +391,7 @@ ACTIONS: Final[tuple[Action[Any, Any], ...]] = (
     agent_stop,
     agents_restart,
     agent_configure,
+    agents_configure,
     agent_queue_clear,
     upload_init,
     upload_finalize,

@@ -72,16 +72,41 @@ async def test_people_say_how_a_job_is_to_stand(
         (COMPLETED, "failed", "CONFLICT"),
         (FAILED, "cancelled", "CONFLICT"),
         (QUEUED, "queued", "CONFLICT"),
-        (QUEUED, "completed", "VALIDATION_ERROR"),
-        (QUEUED, "processing", "VALIDATION_ERROR"),
+        (QUEUED, "completed", "CONFLICT"),
+        (PROCESSING, "completed", "CONFLICT"),
+        (QUEUED, "processing", "CONFLICT"),
+        (FAILED, "processing", "CONFLICT"),
+        (QUEUED, "done", "VALIDATION_ERROR"),
+        (QUEUED, None, "VALIDATION_ERROR"),
     ],
 )
 async def test_what_only_a_worker_can_say_is_refused(
-    stands: JobStatus, said: str, code: str, operator: Context, database: Database
+    stands: JobStatus, said: str | None, code: str, operator: Context, database: Database
 ) -> None:
     job_id = await job_in(database, stands)
 
     assert code == (await refused(operator, "job.update_status", job_id=str(job_id), status=said)).code
+    job = await found(database, job_id)
+    assert job is not None
+    assert stands is job.status
+
+
+async def test_the_progress_of_a_job_that_runs_never_goes_back(operator: Context, database: Database) -> None:
+    running, waiting = str(await job_in(database, PROCESSING)), str(await job_in(database, QUEUED))
+
+    told = [
+        (await act(operator, "job.update_status", job_id=running, progress=70)).job.progress,
+        (await act(operator, "job.update_status", job_id=running, status="processing")).job.progress,
+        (await act(operator, "job.update_status", job_id=running, status="processing", progress=80)).job.progress,
+    ]
+
+    assert [70, 70, 80] == told
+    for job_id, percent, code in (
+        (running, 79, "CONFLICT"),
+        (waiting, 5, "CONFLICT"),
+        (running, 101, "VALIDATION_ERROR"),
+    ):
+        assert code == (await refused(operator, "job.update_status", job_id=job_id, progress=percent)).code
 
 
 async def test_a_job_declared_as_failed_ends_its_agent(operator: Context, bench: Bench) -> None:

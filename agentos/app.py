@@ -32,6 +32,7 @@ from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
 from agentos.transports.graphql import AnySchema, GraphQLOverHTTP
 from agentos.transports.headers import SecurityHeaders
+from agentos.transports.measures import Measures
 from agentos.transports.roots import Roots
 from agentos.transports.seats import Seats
 from agentos.transports.sockets import GraphQLOverWebSocket
@@ -90,6 +91,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
                 group.create_task(services.hub.run(), name="hub"),
                 group.create_task(health.run(), name="health"),
                 group.create_task(services.operations.run(), name="operations"),
+                group.create_task(services.traffic.run(), name="traffic"),
                 group.create_task(journal.run(services.database), name="journal"),
                 group.create_task(
                     logs.follow(services.database, settings.log_level, settings.log_format), name="log level"
@@ -98,6 +100,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
             yield
             for task in tasks:
                 task.cancel()
+        await services.traffic.flush()
         await journal.write(services.database)
 
     app = Starlette(
@@ -112,7 +115,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
         middleware=[
             Middleware(Tracing),
             Middleware(Addresses, trusted=settings.trusted_proxies),
-            Middleware(Access, metrics=metrics),
+            Middleware(Access, metrics=metrics, measures=Measures(services.traffic)),
             Middleware(SecurityHeaders, https=settings.base_url.startswith("https://")),
             Middleware(
                 CORSMiddleware,

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from uuid import uuid4
 
 from agentos import VERSION
 from agentos.settings import Settings
@@ -25,6 +26,7 @@ from guards.tokens import KeyRing, Tokens
 from resolvers.context import Services
 from resolvers.live import Hub
 from resolvers.operations import Operations
+from resolvers.traffic import Recorder
 from resolvers.uploads import LARGEST_FILE
 from workers.doorbell import Doorbell
 
@@ -70,6 +72,7 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
             operations=Operations(database, audit),
             rates=Rates(redis, database, replicas=settings.replicas),
             lockouts=Lockouts(database),
+            traffic=Recorder(database, uuid4()),
             media_root=settings.media_root,
             admin_allow=settings.admin_allow,
             action_allow=settings.action_allow,

@@ -24,6 +24,7 @@ from guards.sessions import Sessions
 from guards.tokens import Tokens
 from resolvers.live import Hub
 from resolvers.operations import Operations
+from resolvers.traffic import Recorder
 from workers.doorbell import Doorbell
 
 
@@ -45,6 +46,7 @@ class Services:
     operations: Operations
     rates: Rates
     lockouts: Lockouts
+    traffic: Recorder
     media_root: Path | None = None
     """The folder that jobs may name files of; None for none."""
 

@@ -29,6 +29,7 @@ from resolvers.context import Context, Services
 from resolvers.live import Hub
 from resolvers.operations import Operations
 from resolvers.queries import uploads as seen
+from resolvers.traffic import Recorder
 from tests.acting import act
 from workers.doorbell import Doorbell
 
@@ -72,6 +73,7 @@ def services_over(database: Database, redis: Redis, folder: Path, *, quota_bytes
         operations=Operations(database, audit),
         rates=Rates(redis, database),
         lockouts=Lockouts(database),
+        traffic=Recorder(database, uuid4()),
     )
 
 

@@ -10,6 +10,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agentos.metrics import Metrics
+from agentos.transports.measures import Measures
 from guards import links
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -21,9 +22,10 @@ log = structlog.get_logger("agentos.access")
 class Access:
     """Writes down what was asked, by whom it was answered how, and how long it took."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, measures: Measures | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._measures = measures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,7 +45,10 @@ class Access:
             took = time.perf_counter() - began
             method = scope["method"] if scope["method"] in METHODS else "other"
             # 499: the client went away before there was an answer.
-            self._metrics.request(_route(scope), method, status or 499, took)
+            route = _route(scope)
+            self._metrics.request(route, method, status or 499, took)
+            if self._measures is not None:
+                self._measures.count(scope, route, status or 499, took)
             write = log.debug if scope["path"] in PROBES else log.info
             write(
                 "request",

@@ -38,6 +38,7 @@ class Permission(StrEnum):
     AGENT_STOP = "agent.stop"
     AGENTS_RESTART = "agents.restart"
     AGENT_CONFIGURE = "agent.configure"
+    AGENTS_CONFIGURE = "agents.configure"
     AGENT_QUEUE_CLEAR = "agent.queue_clear"
     UPLOAD_INIT = "upload.init"
     UPLOAD_FINALIZE = "upload.finalize"
@@ -160,6 +161,7 @@ EVERYDAY: Final = frozenset(
         Permission.AGENT_STOP,
         Permission.AGENTS_RESTART,
         Permission.AGENT_CONFIGURE,
+        Permission.AGENTS_CONFIGURE,
         Permission.AGENT_QUEUE_CLEAR,
     }
 )

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from dataloaders.snapshot.agents_workers import restored
 from db import agents, clearing
 from db.agents import Agent
 from db.clearing import Found, Wanted
@@ -23,6 +24,7 @@ LARGEST_OPTIONS: Final = 16_384
 class Changes(Row, frozen=True, kw_only=True):
     """What to change of an agent's configuration; what is None stays as it is."""
 
+    enabled: bool | None = None
     auto_start: bool | None = None
     max_concurrent: int | None = None
     timeout_s: int | None = None
@@ -53,9 +55,28 @@ async def configure(context: Context, tx: Transaction, agent_id: str, changes: C
     values = {name: value for name, value in msgspec.structs.asdict(changes).items() if value is not None}
     if not values:
         raise BadInput("say at least one thing that is to be changed")
+    if changes.options is not None:
+        values["options"] = await _unhidden(tx, agent_id, changes.options)
     if len(msgspec.json.encode(values.get("options"))) > LARGEST_OPTIONS:
         raise BadInput(f"options: at most {LARGEST_OPTIONS} bytes of JSON are taken")
     return _changed(context, tx, agent_id, await agents.configure(tx, agent_id, values))
+
+
+async def configured(context: Context, tx: Transaction, wanted: Sequence[tuple[str, Changes]]) -> list[Agent]:
+    """Change how several agents work, in the order in which they are named.
+
+    Raises:
+        NotFound: one of them there is not.
+        BadInput: one is named twice, its options are too large, or nothing is to be changed of it.
+    """
+    changes = dict(wanted)
+    if twice := [agent_id for number, (agent_id, _) in enumerate(wanted) if agent_id in dict(wanted[:number])]:
+        raise BadInput(f"agents: {twice[0]} is named twice")
+    if idle := [agent_id for agent_id, change in wanted if change == Changes()]:
+        raise BadInput(f"agents: say at least one thing that is to be changed of {idle[0]}")
+    # In one order for all callers: two that name the same agents would else wait for each other for ever.
+    after = {agent_id: await configure(context, tx, agent_id, changes[agent_id]) for agent_id in sorted(changes)}
+    return [after[agent_id] for agent_id, _ in wanted]
 
 
 async def restarted(context: Context, tx: Transaction, ids: Sequence[str] | None) -> tuple[list[str], list[Job]]:
@@ -79,16 +100,17 @@ async def restarted(context: Context, tx: Transaction, ids: Sequence[str] | None
     return meant, back
 
 
-async def cleared(context: Context, tx: Transaction, agent_id: str, *, dry_run: bool) -> Found:
+async def cleared(context: Context, tx: Transaction, agent_id: str | None, *, dry_run: bool) -> Found:
     """Cancel the jobs that wait for an agent's turn; what went.
 
     Args:
+        agent_id: None for whosever turn it is.
         dry_run: change nothing; what would go.
 
     Raises:
         NotFound: there is no such agent.
     """
-    if await agents.by_id(tx, agent_id) is None:
+    if agent_id is not None and await agents.by_id(tx, agent_id) is None:
         raise NotFound(f"there is no agent {agent_id}")
     wanted = Wanted(statuses=[JobStatus.QUEUED], turn_of=agent_id)
     if dry_run:
@@ -97,6 +119,12 @@ async def cleared(context: Context, tx: Transaction, agent_id: str, *, dry_run: 
     tx.after_commit(context.services.hub.ring)
     counts = {JobStatus.QUEUED: len(cancelled)} if cancelled else {}
     return Found(counts, [job.id for job in cancelled[: clearing.SAMPLE]])
+
+
+async def _unhidden(tx: Transaction, agent_id: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Options with the present value wherever one is given as it is shown: hidden."""
+    present = await agents.by_id(tx, agent_id)
+    return options if present is None else restored(options, present.options)
 
 
 def _changed(context: Context, tx: Transaction, agent_id: str, agent: Agent | None) -> Agent:

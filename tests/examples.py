@@ -33,6 +33,7 @@ GIVEN: Final[dict[str, dict[str, Any]]] = {
     "job.create": {"source": {"url": "https://example.org/video.mp4"}},
     "worker.configure": {"max_jobs": 2},
     "agent.configure": {"timeout_s": 60},
+    "agents.configure": {"agents": [{"agent_id": "clipper", "timeout_s": 60}]},
     "config.add_agent": {"id": "short-clipper", "display_name": "Short", "base_agent": "clipper"},
     "config.configure_agent": {"enabled": True},
     "config.save": {"values": {"log_level": "info"}},

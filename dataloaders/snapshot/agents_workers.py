@@ -271,13 +271,26 @@ def complete(section: AgentsWorkers) -> bool:
 def shown(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options with whatever is named like a secret hidden, at any depth."""
     return {
-        name: HIDDEN
-        if any(word in name.lower() for word in _SECRET)
-        else shown(value)
-        if isinstance(value, Mapping)
-        else value
+        name: HIDDEN if _secret(name) else shown(value) if isinstance(value, Mapping) else value
         for name, value in options.items()
     }
+
+
+def restored(options: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as somebody gives them back who was shown the present ones: what is hidden in them is what it was."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if _secret(name) and value == HIDDEN and name in present:
+            found[name] = present[name]
+        elif isinstance(value, Mapping) and isinstance(inner := present.get(name), Mapping):
+            found[name] = restored(value, inner)
+        else:
+            found[name] = value
+    return found
+
+
+def _secret(name: str) -> bool:
+    return any(word in name.lower() for word in _SECRET)
 
 
 def _performance(work: Work, speeds: list[Speed]) -> Performance:

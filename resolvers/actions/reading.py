@@ -67,10 +67,13 @@ def metas(annotation: Any) -> list[Meta]:
 
 
 def kept(asked: Payload) -> dict[str, Any]:
-    """What of a payload may be put on record: numbers, flags, ids, times, words of an enum, and text marked as such."""
-    hidden = redacted(type(asked))
+    """What of a payload may be put on record: numbers, flags, ids, times, words of an enum, and text marked as such.
+
+    Of a list marked so, that of each of its parts.
+    """
+    hidden, parted = redacted(type(asked)), _parted(type(asked))
     return {
-        name: msgspec.to_builtins(value)
+        name: [kept(part) for part in value] if name in parted else msgspec.to_builtins(value)
         for name in asked.__struct_fields__
         if name not in hidden and (value := getattr(asked, name)) is not None
     }
@@ -78,12 +81,25 @@ def kept(asked: Payload) -> dict[str, Any]:
 
 @cache
 def redacted(kind: type[Payload]) -> tuple[str, ...]:
-    """The fields of a payload that are left out on record, whatever is in them."""
+    """The fields of a payload that are left out on record, whatever is in them; `parts.field` for those of parts."""
+    parted = _parted(kind)
     return tuple(
-        name
+        place
         for name, annotation in fields(kind).items()
-        if not any((meta.extra or {}).get("kept") for meta in metas(annotation)) and not _harmless(annotation)
+        for place in ([f"{name}.{inner}" for inner in redacted(parted[name])] if name in parted else [name])
+        if name in parted
+        or (not any((meta.extra or {}).get("kept") for meta in metas(annotation)) and not _harmless(annotation))
     )
+
+
+@cache
+def _parted(kind: type[Payload]) -> Mapping[str, type[Payload]]:
+    """The lists of a payload whose parts are put on record each by itself, with what each part is."""
+    return {
+        name: get_args(get_args(annotation)[0])[0]
+        for name, annotation in fields(kind).items()
+        if any((meta.extra or {}).get("parts") for meta in metas(annotation))
+    }
 
 
 def _harmless(annotation: Any) -> bool:

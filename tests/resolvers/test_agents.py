@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from strawberry.utils.str_converters import to_camel_case
 
 from db import agents as rows
@@ -105,3 +106,64 @@ async def test_an_agent_that_is_not_there_is_not_found(context: Context) -> None
     ):
         with pytest.raises(NotFound, match="there is no agent nobody"):
             await ask
+
+
+async def several(context: Context, *wanted: dict[str, Any]) -> list[Agent]:
+    """Agents after one call that changes several."""
+    found: list[Agent] = (await act(context, "agents.configure", agents=list(wanted))).agents
+    return found
+
+
+async def test_several_are_configured_at_once_in_the_order_in_which_they_are_named(
+    context: Context, database: Database
+) -> None:
+    second, first = await several(
+        context,
+        {"agent_id": "video-cutter", "enabled": False, "memory_mb": 256},
+        {"agent_id": "clipper", "max_concurrent": 7},
+    )
+
+    assert ("video-cutter", False, 256) == (second.id, second.enabled, second.memory_mb)
+    assert ("clipper", 7) == (first.id, first.max_concurrent)
+    assert first == await stored(database)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"agent_id": "nobody", "timeout_s": 9}, "there is no agent nobody"),
+        ({"agent_id": "clipper", "timeout_s": 9}, "agents: clipper is named twice"),
+        ({"agent_id": "video-cutter"}, "agents: say at least one thing that is to be changed of video-cutter"),
+        ({"agent_id": "video-cutter", "timeout_s": 0}, "agents[1].timeoutS: expected a whole number >= 1"),
+        ({"timeout_s": 9}, "agents[1].agentId: it is needed"),
+    ],
+)
+async def test_of_several_all_are_configured_or_none(
+    other: dict[str, Any], told: str, context: Context, database: Database
+) -> None:
+    before = await stored(database)
+
+    with pytest.raises((BadInput, NotFound)) as refusal:
+        await several(context, {"agent_id": "clipper", "timeout_s": 5}, other)
+
+    assert told == str(refusal.value)
+    assert before == await stored(database)
+
+
+async def test_what_is_changed_of_several_is_on_record_but_for_their_options(
+    context: Context, database: Database
+) -> None:
+    await several(context, {"agent_id": "clipper", "timeout_s": 5, "options": {"voice_key": "told nobody"}})
+
+    async with database.system() as tx:
+        details = await tx.scalar(sa.text("SELECT details FROM audit WHERE action = 'agents.configure'"))
+    assert {"agents": [{"agent_id": "clipper", "timeout_s": 5}]} == details
+
+
+async def test_a_hidden_option_that_is_given_back_stays_what_it_was(context: Context) -> None:
+    """Clients read a configuration, change one thing, and write back all of it."""
+    await configured(context, options={"api_key": "k", "voice": {"token": "t", "name": "a"}, "gone": 1})
+
+    again = await configured(context, options={"api_key": "***", "voice": {"token": "***", "name": "b"}, "note": "***"})
+
+    assert {"api_key": "k", "voice": {"token": "t", "name": "b"}, "note": "***"} == again.options

@@ -5,7 +5,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from dataloaders.snapshot import agents_workers
-from dataloaders.snapshot.agents_workers import HIDDEN, AgentEntry, shown
+from dataloaders.snapshot.agents_workers import HIDDEN, AgentEntry, restored, shown
 from dataloaders.snapshot.sources import Sources
 from db import agents
 from db.database import Database
@@ -103,3 +103,10 @@ def test_what_is_named_like_a_secret_is_hidden_at_any_depth() -> None:
     options = {"voice": "calm", "api_key": "abc", "smtp": {"Password": "hunter2", "host": "mail"}}
 
     assert {"voice": "calm", "api_key": HIDDEN, "smtp": {"Password": HIDDEN, "host": "mail"}} == shown(options)
+
+
+def test_what_is_given_back_hidden_is_what_it_was() -> None:
+    present = {"api_key": "abc", "smtp": {"Password": "hunter2", "host": "mail"}}
+    given = {**shown(present), "new_key": HIDDEN, "note": HIDDEN}
+
+    assert {**present, "new_key": HIDDEN, "note": HIDDEN} == restored(given, present)

@@ -182,6 +182,18 @@ async def test_the_queue_of_an_agent_is_cleared(operator: Context, bench: Bench)
     assert "NOT_FOUND" == (await refused(operator, "agent.queue_clear", agent_id="nobody")).code
 
 
+async def test_the_queues_of_all_agents_are_cleared_when_none_is_named(operator: Context, bench: Bench) -> None:
+    database = bench.database
+    waiting = [(await bench.submitted(chain=(agent,))).id for agent in ("clipper", "video-analyzer")]
+    running = await job_in(database, PROCESSING)
+
+    cleared = await act(operator, "agent.queue_clear")
+
+    assert ("", 2, waiting) == (cleared.agent_id, cleared.cleared_count, cleared.sample_ids)
+    stands = [job.status for each in (*waiting, running) if (job := await found(database, each))]
+    assert [CANCELLED, CANCELLED, PROCESSING] == stands
+
+
 @pytest.mark.parametrize("priority", [-1, 11])
 async def test_a_job_is_made_with_a_priority_from_0_to_10(priority: int, operator: Context) -> None:
     url = {"url": "https://example.org/v.mp4"}

@@ -94,8 +94,10 @@ class _Served:
         except Refusal as refusal:
             return envelope.refused(refusal, legacy=self._legacy)
         context.whole = True
+        request.state.legacy = self._legacy
         answer = await self._told(request, context, began)
         answer.headers.update(self._headers)
+        answer.headers["server-timing"] = f"app;dur={(time.perf_counter() - began) * 1000:.2f}"
         if context.spent is not None:
             answer.headers.update(context.spent.headers())
         if context.told_again:

@@ -2,9 +2,35 @@
 
 from typing import Final
 
+from guards.permissions import Permission
+from schema.rest import snapshots
 from schema.rest.rows import Endpoint, Tag, body
 
 ROWS: Final = (
+    Endpoint(
+        method="GET",
+        path="/admin/ssot",
+        tag=Tag.ADMIN,
+        summary="The whole snapshot; `time_range` 1h, 24h, 7d or 30d, `log_filters` a JSON object.",
+        direct=snapshots.whole,
+        permission=Permission.SNAPSHOT_READ,
+    ),
+    Endpoint(
+        method="GET",
+        path="/admin/ssot/dashboard",
+        tag=Tag.ADMIN,
+        summary="The dashboard section of the snapshot.",
+        direct=snapshots.dashboard,
+        permission=Permission.SNAPSHOT_READ,
+    ),
+    Endpoint(
+        method="GET",
+        path="/admin/ssot/health",
+        tag=Tag.ADMIN,
+        summary="How old the snapshot is, and the last error of each section; 503 when there is none to be had.",
+        direct=snapshots.health,
+        permission=Permission.SNAPSHOT_READ,
+    ),
     Endpoint(
         method="POST",
         path="/admin/action",

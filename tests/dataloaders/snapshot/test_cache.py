@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from dataloaders.snapshot import Snapshots, TimeRange
 from dataloaders.snapshot.cache import slot_of
 from dataloaders.snapshot.sources import Frame, Sources
-from dataloaders.snapshot.whole import SECTIONS, Section, build
+from dataloaders.snapshot.whole import SECTIONS, Collect, Section, build
 from db import keys
 from db import snapshots as stored
 from db.database import Database
@@ -452,3 +452,49 @@ async def test_its_state_says_how_this_process_stands(
     assert (None, None, False) == (before.version, before.age_s, before.fresh)
     assert (7.0, False, 1, 1, 1) == (after.age_s, after.fresh, after.hits, after.misses, after.builds)
     assert (None, False, []) == (after.last_error, after.redis_away, after.stale)
+
+
+async def test_a_snapshot_is_expired_once_nothing_in_it_could_be_collected_for_as_long_as_it_is_kept(
+    make_snapshots: Make, clock: Clock, tenant: str
+) -> None:
+    broken: set[Section] = set()
+
+    def breakable(name: Section) -> Collect:
+        async def collect(sources: Sources, frame: Frame) -> msgspec.Struct:
+            if name in broken:
+                raise LookupError(name)
+            return await SECTIONS[name](sources, frame)
+
+        return collect
+
+    snapshots = make_snapshots(sections={name: breakable(name) for name in SECTIONS})
+    whole = await snapshots.state_for_readers(tenant)
+    broken |= set(Section)
+    clock.advance(14)
+    await snapshots.rebuild(tenant)
+    young = await snapshots.state_for_readers(tenant)
+    clock.advance(2)
+    await snapshots.rebuild(tenant)
+    old = await snapshots.state_for_readers(tenant)
+    broken.remove(Section.LOGS)
+    await snapshots.rebuild(tenant)
+    partly = await snapshots.state_for_readers(tenant)
+
+    assert [False, False, True, False] == [state.expired for state in (whole, young, old, partly)]
+    assert [0, 7, 7, 6] == [len(state.stale) for state in (whole, young, old, partly)]
+
+
+async def test_where_nothing_was_ever_asked_for_there_is_none(snapshots: Snapshots, tenant: str) -> None:
+    state = snapshots.state(tenant)
+
+    assert (None, None, True, False) == (state.version, state.age_s, state.expired, state.fresh)
+
+
+async def test_a_reader_is_told_whether_it_has_waited(snapshots: Snapshots, clock: Clock, tenant: str) -> None:
+    first, second = await snapshots.found(tenant), await snapshots.found(tenant)
+    clock.advance(20)
+    third = await snapshots.found(tenant)
+
+    assert [False, True, False] == [found.hit for found in (first, second, third)]
+    assert first.bodies is second.bodies
+    assert first.bodies is not third.bodies

@@ -1,7 +1,7 @@
 """How many jobs there are, and how they went: added up from counters, or from a bounded number of the newest rows.
 
-Triggers append a delta for every change (`0003`, `0010`); the sum of the deltas is the exact number at any moment,
-before, while and after they are folded. Nothing here costs more because a tenant has more jobs.
+Triggers append a delta for every change (`0003`, `0010`, `0029`); the sum of the deltas is the exact number at any
+moment, before, while and after they are folded. Nothing here costs more because a tenant has more jobs.
 """
 
 from datetime import datetime
@@ -10,7 +10,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from db.database import Transaction
-from db.models.work import JobStatus, job_gauges, job_hours
+from db.models.work import JobStatus, StepStatus, job_gauges, job_hours, step_hours
 from db.rows import Row
 
 SAMPLE: Final = 1000
@@ -41,6 +41,17 @@ class Hour(Row, frozen=True):
 
     run_s: float
     """Seconds that the jobs ended had taken, together."""
+
+
+class StepHour(Row, frozen=True):
+    """How steps of one agent ended within one clock hour; those that were never begun are not among them."""
+
+    hour: datetime
+    agent_id: str
+    status: StepStatus
+    steps: int
+    run_s: float
+    """Seconds that they had taken, together."""
 
 
 class Pace(Row, frozen=True):
@@ -116,6 +127,18 @@ _HOURS = (
     .group_by(job_hours.c.hour, job_hours.c.status)
     .order_by(job_hours.c.hour)
 )
+_STEP_HOURS = (
+    sa.select(
+        step_hours.c.hour,
+        step_hours.c.agent_id,
+        step_hours.c.status,
+        sa.cast(sa.func.sum(step_hours.c.steps), sa.BigInteger),
+        sa.func.sum(step_hours.c.run_s),
+    )
+    .where(step_hours.c.hour >= sa.bindparam("since"))
+    .group_by(step_hours.c.hour, step_hours.c.agent_id, step_hours.c.status)
+    .order_by(step_hours.c.hour, step_hours.c.agent_id, step_hours.c.status)
+)
 _PACE = sa.text(
     "SELECT count(*) FILTER (WHERE completed_at > now() - interval '1 hour'), "
     "count(*) FILTER (WHERE completed_at <= now() - interval '1 hour') "
@@ -171,6 +194,15 @@ _FOLD_HOURS = sa.text(
     "SELECT tenant_id, hour, status, sum(jobs), sum(wait_s), sum(run_s) FROM gone GROUP BY 1, 2, 3) "
     "SELECT count(*) FROM gone"
 )
+_FOLD_STEPS = sa.text(
+    "WITH many AS (SELECT tenant_id, hour, agent_id, status FROM step_hours GROUP BY 1, 2, 3, 4 HAVING count(*) > 1), "
+    "gone AS (DELETE FROM step_hours USING many WHERE step_hours.tenant_id = many.tenant_id "
+    "AND step_hours.hour = many.hour AND step_hours.agent_id = many.agent_id AND step_hours.status = many.status "
+    "RETURNING step_hours.tenant_id, step_hours.hour, step_hours.agent_id, step_hours.status, steps, run_s), "
+    "kept AS (INSERT INTO step_hours (tenant_id, hour, agent_id, status, steps, run_s) "
+    "SELECT tenant_id, hour, agent_id, status, sum(steps), sum(run_s) FROM gone GROUP BY 1, 2, 3, 4) "
+    "SELECT count(*) FROM gone"
+)
 
 
 async def counts(tx: Transaction) -> dict[JobStatus, int]:
@@ -187,6 +219,11 @@ async def gauges(tx: Transaction) -> list[Gauge]:
 async def hours(tx: Transaction, since: datetime) -> list[Hour]:
     """What happened in each clock hour that began at `since` or later; hours without anything are absent."""
     return [Hour(*row) for row in await tx.rows(_HOURS, {"since": since})]
+
+
+async def steps(tx: Transaction, since: datetime) -> list[StepHour]:
+    """How steps ended in each clock hour that began at `since` or later; hours without any are absent."""
+    return [StepHour(*row) for row in await tx.rows(_STEP_HOURS, {"since": since})]
 
 
 async def pace(tx: Transaction) -> Pace:
@@ -222,7 +259,7 @@ async def types(tx: Transaction, since: datetime) -> list[Kindred]:
 
 
 async def fold(tx: Transaction) -> int:
-    """Add the deltas up to one row for each tenant, status and hour; for a system transaction.
+    """Add the deltas up to one row for each tenant, hour and status; for a system transaction.
 
     Returns:
         How many rows were folded; 0 also when somebody else is folding just now.
@@ -232,4 +269,5 @@ async def fold(tx: Transaction) -> int:
         return 0
     gauges_folded: int = await tx.scalar(_FOLD_GAUGES)
     hours_folded: int = await tx.scalar(_FOLD_HOURS)
-    return gauges_folded + hours_folded
+    steps_folded: int = await tx.scalar(_FOLD_STEPS)
+    return gauges_folded + hours_folded + steps_folded

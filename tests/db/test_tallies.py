@@ -1,6 +1,7 @@
 """Counters are exact: while jobs change, while others fold, and afterwards."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -10,10 +11,10 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from db import jobs, leases, tallies
+from db import jobs, leases, seed, tallies
 from db.database import Database, Transaction
 from db.jobs import NewJob
-from db.models.work import JobStatus, job_gauges, job_hours
+from db.models.work import JobStatus, StepStatus, job_gauges, job_hours, processing_steps
 from db.models.work import jobs as table
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
@@ -243,3 +244,74 @@ async def test_failures_and_types_are_counted_by_kind(database: Database, tenant
 
     assert [("STEP_FAILED", "why", 2), ("STEP_TIMEOUT", "why", 1)] == [(f.code, f.message, f.jobs) for f in failures]
     assert [tallies.Kindred("video_processing", 3)] == types
+
+
+async def ended_steps(database: Database, tenant: str) -> dict[tuple[str, StepStatus], int]:
+    """How many steps are on record as ended, by agent and status."""
+    async with database.transaction(tenant) as tx:
+        found = await tallies.steps(tx, LONG_AGO)
+    counted: Counter[tuple[str, StepStatus]] = Counter()
+    for each in found:
+        counted[each.agent_id, each.status] += each.steps
+    return dict(counted)
+
+
+async def plainly(database: Database, tenant: str) -> dict[tuple[str, StepStatus], int]:
+    """The same counted row by row."""
+    c = processing_steps.c
+    begun = sa.select(c.agent_id, c.status, sa.func.count()).where(
+        c.started_at.is_not(None), c.finished_at.is_not(None)
+    )
+    async with database.transaction(tenant) as tx:
+        return {(agent, status): many for agent, status, many in await tx.rows(begun.group_by(c.agent_id, c.status))}
+
+
+async def test_steps_are_counted_as_they_end_and_only_if_they_began(database: Database, tenant: str) -> None:
+    await seeded(database, tenant, 3)
+    async with database.system() as tx:
+        claims = await leases.claim(tx, "w", most=3)
+    async with database.transaction(tenant) as tx:
+        for claim in claims:
+            await leases.begin_step(tx, claim, 0, CHAIN[0])
+            await leases.report(tx, claim, 0, share=0.5, percent=5)
+        await leases.finish_step(tx, claims[0], 0, StepStatus.COMPLETED)
+        await leases.finish_step(tx, claims[1], 0, StepStatus.FAILED)
+    assert {(CHAIN[0], StepStatus.COMPLETED): 1, (CHAIN[0], StepStatus.FAILED): 1} == await ended_steps(
+        database, tenant
+    )
+
+    # What its job no longer needs: one step was begun, the other was not.
+    async with database.transaction(tenant) as tx:
+        await jobs.mark_failed(tx, claims[2].job.id, code="DECLARED", message="given up")
+
+    counted = await ended_steps(database, tenant)
+    assert 1 == counted[CHAIN[0], StepStatus.CANCELLED]
+    assert counted == await plainly(database, tenant)
+
+
+async def test_a_step_that_is_tried_again_counts_each_time(database: Database, tenant: str) -> None:
+    [job_id] = await seeded(database, tenant, 1)
+    for _ in range(2):
+        async with database.system() as tx:
+            [claim] = await leases.claim(tx, "w", most=1)
+        async with database.transaction(tenant) as tx:
+            await leases.begin_step(tx, claim, 0, CHAIN[0])
+            await leases.finish_step(tx, claim, 0, StepStatus.FAILED)
+        async with database.system() as tx:
+            await leases.fail(tx, claim, code="STEP_FAILED", message="no video")
+        async with database.transaction(tenant) as tx:
+            await jobs.mark_retried(tx, job_id)
+
+    assert {(CHAIN[0], StepStatus.FAILED): 2} == await ended_steps(database, tenant)
+
+
+async def test_a_seeded_history_has_its_steps_counted_and_folding_keeps_them(database: Database, tenant: str) -> None:
+    await seed.fill(database, tenant, jobs=40, events=0, chain=CHAIN, seed=1, now=datetime.now(UTC))
+    before = await plainly(database, tenant)
+    assert before == await ended_steps(database, tenant)
+
+    async with database.system() as tx:
+        await tallies.fold(tx)
+
+    assert before == await ended_steps(database, tenant)
+    assert {} == await ended_steps(database, "other")

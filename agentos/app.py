@@ -32,6 +32,8 @@ from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
 from agentos.transports.graphql import AnySchema, GraphQLOverHTTP
 from agentos.transports.headers import SecurityHeaders
+from agentos.transports.legacy_feeds import Feeds
+from agentos.transports.legacy_sockets import LegacySockets
 from agentos.transports.measures import Measures
 from agentos.transports.roots import Roots
 from agentos.transports.seats import Seats
@@ -66,7 +68,7 @@ SHOWN: Final = ("x-trace-id", "traceparent", "ratelimit", "ratelimit-policy", "r
 def create_app(settings: Settings, services: Services) -> Starlette:
     """The application over services that are open for as long as it runs.
 
-    `app.state.health` is what a server drains through.
+    `app.state.health` is what a server drains through, `app.state.legacy` what has the legacy sockets.
     """
     return assembled(settings, services, root.schema, partial(serving.routes, root.schema))
 
@@ -79,6 +81,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
     contexts = Contexts(services, callers)
     seats = Seats(callers, contexts, origins=(*settings.cors_origins, settings.origin))
     sockets = GraphQLOverWebSocket(schema, seats, callers, contexts, metrics, roots)
+    legacy = LegacySockets(services, seats, contexts, metrics, Feeds(services))
     own = _Own(settings, services, health, metrics)
     _watch(metrics, services, journal)
 
@@ -107,6 +110,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
         routes=[
             Route("/graphql", GraphQLOverHTTP(schema, contexts, metrics, roots)),
             WebSocketRoute("/graphql", sockets),
+            WebSocketRoute("/ws", legacy),
             Route("/graphql/schema.graphql", _Sdl(schema.as_str()).show),
             *rest(contexts.identify, {Own.ROOT: own.root, Own.HEALTH: own.health}),
             *files.routes(services.links, services.files),
@@ -134,7 +138,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
         },
         lifespan=lifespan,
     )
-    app.state.health = health
+    app.state.health, app.state.legacy = health, legacy
     return app
 
 

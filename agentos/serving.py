@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import uvicorn
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 Ready = Callable[[str, int], None]
 """Told the address and the port once connections are accepted."""
+
+Leave = Callable[[], Awaitable[None]]
+"""Closes what need not wait for an answer, before connections are."""
 
 
 class Server(uvicorn.Server):
@@ -103,7 +106,8 @@ async def serve(app: Starlette, listening: socket.socket, *, ready: Ready | None
         follow_parent(functools.partial(_from_thread, loop, stopping.ask))
     try:
         async with asyncio.TaskGroup() as group:
-            waiting = group.create_task(_stop(server, app.state.health, stopping), name="stop")
+            leave: Leave = app.state.legacy.leave
+            waiting = group.create_task(_stop(server, app.state.health, leave, stopping), name="stop")
             await server.live()
             waiting.cancel()
     finally:
@@ -134,7 +138,8 @@ class _Stopping:
         self.ask()
 
 
-async def _stop(server: Server, health: Health, stopping: _Stopping) -> None:
+async def _stop(server: Server, health: Health, leave: Leave, stopping: _Stopping) -> None:
     await stopping.asked.wait()
     await health.drain()
+    await leave()
     server.should_exit = True

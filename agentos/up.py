@@ -57,8 +57,16 @@ class Running:
     @property
     def url(self) -> str:
         """Where the API answers on this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.settings.host, self.settings.host)
-        return f"http://{host}:{self.port}"
+        return f"http://{self._host}:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        """Where the legacy WebSocket answers on this machine."""
+        return f"ws://{self._host}:{self.ws_port}"
+
+    @property
+    def _host(self) -> str:
+        return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.settings.host, self.settings.host)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -75,7 +83,7 @@ class Running:
         )
 
     async def desired(self, tx: Transaction) -> list[NewProcess]:
-        """What runs as long as nobody desires otherwise: API, warmer, workers, and a worker for every profile."""
+        """What runs as long as nobody desires otherwise: everything, and a worker for every profile."""
         serving = [
             NewProcess(
                 name=f"{profile.name}-1",
@@ -94,7 +102,8 @@ class Running:
             for number in range(1, self.settings.workers + 1)
         ]
         warmer = NewProcess(name="warmer", service=Service.WARMER)
-        return [NewProcess(name="api", service=Service.API), warmer, *workers]
+        websocket = NewProcess(name="websocket", service=Service.WEBSOCKET)
+        return [NewProcess(name="api", service=Service.API), warmer, websocket, *workers]
 
     async def ready(self) -> None:
         """Wait until the API says that it is ready.
@@ -117,6 +126,8 @@ def program(desired: NewProcess | Process, *, renewal: int = 0) -> Program:
     match Service(desired.service):
         case Service.API:
             argv = command("serve", "--supervised")
+        case Service.WEBSOCKET:
+            argv = command("websocket", "--supervised")
         case Service.WARMER:
             argv = command("worker", "--supervised", "--only", "warmer")
         case Service.WORKERS:
@@ -221,7 +232,8 @@ async def _serve(here: Running, told: "Told", *, demo: bool) -> None:
 async def _follow(here: Running, told: "Told", *, demo: bool) -> None:
     """Say that it is ready once it is, and only then do what may take longer."""
     await here.ready()
-    (here.settings.data_dir / ADDRESS).write_text(json.dumps({"url": here.url, "pid": os.getpid()}))
+    address = {"url": here.url, "ws_url": here.ws_url, "pid": os.getpid()}
+    (here.settings.data_dir / ADDRESS).write_text(json.dumps(address))
     told.ready(here)
     if demo:
         # A process of its own: drawing a video needs libraries that a supervisor should not carry for days.
@@ -254,6 +266,7 @@ class Told:
 
     def ready(self, here: Running) -> None:
         """The API answers."""
+        self._say(f"older clients find their WebSocket at {here.ws_url}")
         self._say(f"ready {here.url}")
         if here.settings.data_dir != Settings.model_fields["data_dir"].default:
             self._say(f"for other commands: export AGENTOS_DATA_DIR={here.settings.data_dir.resolve()}")

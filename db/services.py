@@ -26,6 +26,7 @@ class Service(StrEnum):
 
     WARMER = "warmer"
     WORKERS = "workers"
+    WEBSOCKET = "websocket"
     API = "api"
 
 

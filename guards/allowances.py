@@ -138,6 +138,11 @@ def of_bad_tokens(address: str) -> Bucket:
     return Bucket(f"tokens:{of_address(address)}", "bad-token", Rate(60), everywhere=True)
 
 
+def of_new_sockets(address: str) -> Bucket:
+    """How many legacy sockets may be opened from one place; a page that was cut off tries again a few times."""
+    return Bucket(f"sockets:{of_address(address)}", "new-sockets", Rate(120), everywhere=True)
+
+
 def merged(buckets: tuple[Bucket, ...]) -> tuple[Bucket, ...]:
     """The same with one bucket for each that is there several times, wanting what they want together."""
     found: dict[tuple[str, bool, Rate], Bucket] = {}

@@ -57,6 +57,21 @@ def serve(*, host: str | None = None, port: int | None = None, supervised: Super
     return uvloop.run(api.serve(settings, supervised=supervised))
 
 
+def websocket(*, host: str | None = None, supervised: Supervised = False) -> int:
+    """Serve the legacy WebSocket alone, on AGENTOS_WS_PORT; stores must be running and migrated.
+
+    Args:
+        host: Address to listen on; default AGENTOS_HOST, else 127.0.0.1.
+        supervised: The standard input is a lifeline to a supervisor.
+    """
+    import uvloop
+
+    from agentos import websocket as process
+
+    settings = located(settings_with(host=host))
+    return uvloop.run(process.serve(settings, supervised=supervised))
+
+
 async def worker(
     *,
     concurrency: int | None = None,
@@ -135,6 +150,7 @@ async def health(*, url: str | None = None) -> None:
 commands: Final[dict[str, Callable[..., Any]]] = {
     "up": up,
     "serve": serve,
+    "websocket": websocket,
     "worker": worker,
     "migrate": migrate,
     "health": health,

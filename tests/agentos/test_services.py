@@ -31,5 +31,5 @@ def test_the_snapshot_is_told_what_one_file_may_have_and_not_what_one_user_may_h
     assert LARGEST_FILE // MB == told.largest_file_mb
 
 
-def test_the_snapshot_looks_for_no_websocket_where_nothing_is_meant_to_listen(settings: Settings) -> None:
-    assert 0 == about(settings.model_copy(update={"ws_port": 8765})).ws_port
+def test_the_snapshot_is_told_where_the_legacy_websocket_listens(settings: Settings) -> None:
+    assert 8799 == about(settings.model_copy(update={"ws_port": 8799})).ws_port

@@ -144,7 +144,7 @@ async def test_up_is_restarted_and_shut_down_through_its_database(tmp_path: Path
         async with asyncio.timeout(READY_S):
             await whole.process.communicate()
 
-    assert ["warmer", "worker-1", "api"] == answered.components
+    assert ["warmer", "worker-1", "websocket", "api"] == answered.components
     assert all(before[name].pid != after[name].pid for name in answered.components)
     assert (True, ["worker-1"]) == (ended.drained, ended.stopped)
     assert 0 == whole.process.returncode

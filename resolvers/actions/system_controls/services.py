@@ -46,10 +46,13 @@ CONTROLLED: Final[Mapping[ServiceId, Service]] = {
     ServiceId.WORKERS: Service.WORKERS,
     ServiceId.CELERY_WORKERS: Service.WORKERS,
     ServiceId.WARMER: Service.WARMER,
+    ServiceId.WEBSOCKET: Service.WEBSOCKET,
+    ServiceId.WEBSOCKET_SERVER: Service.WEBSOCKET,
 }
 
 ID_OF: Final[Mapping[Service, str]] = {
     Service.API: ServiceId.API_SERVER,
+    Service.WEBSOCKET: ServiceId.WEBSOCKET,
     Service.WARMER: ServiceId.WARMER,
     Service.WORKERS: ServiceId.WORKERS,
 }
@@ -63,8 +66,6 @@ UNTOUCHED: Final[Mapping[ServiceId, str]] = {
 """What is no matter of an action, and why."""
 
 NO_PROCESS: Final[Mapping[ServiceId, str]] = {
-    ServiceId.WEBSOCKET: "WebSockets are served by the API: there is no process of its own to start or stop",
-    ServiceId.WEBSOCKET_SERVER: "WebSockets are served by the API: there is no process of its own to start or stop",
     ServiceId.SCHEDULER: (
         "what is scheduled runs in the warmer and in every worker: stop the warmer, or a manager with manager.stop"
     ),

@@ -1,0 +1,224 @@
+"""What all legacy sockets of a tenant are told alike, made once for all of them: numbers of jobs, and the snapshot.
+
+A tenant's feed is there while one of its sockets is. Only the newest of each kind counts: a socket that is slow misses
+what was told in between, and nothing is kept for it. Numbers are counted anew after something has changed, once a
+second at most, and told when they are others. PostgreSQL away: nothing new is told until it is back.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Final
+
+from agentos.transports import legacy_messages as messages
+from agentos.transports.legacy_messages import Numbers
+from agentos.transports.seats import Ended
+from db import snapshots, tallies, workers
+from db.database import Database
+from db.events import Kind
+from db.health import DATABASE_FAILED
+from guards.errors import Refusal
+from resolvers.context import Services
+
+APART_S: Final = 1.0
+"""The least time between two counts, and between two tries while PostgreSQL does not answer."""
+
+READ_EVERY_S: Final = 20.0
+"""How often a snapshot that somebody follows is looked at, so that it is kept warm; and workers are counted."""
+
+LOOK_EVERY_S: Final = 0.1
+PATIENCE_S: Final = 3.0
+"""How long the snapshot that was announced is waited for; then the one that is there is told."""
+
+Write = Callable[[bytes], bytes]
+"""What is shown of a snapshot, made of its JSON."""
+
+log = logging.getLogger(__name__)
+
+
+async def numbers(database: Database, tenant: str) -> Numbers:
+    """How many jobs are where, now."""
+    async with database.transaction(tenant) as tx:
+        return Numbers.of(await tallies.counts(tx), await workers.how_many(tx, alive=True))
+
+
+class Latest:
+    """The newest of some texts, for everybody who waits for one."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        """How many there have been."""
+
+        self._text = ""
+        self._changed = asyncio.Event()
+        self._over = False
+
+    def put(self, text: str) -> None:
+        """Have everybody see a newer one."""
+        self._text = text
+        self.number += 1
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def end(self) -> None:
+        """Say that there will be no other."""
+        self._over = True
+        self._changed.set()
+
+    async def after(self, number: int) -> tuple[int, str]:
+        """The newest, once there is one after that number, with its own.
+
+        Raises:
+            Ended: there will be none.
+        """
+        while self.number <= number:
+            if self._over:
+                raise Ended(1012, "nothing more is told here: connect again")
+            await self._changed.wait()
+        return self.number, self._text
+
+
+class Feed:
+    """What one tenant's sockets are told alike."""
+
+    def __init__(self, services: Services, tenant: str, write: Write) -> None:
+        self.numbers = Latest()
+        self.snapshots = Latest()
+        self.painted = 0
+        """How often a snapshot was written as a message."""
+
+        self._services = services
+        self._tenant = tenant
+        self._write = write
+        self._following = 0
+        self._recount = asyncio.Event()
+        self._repaint = asyncio.Event()
+        self._announced: str | None = None
+        self._counted: Numbers | None = None
+
+    @contextmanager
+    def following(self) -> Iterator[Latest]:
+        """The snapshots, which are written and kept warm only while somebody follows them."""
+        self._following += 1
+        self._repaint.set()
+        try:
+            yield self.snapshots
+        finally:
+            self._following -= 1
+
+    async def run(self) -> None:
+        """Listen, count and write until cancelled, or until this process hears of no events any more."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                beside = [group.create_task(work()) for work in (self._count, self._paint)]
+                await self._listen()
+                for task in beside:
+                    task.cancel()
+        finally:
+            self.numbers.end()
+            self.snapshots.end()
+
+    async def _listen(self) -> None:
+        kinds = (Kind.JOB_CHANGED, Kind.QUEUE_CHANGED, Kind.SNAPSHOT_CHANGED)
+        while True:
+            try:
+                async with self._services.hub.listen(self._tenant, kinds) as told:
+                    async for event in told:
+                        if event.kind is Kind.SNAPSHOT_CHANGED:
+                            self._announced = event.payload["version"]
+                            self._repaint.set()
+                        else:
+                            self._recount.set()
+            except Refusal as refusal:
+                log.debug("nothing more is told to legacy sockets of %s: %s", self._tenant, refusal)
+                return
+            except DATABASE_FAILED as error:
+                log.info("nothing new is told to legacy sockets of %s: %s", self._tenant, error)
+                await asyncio.sleep(APART_S)
+
+    async def _count(self) -> None:
+        while True:
+            self._recount.clear()
+            with suppress(*DATABASE_FAILED):
+                counted = await numbers(self._services.database, self._tenant)
+                if self._counted not in (None, counted):
+                    self.numbers.put(messages.queue_stats(counted, type="queue_stats_update"))
+                self._counted = counted
+            await asyncio.sleep(APART_S)
+            await _set_or_due(self._recount)
+
+    async def _paint(self) -> None:
+        painted: bytes | None = None
+        while True:
+            await _set_or_due(self._repaint)
+            self._repaint.clear()
+            announced, self._announced = self._announced, None
+            if not self._following:
+                continue
+            with suppress(*DATABASE_FAILED):
+                # Also when nothing was announced: a snapshot that nobody reads is not built anew by itself.
+                encoded = await self._services.snapshots.encoded(self._tenant)
+                if announced is not None and (encoded := await self._once(announced, encoded)) is not painted:
+                    painted = encoded
+                    self._put(encoded)
+
+    def _put(self, encoded: bytes) -> None:
+        envelope = snapshots.envelope_of(encoded)
+        assert envelope is not None
+        self.painted += 1
+        self.snapshots.put(messages.admin_data(self._write(encoded), envelope.generated_at))
+
+    async def _once(self, announced: str, encoded: bytes) -> bytes:
+        """The snapshot of that version; this process may hold the one before for another moment."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                while not _is(encoded, announced):
+                    await asyncio.sleep(LOOK_EVERY_S)
+                    encoded = await self._services.snapshots.encoded(self._tenant)
+        return encoded
+
+
+class Feeds:
+    """The feeds of all tenants that have a legacy socket in this process."""
+
+    def __init__(self, services: Services, *, write: Write = bytes) -> None:
+        """
+        Args:
+            write: what is shown of a snapshot.
+        """
+        self.open: dict[str, Feed] = {}
+
+        self._services = services
+        self._write = write
+        self._users: dict[str, int] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    @asynccontextmanager
+    async def of(self, tenant: str) -> AsyncIterator[Feed]:
+        """A tenant's feed, which goes on until the last who asked for it has left."""
+        if tenant not in self.open:
+            feed = self.open[tenant] = Feed(self._services, tenant, self._write)
+            self._users[tenant] = 0
+            self._tasks[tenant] = asyncio.create_task(feed.run(), name=f"feed {tenant}")
+        self._users[tenant] += 1
+        try:
+            yield self.open[tenant]
+        finally:
+            self._users[tenant] -= 1
+            if not self._users[tenant]:
+                task = self._tasks.pop(tenant)
+                del self.open[tenant], self._users[tenant]
+                task.cancel()
+                await asyncio.wait([task])
+
+
+async def _set_or_due(event: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(READ_EVERY_S):
+            await event.wait()
+
+
+def _is(encoded: bytes, version: str) -> bool:
+    envelope = snapshots.envelope_of(encoded)
+    return envelope is not None and envelope.version == version

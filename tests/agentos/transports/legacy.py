@@ -1,0 +1,46 @@
+"""A client of the legacy WebSocket, and the server that speaks it, in the process of the test."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from websockets.asyncio.client import connect
+
+from agentos import websocket
+from agentos.settings import Settings
+from agentos.transports.legacy_sockets import LegacySockets
+from resolvers.context import Services
+from tests.serving import PATIENCE_S, Served, Socket, served
+
+
+@asynccontextmanager
+async def speaking(
+    settings: Settings, services: Services, *, beat_s: float | None = None, init_s: float | None = None
+) -> AsyncIterator[tuple[Served, LegacySockets]]:
+    """The application of the legacy WebSocket's process, on a free port."""
+    app = websocket.create_app(settings, services)
+    legacy: LegacySockets = app.state.legacy
+    legacy.beat_s, legacy.init_s = beat_s or legacy.beat_s, init_s or legacy.init_s
+    async with served(app) as server:
+        yield server, legacy
+
+
+@asynccontextmanager
+async def legacy_socket(
+    server: Served, token: str | None = None, *, path: str = "/", greeted: bool = True, **headers: str
+) -> AsyncIterator[Socket]:
+    """A socket, by default one that has heard who is there and how many jobs are where.
+
+    Args:
+        headers: of its handshake; a token is sent as `Authorization`.
+    """
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    if token is not None:
+        sent["Authorization"] = f"Bearer {token}"
+    async with connect(
+        f"ws://{server.host}:{server.port}{path}", additional_headers=sent, open_timeout=PATIENCE_S, close_timeout=2
+    ) as connection:
+        socket = Socket(connection)
+        if greeted:
+            assert "connection_established" == (await socket.hear())["type"]
+            assert "queue_stats" == (await socket.hear())["type"]
+        yield socket

@@ -1,0 +1,343 @@
+"""The legacy WebSocket, spoken message by message with the real server: its doors, its questions, what it is told."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import pytest_asyncio
+from websockets.exceptions import InvalidStatus
+
+from agentos.settings import Settings
+from agentos.transports.legacy_sockets import COOKIE, LegacySockets
+from db import jobs, leases
+from db.database import Database
+from db.jobs import Job, NewJob
+from db.models.identity import Role
+from db.models.work import StepStatus
+from resolvers.context import Services
+from tests.agentos.conftest import TokenOf
+from tests.agentos.transports.legacy import legacy_socket, speaking
+from tests.conftest import People
+from tests.serving import Served, Socket
+from tests.waiting import until
+
+AGENT = "video-downloader"
+
+
+@pytest_asyncio.fixture
+async def legacy(settings: Settings, services: Services) -> AsyncIterator[tuple[Served, LegacySockets]]:
+    """The process's application on the network, and its sockets."""
+    async with speaking(settings, services) as running:
+        yield running
+
+
+@pytest.fixture
+def server(legacy: tuple[Served, LegacySockets]) -> Served:
+    """The application alone."""
+    return legacy[0]
+
+
+async def queued(database: Database, tenant: str, owner: UUID | None) -> Job:
+    async with database.transaction(tenant) as tx:
+        return await jobs.add(tx, NewJob(user_id=owner, source_url="https://example.test/a.mp4", chain=[AGENT]))
+
+
+async def heard(socket: Socket, *kinds: str) -> dict[str, Any]:
+    """The next message of one of these types; numbers and system events may come at any time between."""
+    while True:
+        message = await socket.hear()
+        if message["type"] in kinds:
+            return message
+
+
+def plain(message: dict[str, Any]) -> dict[str, Any]:
+    """A message without its time, which is checked to be one in UTC."""
+    assert message["timestamp"].endswith("Z")
+    datetime.fromisoformat(message["timestamp"])
+    return {name: value for name, value in message.items() if name != "timestamp"}
+
+
+async def asked(socket: Socket, message: object, *kinds: str) -> dict[str, Any]:
+    await socket.say(message)
+    return plain(await heard(socket, *kinds))
+
+
+async def test_a_socket_hears_who_is_there_and_how_many_jobs_are_where(
+    server: Served, database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    """Real numbers: two jobs wait, one of which was begun, and no worker has been heard of."""
+    for _ in range(2):
+        await queued(database, tenant, None)
+    async with database.system() as tx:
+        await leases.claim(tx, "w", most=1)
+    async with legacy_socket(server, token_of(people[Role.READONLY]), greeted=False, path="/any/path") as socket:
+        greeting, numbers = plain(await socket.hear()), plain(await socket.hear())
+
+    assert {"type": "connection_established", "server_status": "online"} == greeting
+    assert {
+        "type": "queue_stats",
+        "queue_length": 1,
+        "processing_jobs": 1,
+        "total_jobs": 2,
+        "completed_jobs": 0,
+        "failed_jobs": 0,
+        "active_workers": 0,
+    } == numbers
+
+
+async def test_nothing_of_the_house_is_told_before_somebody_has_signed_in(
+    settings: Settings, services: Services, people: People, token_of: TokenOf
+) -> None:
+    async with (
+        speaking(settings, services, init_s=0.3) as (server, _),
+        legacy_socket(server, greeted=False) as socket,
+    ):
+        told = [await socket.hear()]
+        for message in ({"type": "request_queue_stats"}, {"type": "subscribe", "channel": "admin_updates"}):
+            await socket.say(message)
+            told.append(await socket.hear())
+        code = await socket.ended()
+
+    assert ["connection_established", "error", "error"] == [message["type"] for message in told]
+    assert ["UNAUTHENTICATED", "UNAUTHENTICATED"] == [message["code"] for message in told[1:]]
+    assert 4401 == code
+
+
+async def test_a_first_message_may_bring_the_token(server: Served, people: People, token_of: TokenOf) -> None:
+    async with legacy_socket(server, greeted=False) as socket:
+        await socket.say({"type": "authenticate", "token": token_of(people[Role.USER])})
+        kinds = [(await socket.hear())["type"] for _ in range(2)]
+        pong = await asked(socket, {"type": "ping"}, "pong")
+
+    assert (["connection_established", "queue_stats"], {"type": "pong"}) == (kinds, pong)
+
+
+async def test_tokens_that_are_not_good_are_not_believed(server: Served) -> None:
+    async with legacy_socket(server, "a.b.c", greeted=False) as by_header:
+        assert 4403 == await by_header.ended()
+    async with legacy_socket(server, greeted=False) as by_message:
+        await by_message.say({"type": "authenticate", "token": "a.b.c"})
+        assert 4403 == await by_message.ended()
+
+
+@pytest.mark.parametrize("name", ["token", "access_token", "Token"])
+async def test_a_token_in_the_address_is_refused_although_it_is_good(
+    server: Served, people: People, token_of: TokenOf, name: str
+) -> None:
+    """It would stand in the logs of every proxy on the way."""
+    path = f"/?{name}={token_of(people[Role.ADMIN])}"
+    async with legacy_socket(server, path=path, greeted=False) as socket:
+        assert 4400 == await socket.ended()
+        assert "logs" in (socket.connection.close_reason or "")
+
+
+async def test_a_cookie_counts_only_with_an_origin_that_is_allowed(
+    settings: Settings, services: Services, people: People, token_of: TokenOf
+) -> None:
+    """The page of a stranger would bring the cookie, too: it is kept out by where it comes from alone."""
+    allowing = settings.model_copy(update={"cors_origins": ("https://console.test",)})
+    cookie = f"{COOKIE}={token_of(people[Role.ADMIN])}"
+    async with speaking(allowing, services, init_s=0.3) as (server, _):
+        for origin in ("https://console.test", f"http://{server.host}:{server.port}", settings.origin):
+            async with legacy_socket(server, Cookie=cookie, Origin=origin):
+                pass
+        with pytest.raises(InvalidStatus, match="403"):
+            async with legacy_socket(server, Cookie=cookie, Origin="https://evil.test"):
+                pass
+        async with legacy_socket(server, Cookie=cookie, greeted=False) as without:
+            assert 4401 == await without.ended()
+
+
+async def test_a_page_of_another_origin_may_not_open_a_socket_even_with_a_token(
+    server: Served, people: People, token_of: TokenOf
+) -> None:
+    for origin in ("https://evil.test", "null", "http://[::1"):
+        with pytest.raises(InvalidStatus, match="403"):
+            async with legacy_socket(server, token_of(people[Role.ADMIN]), Origin=origin):
+                pass
+
+
+async def test_a_job_is_followed_to_its_end(
+    server: Served, database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    owner = people[Role.USER]
+    job = await queued(database, tenant, owner.id)
+    async with legacy_socket(server, token_of(owner)) as socket:
+        status = await asked(socket, {"type": "subscribe_job", "job_id": str(job.id)}, "job_status")
+        async with database.system() as tx:
+            [claim] = await leases.claim(tx, "w", most=1)
+        told = [plain(await heard(socket, "job_progress_update", "job_status_change"))]
+        async with database.transaction(tenant) as tx:
+            await leases.begin_step(tx, claim, 0, AGENT)
+            await leases.report(tx, claim, 0, share=0.5, percent=50)
+        told.append(plain(await heard(socket, "job_progress_update", "job_status_change")))
+        async with database.transaction(tenant) as tx:
+            await leases.finish_step(tx, claim, 0, StepStatus.COMPLETED)
+            await leases.complete(tx, claim)
+        told += [plain(await heard(socket, "job_progress_update", "job_status_change")) for _ in range(2)]
+        ended = await asked(socket, {"type": "request_job_status", "job_id": str(job.id)}, "job_status")
+
+    step = {"step_name": AGENT, "status": "pending", "duration_seconds": None, "completed_at": None}
+    assert {
+        "type": "job_status",
+        "job_id": str(job.id),
+        "status": "queued",
+        "progress": 0,
+        "current_step": AGENT,
+        "created_at": job.created_at.isoformat().replace("+00:00", "Z"),
+        "started_at": None,
+        "completed_at": None,
+        "processing_steps": [step],
+    } == status
+    about = {"job_id": str(job.id)}
+    assert [
+        {"type": "job_status_change", **about, "status": "processing", "progress": 0},
+        {"type": "job_progress_update", **about, "progress": 50, "current_step": AGENT, "agent_name": AGENT},
+        {"type": "job_progress_update", **about, "progress": 100, "current_step": None, "agent_name": None},
+        {"type": "job_status_change", **about, "status": "completed", "progress": 100},
+    ] == told
+    assert ("completed", 100, "completed") == (
+        ended["status"],
+        ended["progress"],
+        ended["processing_steps"][0]["status"],
+    )
+    assert ended["completed_at"].endswith("Z")
+    assert ended["processing_steps"][0]["completed_at"].endswith("Z")
+
+
+async def test_foreign_jobs_look_missing_and_are_never_told_of(
+    server: Served, database: Database, tenant: str, people: People, other_people: People, token_of: TokenOf
+) -> None:
+    """What was changed last is the user's own: anything foreign would have come before it."""
+    user, stranger = people[Role.USER], other_people[Role.ADMIN]
+    own = await queued(database, tenant, user.id)
+    foreign = [await queued(database, tenant, people[Role.ADMIN].id)]
+    foreign.append(await queued(database, stranger.tenant_id, stranger.id))
+    async with (
+        legacy_socket(server, token_of(user)) as socket,
+        legacy_socket(server, token_of(people[Role.ADMIN])) as of_admin,
+    ):
+        answers = [
+            await asked(
+                socket, {"type": "subscribe_job", "job_id": job}, "job_not_found", "job_status", "invalid_job_id"
+            )
+            for job in (*(str(each.id) for each in foreign), str(uuid4()), "5", 5, None, str(own.id))
+        ]
+        seen = await asked(of_admin, {"type": "subscribe_job", "job_id": str(foreign[0].id)}, "job_status")
+        for job in (*foreign, own):
+            async with database.transaction(job.tenant_id) as tx:
+                await jobs.mark_cancelled(tx, job.id)
+        told = plain(await heard(socket, "job_progress_update", "job_status_change"))
+
+    assert [
+        *["job_not_found"] * 3,
+        *["invalid_job_id"] * 3,
+        "job_status",
+    ] == [answer["type"] for answer in answers]
+    assert "queued" == seen["status"]
+    assert {"type": "job_status_change", "job_id": str(own.id), "status": "cancelled", "progress": 0} == told
+
+
+async def test_a_job_that_was_unsubscribed_from_is_told_no_more_and_a_removed_one_is_gone(
+    server: Served, database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    left, kept = await queued(database, tenant, None), await queued(database, tenant, None)
+    async with legacy_socket(server, token_of(people[Role.OPERATOR])) as socket:
+        for job in (left, kept):
+            await asked(socket, {"type": "subscribe_job", "job_id": str(job.id)}, "job_status")
+        await socket.say({"type": "unsubscribe_job", "job_id": str(left.id)})
+        await asked(socket, {"type": "ping"}, "pong")
+        for job in (left, kept):
+            async with database.transaction(tenant) as tx:
+                await jobs.announce_all(tx, [job], gone=True)
+        told = plain(await heard(socket, "job_not_found", "job_status_change", "job_progress_update"))
+
+    assert {"type": "job_not_found", "job_id": str(kept.id)} == told
+
+
+async def test_numbers_are_told_when_they_have_changed(
+    server: Served, database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    async with legacy_socket(server, token_of(people[Role.USER])) as socket:
+        await queued(database, tenant, None)
+        told = plain(await heard(socket, "queue_stats_update"))
+        answered = await asked(socket, {"type": "request_queue_stats"}, "queue_stats")
+
+    assert (1, 1) == (told["queue_length"], told["total_jobs"])
+    assert {**answered, "type": "queue_stats_update"} == told
+
+
+async def test_what_is_no_message_is_answered_and_the_socket_lives_on(
+    server: Served, people: People, token_of: TokenOf
+) -> None:
+    async with legacy_socket(server, token_of(people[Role.USER])) as socket:
+        answers = [
+            await asked(socket, message, "error")
+            for message in (
+                "{",
+                "[]",
+                "5",
+                b"{}",
+                "[" * 5000,
+                {"type": "nope"},
+                {},
+                {"type": ["ping"]},
+                {"type": "subscribe"},
+            )
+        ]
+        for silent in ({"type": "pong"}, {"type": "subscribe_room", "room": "admin"}):
+            await socket.say(silent)
+        pong = await asked(socket, {"type": "ping"}, "pong", "error")
+
+    assert {"VALIDATION_ERROR"} == {answer["code"] for answer in answers}
+    assert "request_job_status" in answers[5]["message"]
+    assert {"type": "pong"} == pong
+
+
+ENDINGS: dict[str, tuple[list[object], int]] = {
+    "eleven messages in a row that are none": (["{"] * 11, 4400),
+    "more than fifty messages in a second": ([{"type": "pong"}] * 120, 4429),
+    "more than 64 KB": ([{"type": "ping", "x": "y" * 70_000}], 1009),
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+async def test_who_sends_too_much_is_let_go(server: Served, people: People, token_of: TokenOf, name: str) -> None:
+    messages, code = ENDINGS[name]
+    async with legacy_socket(server, token_of(people[Role.USER])) as socket:
+        for message in messages:
+            with contextlib.suppress(Exception):
+                await socket.say(message)
+
+        assert code == await socket.ended()
+
+
+async def test_questions_count_against_the_limits_of_the_user(
+    server: Served, people: People, token_of: TokenOf
+) -> None:
+    """A hundred a minute, at most a third of them in ten seconds: 34, of which connecting was one."""
+    async with legacy_socket(server, token_of(people[Role.USER])) as socket:
+        for _ in range(35):
+            await socket.say({"type": "request_queue_stats"})
+        answers = [await heard(socket, "queue_stats", "error") for _ in range(35)]
+
+    assert [*["queue_stats"] * 33, "error", "error"] == [answer["type"] for answer in answers]
+    assert ("RATE_LIMITED", True) == (answers[-1]["code"], answers[-1]["retry_after"] > 0)
+
+
+async def test_a_user_has_five_sockets(legacy: tuple[Served, LegacySockets], people: People, token_of: TokenOf) -> None:
+    server, sockets = legacy
+    user = people[Role.USER]
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(5):
+            await stack.enter_async_context(legacy_socket(server, token_of(user)))
+        async with legacy_socket(server, token_of(user), greeted=False) as sixth:
+            assert 4429 == await sixth.ended()
+    await until(lambda: not sockets.seats.held)
+    async with legacy_socket(server, token_of(user)):
+        pass
+
+    await until(lambda: not sockets.feeds.open)

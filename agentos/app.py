@@ -24,7 +24,7 @@ from agentos.logs import Journal
 from agentos.metrics import Metrics
 from agentos.settings import Settings
 from agentos.tracing import Tracing
-from agentos.transports import files
+from agentos.transports import files, pages
 from agentos.transports.access import Access
 from agentos.transports.addresses import Addresses
 from agentos.transports.answers import Failures, on_database_away, on_http_error, on_refusal
@@ -114,6 +114,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
             Route("/graphql/schema.graphql", _Sdl(schema.as_str()).show),
             *rest(contexts.identify, {Own.ROOT: own.root, Own.HEALTH: own.health}),
             *files.routes(services.links, services.files),
+            *pages.routes(),
             *own.routes(),
         ],
         middleware=[
@@ -174,7 +175,13 @@ class _Own:
     async def root(self, request: Request, context: Context) -> Response:
         """What this is, and where to go on."""
         began = time.perf_counter()
-        links = {"graphql": "/graphql", "schema": "/graphql/schema.graphql", "health": "/health"}
+        links = {
+            "graphql": "/graphql",
+            "schema": "/graphql/schema.graphql",
+            "docs": "/docs",
+            "openapi": "/openapi.json",
+            "health": "/health",
+        }
         told = {"name": "AgentOS", "version": VERSION, "links": links}
         return envelope.told(told, 200, taken_ms=ms_since(began), beside=told)
 

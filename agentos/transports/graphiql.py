@@ -1,39 +1,33 @@
-"""GraphiQL for a browser that asks: the stock page, which loads its parts from a CDN, and says so when it cannot."""
+"""GraphiQL for a browser that asks: its parts come from this server, as all pages' do."""
 
-import secrets
-from functools import cache
 from typing import Final
 
-from starlette.responses import HTMLResponse, Response
-from strawberry.http.ides import get_graphql_ide_html
+from starlette.responses import Response
 
-CDN: Final = "https://unpkg.com"
-_NOTE: Final = """
-    <script nonce="{nonce}">
-      if (!window.React || !window.GraphiQL) {
-        document.getElementById("graphiql").innerHTML =
-          "<p style='font-family:sans-serif;margin:3em'>GraphiQL is loaded from unpkg.com, which this browser " +
-          "does not reach. The API works without it: POST operations to this address.</p>";
-      }
-    </script>
-"""
+from agentos.transports import pages
+
+STYLES: Final = ("graphiql.min.css", "plugin-explorer.css")
+SCRIPTS: Final = (
+    "react.production.min.js",
+    "react-dom.production.min.js",
+    "graphiql.min.js",
+    "plugin-explorer.js",
+)
 
 
 def page() -> Response:
-    """The page, allowed to run its own script and those of the CDN, and nothing else."""
-    nonce = secrets.token_urlsafe(16)
-    policy = (
-        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-        f"script-src 'nonce-{nonce}' {CDN}; style-src 'unsafe-inline' {CDN}; font-src data: {CDN}; "
-        "img-src 'self' data:; connect-src 'self'"
+    """The page, or where its parts were not laid out one that says so."""
+    if not pages.laid_out(*STYLES, *SCRIPTS):
+        return pages.plain(
+            "AgentOS GraphQL",
+            f"{pages.BUILD}<p>The API works without it: POST operations to this address. "
+            'The schema is <a href="graphql/schema.graphql">here</a>.</p>',
+        )
+    # Its editor, and the menus of Radix, write style elements of their own.
+    return pages.page(
+        "AgentOS",
+        '<div id="graphiql" class="graphiql-container">Loading…</div>',
+        styles=STYLES,
+        scripts=(*SCRIPTS, "graphiql.js"),
+        inline_styles=True,
     )
-    return HTMLResponse(_html().replace("{nonce}", nonce), headers={"content-security-policy": policy})
-
-
-@cache
-def _html() -> str:
-    stock = get_graphql_ide_html("graphiql").replace("<title>Strawberry GraphiQL</title>", "<title>AgentOS</title>")
-    # A token typed into the headers pane must not stay behind in the browser's storage.
-    stock = stock.replace("shouldPersistHeaders: true", "shouldPersistHeaders: false")
-    own = stock.replace("<script>", '<script nonce="{nonce}">')
-    return own.replace('    <script nonce="{nonce}">', _NOTE + '    <script nonce="{nonce}">', 1)

@@ -78,7 +78,7 @@ def query(*names: str, read: Callable[[Any, Context], Any] | None = None) -> Fro
 
 
 def body(*names: str, read: Callable[[Any, Context], Any] | None = None) -> From:
-    """A key of the JSON body; without a name, the body as a whole."""
+    """A key of the JSON body, or of an object in it as `outer.inner`; without a name, the body as a whole."""
     return From(Place.BODY, names, read)
 
 
@@ -118,6 +118,9 @@ class Endpoint:
 
     own: Own | None = None
     """What the application answers; served at the top, not below the prefixes."""
+
+    asks: type | None = None
+    """What is read besides the variables, for the description: a TypedDict of the body, or else of the query string."""
 
     answers: type | None = None
     """What `data` is like where no operation and no annotation tells: a TypedDict."""

@@ -145,17 +145,6 @@ async def test_methods_and_types_of_content(server: Served) -> None:
     }
 
 
-async def test_a_browser_gets_a_page_that_may_run_its_own_script_only(server: Served) -> None:
-    page = await server.client.get("/graphql", headers={"accept": "text/html"})
-
-    policy = page.headers["content-security-policy"]
-    nonce = policy.split("'nonce-")[1].split("'")[0]
-    assert 200 == page.status_code
-    assert page.text.count("<script>") == 0
-    assert page.text.count(f'nonce="{nonce}"') == 2
-    assert "shouldPersistHeaders: false" in page.text
-
-
 async def test_the_schema_can_be_read_as_text(server: Served) -> None:
     answer = await server.client.get("/graphql/schema.graphql")
 

@@ -1,0 +1,186 @@
+"""What each endpoint is asked, as OpenAPI has it: parameters, headers, bodies, forms.
+
+Of the names that clients know a value by, the first is described as itself and the others in words: a value under two
+names in one request would be one too many.
+"""
+
+from typing import Any, Final, get_type_hints
+
+from db.pages import MOST
+from guards import replays
+from resolvers.actions import reading as payloads
+from resolvers.actions.catalogue import CATALOGUE
+from resolvers.actions.contract import Action
+from schema import docs
+from schema.rest.facts import Facts
+from schema.rest.reading import USUAL
+from schema.rest.rows import From, Place
+from schema.rest.shapes import Shape, Shapes, nullable
+
+BIG: Final = 10**9
+"""Beyond every list; the largest number of a page or an offset that is understood."""
+
+PAGING: Final = (
+    ("page", {"type": "integer", "minimum": 1, "maximum": BIG, "default": 1}, "Which page; not beside `offset`."),
+    (
+        "per_page",
+        {"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL},
+        "Entries of a page; not beside `limit`.",
+    ),
+    ("limit", {"type": "integer", "minimum": 1, "maximum": MOST}, "The same as `per_page`."),
+    ("offset", {"type": "integer", "minimum": 0, "maximum": BIG}, "Entries to pass over, instead of a page."),
+)
+KEY: Final = "Idempotency-Key"
+UNION: Final = "ActionRequest"
+
+Part = dict[str, Any]
+
+
+def headers() -> dict[str, Part]:
+    """Parameters that several endpoints share."""
+    kept = int(replays.KEPT_FOR.total_seconds()) // 3600
+    return {
+        KEY: {
+            "name": KEY,
+            "in": "header",
+            "required": False,
+            "description": "Does it once, however often it is sent with this key; the answer is kept for "
+            f"{kept} hours. `X-Idempotency-Key` is understood as well.",
+            "schema": {"type": "string", "pattern": f"^{replays.PATTERN.pattern}$"},
+        }
+    }
+
+
+def parameters(facts: Facts, shapes: Shapes) -> list[Part]:
+    """What stands in the path, the query string and the headers."""
+    found = []
+    sources = {name: source for name, source in facts.row.variables.items() if source.place is not Place.BODY}
+    variables = shapes.variables(facts.stored.document, sources) if facts.stored else {}
+    for variable, source in sources.items():
+        shape = _shape(source, variables[variable], shapes)
+        needed = source.place is Place.PATH or bool(facts.stored and variable in facts.stored.needed)
+        found.append(_parameter(source.names[0], source.place, needed, shape, _also(source)))
+    # What a native one reads of its path stands nowhere else.
+    known = {part["name"] for part in found}
+    for name in (part[1:-1] for part in facts.row.path.split("/") if part.startswith("{")):
+        if name not in known:
+            found.append(_parameter(name, Place.PATH, True, {"type": "string"}, None))
+    if facts.row.asks is not None and not facts.reads_body:
+        found += _asked(facts.row.asks, shapes)
+    if facts.row.paged:
+        found += [_parameter(name, Place.QUERY, False, shape, told) for name, shape, told in PAGING]
+    if facts.keyed:
+        found.append({"$ref": f"#/components/parameters/{KEY}"})
+    return found
+
+
+def _asked(kind: type, shapes: Shapes) -> list[Part]:
+    """What a handler reads of the query string itself; an object in it is written as JSON."""
+    shape = shapes.taken(kind)
+    found = []
+    for name, each in shape["properties"].items():
+        part = _parameter(name, Place.QUERY, name in shape.get("required", ()), each, None)
+        if shapes.resolved(part["schema"]).get("type") == "object":
+            part["content"] = {"application/json": {"schema": part.pop("schema")}}
+        found.append(part)
+    return found
+
+
+def body(facts: Facts, shapes: Shapes) -> Part | None:
+    """What is sent, or None where nothing is."""
+    if facts.row.form:
+        return {"required": True, "content": {"multipart/form-data": {"schema": _form(facts.row.form)}}}
+    if not facts.reads_body:
+        return None
+    shape = actions(shapes) if facts.chosen else _object(facts, shapes)
+    return {"required": True, "content": {"application/json": {"schema": shape}}}
+
+
+def actions(shapes: Shapes) -> Shape:
+    """One of all actions, told apart by `action`; each with the payload that it is checked against."""
+    mapping = {}
+    for action in CATALOGUE.values():
+        name = f"{action.field[0].upper()}{action.field[1:]}Request"
+        mapping[action.name] = shapes.named(name, _action(action, shapes))["$ref"]
+    return shapes.named(
+        UNION,
+        {
+            "oneOf": [{"$ref": place} for place in mapping.values()],
+            "discriminator": {"propertyName": "action", "mapping": mapping},
+        },
+    )
+
+
+def _action(action: Action[Any, Any], shapes: Shapes) -> Shape:
+    payload = shapes.of(action.payload)
+    needless = payloads.needless(action.payload)
+    properties = {
+        "action": {"type": "string", "const": action.name},
+        "payload": nullable(payload) if needless else payload,
+    }
+    return {
+        "type": "object",
+        "description": docs.cut(action.doc),
+        "properties": properties,
+        "required": ["action", *(() if needless else ("payload",))],
+    }
+
+
+def _object(facts: Facts, shapes: Shapes) -> Shape:
+    assert facts.stored is not None
+    sources = {
+        name: source for name, source in facts.row.variables.items() if source.place is Place.BODY and source.names
+    }
+    variables = shapes.variables(facts.stored.document, sources)
+    asked = {} if facts.row.asks is None else shapes.taken(facts.row.asks)
+    properties: dict[str, Shape] = dict(asked.get("properties", {}))
+    required: list[str] = list(asked.get("required", ()))
+    for variable, source in sources.items():
+        shape = _shape(source, variables[variable], shapes)
+        if variable in facts.stored.needed:
+            required.append(source.names[0])
+        else:
+            shape = nullable(shape)
+        properties[source.names[0]] = _told(shape, _also(source))
+    return {"type": "object", "properties": properties} | ({"required": required} if required else {})
+
+
+def _shape(source: From, shape: Shape, shapes: Shapes) -> Shape:
+    """What a value is like: as its variable has it, or as the function says that understands it."""
+    if source.read is None:
+        return shape
+    hints = get_type_hints(source.read, include_extras=True)
+    first = next((kind for name, kind in hints.items() if name != "return"), Any)
+    return shape if first in (Any, object) else shapes.of(first) | _description(shape)
+
+
+def _description(shape: Shape) -> Shape:
+    return {"description": shape["description"]} if "description" in shape else {}
+
+
+def _form(fields: tuple[str, ...]) -> Shape:
+    properties: dict[str, Shape] = {name.rstrip("?"): {"type": "string"} for name in fields}
+    if "file" in properties:
+        properties["file"] = {"type": "string", "contentMediaType": "application/octet-stream"}
+    required = [name for name in fields if not name.endswith("?")]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _parameter(name: str, place: Place, needed: bool, shape: Shape, told: str | None) -> Part:
+    inner = {key: value for key, value in shape.items() if key != "description"}
+    text = " ".join(each for each in (shape.get("description"), told) if each)
+    part: Part = {"name": name, "in": str(place), "required": needed} | ({"description": text} if text else {})
+    if inner.get("type") == "array":
+        part |= {"style": "simple" if place is Place.PATH else "form", "explode": False}
+    return part | {"schema": inner}
+
+
+def _told(shape: Shape, text: str | None) -> Shape:
+    if text is None:
+        return shape
+    return shape | {"description": " ".join(each for each in (shape.get("description"), text) if each)}
+
+
+def _also(source: From) -> str | None:
+    others = " or ".join(f"`{name}`" for name in source.names[1:])
+    return f"Also called {others}." if others else None

@@ -1,0 +1,370 @@
+"""What requests and answers look like, as JSON Schema 2020-12: read off the types that GraphQL checks them with.
+
+An answer's shape is walked from a type and what a stored operation selects of it, with its aliases, and as REST shows
+values: enums by their values, times as text. What has a name of its own becomes a component, each of them once.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final, get_args, get_type_hints, is_typeddict
+
+import msgspec
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLInputType,
+    GraphQLInterfaceType,
+    GraphQLList,
+    GraphQLNamedType,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    GraphQLScalarType,
+    GraphQLSchema,
+    GraphQLUnionType,
+    InlineFragmentNode,
+    ListTypeNode,
+    NonNullTypeNode,
+    ObjectValueNode,
+    OperationDefinitionNode,
+    SelectionNode,
+    SelectionSetNode,
+    VariableNode,
+    get_named_type,
+    is_abstract_type,
+)
+from graphql.language import ValueNode
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+
+from db.pages import MOST
+from schema import docs
+from schema.directives import Constraint
+from schema.rest.reading import spelling
+
+Shape = dict[str, Any]
+"""A JSON Schema."""
+
+NULL: Final[Shape] = {"type": "null"}
+REF: Final = "#/components/schemas/"
+
+SCALARS: Final[Mapping[str, Shape]] = {
+    "ID": {"type": "string"},
+    "String": {"type": "string"},
+    "Int": {"type": "integer", "format": "int32"},
+    "BigInt": {"type": "integer", "format": "int64"},
+    "Float": {"type": "number"},
+    "Boolean": {"type": "boolean"},
+    "DateTime": {"type": "string", "format": "date-time"},
+    "Date": {"type": "string", "format": "date"},
+    "JSON": {},
+    "Nothing": {"type": "object", "maxProperties": 0},
+}
+
+SIZES: Final = frozenset({"first", "last"})
+PAGE: Final = {"minimum": 1, "maximum": MOST}
+"""How many entries of a list may be asked for."""
+
+_WORDS: Final = {
+    "min": "minimum",
+    "max": "maximum",
+    "min_length": "minLength",
+    "max_length": "maxLength",
+    "pattern": "pattern",
+}
+
+
+_IDLE: Final[tuple[tuple[str, Any], ...]] = (("required", []), ("default", None))
+"""What msgspec writes, and says nothing."""
+
+
+class Shapes:
+    """Makes the shapes of one description, and keeps what they refer to."""
+
+    def __init__(self, schema: GraphQLSchema) -> None:
+        self._schema = schema
+        self.components: dict[str, Shape] = {}
+
+    def answer(self, document: DocumentNode) -> Shape:
+        """What the one operation of a valid document answers, by root field."""
+        operation, fragments = _parts(document)
+        root = self._schema.get_root_type(operation.operation)
+        assert isinstance(root, GraphQLObjectType)
+        return self._object(root, [operation.selection_set], fragments)
+
+    def variables(self, document: DocumentNode, wanted: Collection[str] | None = None) -> dict[str, Shape]:
+        """What each variable of a document may be, with what the input says for which it stands.
+
+        Args:
+            wanted: which ones; all of them unless said.
+        """
+        operation, _ = _parts(document)
+        said = dict(_said(self._schema, operation))
+        found = {}
+        for each in operation.variable_definitions or ():
+            name = each.variable.name.value
+            if wanted is not None and name not in wanted:
+                continue
+            inner = each.type.type if isinstance(each.type, NonNullTypeNode) else each.type
+            shape = self._written(inner)
+            constraints, description = said.get(name, ({}, None))
+            target = shape
+            while target.get("type") == "array" and "pattern" in constraints:
+                target = target["items"]
+            target |= constraints
+            found[name] = shape | ({"description": description} if description else {})
+        return found
+
+    def of(self, kind: Any) -> Shape:
+        """What a Python type looks like in JSON, with the sentences under its fields."""
+        [shape], components = msgspec.json.schema_components([kind], ref_template=f"{REF}{{name}}")
+        texts = {each.__name__: docs.of_fields(each) for each in _classes(kind)}
+        for name, component in components.items():
+            known = self._schema.type_map.get(name)
+            if isinstance(known, GraphQLEnumType) and "enum" in component:
+                self._leaf(known)
+                continue
+            written: Shape = _tidied(component)
+            for field, text in texts.get(name, {}).items():
+                if field in written.get("properties", {}):
+                    written["properties"][field] |= {"description": text}
+            self.named(name, written)
+        tidied: Shape = _tidied(shape)
+        return tidied
+
+    def taken(self, kind: Any) -> Shape:
+        """The same in place, where it needs no name."""
+        shape = self.of(kind)
+        return self.components.pop(shape["$ref"].removeprefix(REF)) if "$ref" in shape else shape
+
+    def named(self, name: str, shape: Shape) -> Shape:
+        """A shape kept as a component, and the reference to it."""
+        assert self.components.setdefault(name, shape) == shape, name
+        return {"$ref": f"{REF}{name}"}
+
+    def resolved(self, shape: Shape) -> Shape:
+        """What a reference leads to; anything else as it is."""
+        while "$ref" in shape:
+            shape = self.components[shape["$ref"].removeprefix(REF)]
+        return shape
+
+    def at(self, shape: Shape, steps: Iterable[str]) -> Shape:
+        """What is found along a path of keys; null where something on the way may be."""
+        perhaps = False
+        for step in steps:
+            shape, absent = without_null(self.resolved(shape))
+            perhaps |= absent
+            shape = self.resolved(shape)["properties"][step]
+        return nullable(shape) if perhaps else shape
+
+    def _written(self, node: Any) -> Shape:
+        """A type as a document writes it, of a variable that is there."""
+        if isinstance(node, NonNullTypeNode):
+            return self._written(node.type)
+        if isinstance(node, ListTypeNode):
+            return {"type": "array", "items": self._written(node.type)}
+        return self._input(self._schema.type_map[node.name.value])
+
+    def _input(self, kind: GraphQLInputType | GraphQLNamedType) -> Shape:
+        if isinstance(kind, GraphQLNonNull):
+            return self._input(kind.of_type)
+        if isinstance(kind, GraphQLList):
+            return {"type": "array", "items": self._input(kind.of_type)}
+        if isinstance(kind, GraphQLInputObjectType):
+            return self._input_object(kind)
+        return self._leaf(get_named_type(kind))
+
+    def _input_object(self, kind: GraphQLInputObjectType) -> Shape:
+        properties = {}
+        for name, field in kind.fields.items():
+            shape = self._input(field.type)
+            if not isinstance(field.type, GraphQLNonNull):
+                shape = nullable(shape)
+            properties[name] = shape | _constraints(field) | _described(field.description)
+        required = [name for name, field in kind.fields.items() if isinstance(field.type, GraphQLNonNull)]
+        # A payload of the same name is written with underscores.
+        return self.named(f"{kind.name}OfGraphQL", {"type": "object", "properties": properties} | _required(required))
+
+    def _output(
+        self, kind: GraphQLOutputType, selected: list[SelectionSetNode], fragments: Mapping[str, FragmentDefinitionNode]
+    ) -> Shape:
+        match kind:
+            case GraphQLNonNull():
+                return self._there(kind.of_type, selected, fragments)
+        return nullable(self._there(kind, selected, fragments))
+
+    def _there(
+        self, kind: GraphQLOutputType, selected: list[SelectionSetNode], fragments: Mapping[str, FragmentDefinitionNode]
+    ) -> Shape:
+        match kind:
+            case GraphQLList():
+                return {"type": "array", "items": self._output(kind.of_type, selected, fragments)}
+            case GraphQLObjectType():
+                return self._object(kind, selected, fragments)
+            case GraphQLInterfaceType() | GraphQLUnionType():
+                return self._one_of(kind, selected, fragments)
+        return self._leaf(get_named_type(kind))
+
+    def _one_of(
+        self,
+        kind: GraphQLInterfaceType | GraphQLUnionType,
+        selected: list[SelectionSetNode],
+        fragments: Mapping[str, FragmentDefinitionNode],
+    ) -> Shape:
+        shapes: list[Shape] = []
+        for each in self._schema.get_possible_types(kind):
+            shape = self._object(each, selected, fragments)
+            if shape not in shapes:
+                shapes.append(shape)
+        return shapes[0] if len(shapes) == 1 else {"oneOf": shapes}
+
+    def _object(
+        self, kind: GraphQLObjectType, selected: list[SelectionSetNode], fragments: Mapping[str, FragmentDefinitionNode]
+    ) -> Shape:
+        nodes: dict[str, list[FieldNode]] = {}
+        for selections in selected:
+            for node in self._fields(kind, selections.selections, fragments):
+                nodes.setdefault((node.alias or node.name).value, []).append(node)
+        properties = {key: self._field(kind, found, fragments) for key, found in nodes.items()}
+        always = [key for key, found in nodes.items() if any(not node.directives for node in found)]
+        return {"type": "object", "properties": properties} | _required(always)
+
+    def _fields(
+        self,
+        kind: GraphQLObjectType,
+        selections: Iterable[SelectionNode],
+        fragments: Mapping[str, FragmentDefinitionNode],
+    ) -> Iterable[FieldNode]:
+        for node in selections:
+            if isinstance(node, FieldNode):
+                yield node
+                continue
+            inner = fragments[node.name.value] if isinstance(node, FragmentSpreadNode) else node
+            assert isinstance(inner, InlineFragmentNode | FragmentDefinitionNode)
+            if inner.type_condition is None or self._is(kind, inner.type_condition.name.value):
+                yield from self._fields(kind, inner.selection_set.selections, fragments)
+
+    def _is(self, kind: GraphQLObjectType, name: str) -> bool:
+        condition = self._schema.type_map[name]
+        return kind is condition or (is_abstract_type(condition) and self._schema.is_sub_type(condition, kind))
+
+    def _field(
+        self, kind: GraphQLObjectType, nodes: list[FieldNode], fragments: Mapping[str, FragmentDefinitionNode]
+    ) -> Shape:
+        name = nodes[0].name.value
+        if name == "__typename":
+            return {"type": "string", "const": kind.name}
+        field = kind.fields[name]
+        selected = [node.selection_set for node in nodes if node.selection_set]
+        shape = self._output(field.type, selected, fragments)
+        return shape | _described(field.description) | ({"deprecated": True} if field.deprecation_reason else {})
+
+    def _leaf(self, kind: GraphQLNamedType) -> Shape:
+        if isinstance(kind, GraphQLEnumType):
+            values = [spelling(member.value) for member in kind.values.values()]
+            return self.named(kind.name, {"type": "string", "enum": values} | _described(kind.description))
+        assert isinstance(kind, GraphQLScalarType)
+        return dict(SCALARS[kind.name])
+
+
+def nullable(shape: Shape) -> Shape:
+    """The same, or null."""
+    if not shape or without_null(shape)[1]:
+        return shape
+    if isinstance(shape.get("type"), str) and "enum" not in shape and "const" not in shape:
+        return shape | {"type": [shape["type"], "null"]}
+    return {"anyOf": [shape, NULL]}
+
+
+def without_null(shape: Shape) -> tuple[Shape, bool]:
+    """What it is when it is not null, and whether it may be."""
+    kinds = shape.get("type")
+    if isinstance(kinds, list) and "null" in kinds:
+        [rest] = [kind for kind in kinds if kind != "null"]
+        return shape | {"type": rest}, True
+    if NULL in shape.get("anyOf", ()):
+        [rest] = [each for each in shape["anyOf"] if each != NULL]
+        return rest, True
+    return shape, False
+
+
+def _parts(document: DocumentNode) -> tuple[OperationDefinitionNode, Mapping[str, FragmentDefinitionNode]]:
+    [operation] = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+    return operation, fragments
+
+
+def _said(schema: GraphQLSchema, operation: OperationDefinitionNode) -> Iterable[tuple[str, tuple[Shape, str | None]]]:
+    """What the arguments and input fields of root fields say of the variables that stand for them."""
+    root = schema.get_root_type(operation.operation)
+    assert root is not None
+    for node in operation.selection_set.selections:
+        if isinstance(node, FieldNode) and node.name.value in root.fields:
+            arguments = root.fields[node.name.value].args
+            for argument in node.arguments or ():
+                bounds = PAGE if argument.name.value in SIZES else {}
+                for name, (constraints, told) in _told(argument.value, arguments[argument.name.value]):
+                    yield name, (constraints | bounds, told)
+
+
+def _told(value: ValueNode, place: Any) -> Iterable[tuple[str, tuple[Shape, str | None]]]:
+    if isinstance(value, VariableNode):
+        yield value.name.value, (_constraints(place), place.description)
+    elif isinstance(value, ObjectValueNode):
+        kind = place.type.of_type if isinstance(place.type, GraphQLNonNull) else place.type
+        for field in value.fields:
+            yield from _told(field.value, kind.fields[field.name.value])
+
+
+def _constraints(field: Any) -> Shape:
+    """What `@constraint` says of an input field."""
+    declared = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    found: Shape = {}
+    for said in getattr(declared, "directives", ()):
+        if isinstance(said, Constraint):
+            values = {word: getattr(said, name) for name, word in _WORDS.items()}
+            found |= {word: _exact(value) for word, value in values.items() if isinstance(value, int | float | str)}
+    return found
+
+
+def _exact(value: float | str) -> float | str:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _classes(annotation: Any) -> set[type]:
+    """The structs and typed dictionaries that an annotation speaks of, however deep inside."""
+    found: set[type] = set()
+    waiting = [annotation]
+    while waiting:
+        each = waiting.pop()
+        waiting += get_args(each)
+        if isinstance(each, type) and each not in found and (is_typeddict(each) or hasattr(each, "__struct_fields__")):
+            found.add(each)
+            waiting += get_type_hints(each, include_extras=True).values()
+    return found
+
+
+def _described(text: str | None) -> Shape:
+    return {"description": text} if text else {}
+
+
+def _required(names: list[str]) -> Shape:
+    return {"required": names} if names else {}
+
+
+def _tidied(shape: Any) -> Any:
+    """What msgspec writes, as the rest of the description has it: null said by a type where there is one."""
+    if isinstance(shape, list):
+        return [_tidied(each) for each in shape]
+    if not isinstance(shape, dict):
+        return shape
+    tidied = {key: _tidied(value) for key, value in shape.items() if key != "title" and (key, value) not in _IDLE}
+    if "properties" in tidied:
+        tidied["properties"] = {name: _tidied(inner) for name, inner in shape["properties"].items()}
+    choices = tidied.get("anyOf", ())
+    if len(choices) == 2 and NULL in choices:
+        around = {key: value for key, value in tidied.items() if key != "anyOf"}
+        return nullable(without_null(tidied)[0]) | around
+    return tidied

@@ -237,10 +237,14 @@ async def _on_record(roots: Sequence[Root], context: Context, refusal: Refusal) 
         RateLimited: it was; nothing is put on record any more.
     """
     refused = [root.access.action for root in roots if root.access is not None and root.access.action is not None]
-    if context.viewer is None or not refused:
+    if context.viewer is None:
         return
     spent = context.spent
-    await _charge(context, (of_denials(context.viewer.user_id),))
+    if refused or spent is None:
+        # What names no action at all is on no record, and counted all the same.
+        await _charge(context, (of_denials(context.viewer.user_id),))
+    if not refused:
+        return
     context.spent = spent
     if isinstance(refusal, RateLimited):
         # A flood is one entry: that of the action whose limit it was, or else of the first.

@@ -20,7 +20,7 @@ from guards.errors import BadInput, NotFound, Refusal, Unavailable
 from guards.replays import REPLAYED
 from resolvers.context import Context
 from schema.plan import admit_native
-from schema.rest import envelope, reading
+from schema.rest import envelope, reading, sites
 from schema.rest.endpoints import ENDPOINTS
 from schema.rest.operations import Refused, Stored, Unfit
 from schema.rest.rows import Answer, Direct, Endpoint, Own, Place, Shown
@@ -81,10 +81,16 @@ class _Served:
         self._answering = answering
         older = self._legacy and endpoint.own is None
         self._headers = _deprecation(endpoint) if older or endpoint.deprecated else {}
+        if endpoint.changes:
+            self._headers = {**self._headers, "cache-control": "no-store"}
 
     def route(self) -> Route:
         """The route that leads here."""
-        return Route(self._path, self.respond, methods=[self._endpoint.method])
+        route = Route(self._path, self.respond, methods=[self._endpoint.method])
+        if self._endpoint.changes and route.methods is not None:
+            # Whoever asks only for the head of an answer does not expect to have changed anything.
+            route.methods.discard("HEAD")
+        return route
 
     async def respond(self, request: Request) -> Response:
         """The answer, or the refusal, in the envelope of the prefix, with what is left of the caller's limits."""
@@ -166,12 +172,16 @@ def _answering(endpoint: Endpoint, schema: BaseSchema) -> Answering | Direct:
     stored = fitting(endpoint, schema)
 
     async def answered(request: Request, context: Context) -> Answer:
+        if endpoint.changes:
+            sites.require_own(request)
         given = await reading.given(request, context, endpoint.variables, stored, paged=endpoint.paged)
         try:
             answer = await stored.run(context, given.values)
         except Refused as refused:
+            if refused.code == BadInput.code and given.fault is not None:
+                raise given.fault from refused
             if refused.unfitting:
-                raise given.fault or BadInput(_renamed(str(refused), endpoint)) from refused
+                raise BadInput(_renamed(str(refused), endpoint)) from refused
             raise
         shown = answer
         for step in endpoint.shown:

@@ -74,7 +74,7 @@ async def given(
     places: dict[Place, Any] = {Place.PATH: request.path_params, Place.QUERY: request.query_params}
     if any(source.place is Place.BODY for source in sources.values()):
         try:
-            places[Place.BODY] = await bodies.json(request)
+            places[Place.BODY] = {} if _bare(request) else await bodies.json(request)
         except Refusal as refusal:
             for variable, source in sources.items():
                 if source.place is Place.BODY:
@@ -89,6 +89,11 @@ async def given(
         except BadInput as fault:
             found.wrong("first", fault)
     return found
+
+
+def _bare(request: Request) -> bool:
+    """Whether a request brings no body, as one may whose body could only be empty."""
+    return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
 
 
 def page_of(query: Mapping[str, str]) -> tuple[int, int]:
@@ -120,12 +125,12 @@ def _read(
 ) -> None:
     kind = stored.types[variable]
     if source.names:
-        name = next((each for each in source.names if place.get(each) is not None), None)
+        name = next((each for each in source.names if _at(place, each) is not None), None)
         if name is None:
             if variable in stored.needed:
                 found.fault = found.fault or BadInput(f"{' or '.join(source.names)}: it is missing")
             return
-        value = place[name]
+        value = _at(place, name)
     else:
         name, value = "the body", place
     try:
@@ -139,6 +144,15 @@ def _read(
     else:
         if value is not None:
             found.values[variable] = value
+
+
+def _at(place: Mapping[str, Any], name: str) -> Any:
+    """What stands in a place; a key of an object in it is named with a dot between them."""
+    outer, _, inner = name.partition(".")
+    found = place.get(outer)
+    if not inner:
+        return found
+    return found.get(inner) if isinstance(found, dict) else None
 
 
 def coerced(name: str, value: Any, kind: GraphQLInputType) -> Any:

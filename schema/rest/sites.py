@@ -1,0 +1,32 @@
+"""Which site a call comes from, for those that change something although they are made as if they only looked.
+
+A browser makes such a call for any page that names its address: in a link, as a picture. It says from where, and what
+comes from elsewhere is refused. What says nothing is no browser, or one from before they said so; what then still
+protects is that a call is nobody's without a token, which no page of another site can send.
+"""
+
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from guards.errors import Forbidden
+
+
+def require_own(request: Request) -> None:
+    """Make sure that no page of another site makes a call.
+
+    Raises:
+        Forbidden: one does.
+    """
+    headers = request.headers
+    if headers.get("sec-fetch-site") == "cross-site" or not _of(headers.get("origin"), headers.get("host", "")):
+        raise Forbidden("this changes something: pages of other sites may not ask for it")
+
+
+def _of(origin: str | None, host: str) -> bool:
+    if origin is None:
+        return True
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False

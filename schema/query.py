@@ -9,6 +9,7 @@ from schema.queries.actions import Actions
 from schema.queries.agents import Agents
 from schema.queries.audit import AuditTrail
 from schema.queries.breakers import Breakers
+from schema.queries.endpoints import Endpoints
 from schema.queries.jobs import Jobs
 from schema.queries.managers import Managers
 from schema.queries.people import People
@@ -16,5 +17,5 @@ from schema.queries.system import System
 
 
 @described
-class Query(People, Jobs, Agents, System, Managers, AuditTrail, Actions, Breakers):
+class Query(People, Jobs, Agents, System, Managers, AuditTrail, Actions, Breakers, Endpoints):
     """What can be read."""

@@ -68,6 +68,8 @@ READS: dict[str, tuple[str, Who]] = {
     "operation": (f'{{ operation(id: "{AN_ID}") {{ id }} }}', SIGNED_IN),
     "operations": ("{ operations { totalCount } }", SIGNED_IN),
     "breakers": ("{ breakers { state } }", INSIDERS),
+    "endpoints": ("{ endpoints { path } }", INSIDERS),
+    "analytics": ("{ analytics { since } }", SIGNED_IN),
     "health": ("{ health { status } }", EVERYBODY),
     "node": ('{ node(id: "clipper") { id } }', SIGNED_IN),
 }
@@ -244,6 +246,7 @@ async def test_admin_reads_are_served_to_allowed_addresses_only(services: Servic
         "managers",
         "auditLog",
         "breakers",
+        "endpoints",
     }
     assert inside == {name for name, told in answers.items() if told}
     assert {"FORBIDDEN", None} == set(answers.values())

@@ -2,9 +2,19 @@
 
 from typing import Final
 
-from schema.rest.rows import Endpoint, Tag, body
+from schema.rest.rows import Endpoint, Tag, body, query
 
 ROWS: Final = (
+    Endpoint(
+        method="GET",
+        path="/analytics/metrics",
+        tag=Tag.MISC,
+        summary="How endpoints, jobs and agents did over `time_range` 1h, 24h, 7d or 30d.",
+        operation="Metrics",
+        variables={"timeRange": query("time_range", "timeRange")},
+        shown=("analytics",),
+        beside={"metrics": "data"},
+    ),
     Endpoint(
         method="POST",
         path="/auth/refresh",

@@ -7,19 +7,21 @@ second at most, and told when they are others. PostgreSQL away: nothing new is t
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
 from agentos.transports import legacy_messages as messages
 from agentos.transports.legacy_messages import Numbers
 from agentos.transports.seats import Ended
-from db import snapshots, tallies, workers
+from dataloaders.snapshot import Found
+from db import tallies, workers
 from db.database import Database
 from db.events import Kind
 from db.health import DATABASE_FAILED
 from guards.errors import Refusal
 from resolvers.context import Services
+from schema.rest.snapshots import older
 
 APART_S: Final = 1.0
 """The least time between two counts, and between two tries while PostgreSQL does not answer."""
@@ -30,9 +32,6 @@ READ_EVERY_S: Final = 20.0
 LOOK_EVERY_S: Final = 0.1
 PATIENCE_S: Final = 3.0
 """How long the snapshot that was announced is waited for; then the one that is there is told."""
-
-Write = Callable[[bytes], bytes]
-"""What is shown of a snapshot, made of its JSON."""
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +81,7 @@ class Latest:
 class Feed:
     """What one tenant's sockets are told alike."""
 
-    def __init__(self, services: Services, tenant: str, write: Write) -> None:
+    def __init__(self, services: Services, tenant: str) -> None:
         self.numbers = Latest()
         self.snapshots = Latest()
         self.painted = 0
@@ -90,7 +89,6 @@ class Feed:
 
         self._services = services
         self._tenant = tenant
-        self._write = write
         self._following = 0
         self._recount = asyncio.Event()
         self._repaint = asyncio.Event()
@@ -149,7 +147,7 @@ class Feed:
             await _set_or_due(self._recount)
 
     async def _paint(self) -> None:
-        painted: bytes | None = None
+        painted = ""
         while True:
             await _set_or_due(self._repaint)
             self._repaint.clear()
@@ -158,39 +156,34 @@ class Feed:
                 continue
             with suppress(*DATABASE_FAILED):
                 # Also when nothing was announced: a snapshot that nobody reads is not built anew by itself.
-                encoded = await self._services.snapshots.encoded(self._tenant)
-                if announced is not None and (encoded := await self._once(announced, encoded)) is not painted:
-                    painted = encoded
-                    self._put(encoded)
+                found = await self._services.snapshots.found(self._tenant)
+                if announced is not None:
+                    found = await self._once(announced, found)
+                    if found.envelope.version != painted:
+                        painted = found.envelope.version
+                        self._put(found)
 
-    def _put(self, encoded: bytes) -> None:
-        envelope = snapshots.envelope_of(encoded)
-        assert envelope is not None
+    def _put(self, found: Found) -> None:
         self.painted += 1
-        self.snapshots.put(messages.admin_data(self._write(encoded), envelope.generated_at))
+        self.snapshots.put(messages.admin_data(older(found.bodies.encoded), found.envelope.generated_at))
 
-    async def _once(self, announced: str, encoded: bytes) -> bytes:
+    async def _once(self, announced: str, found: Found) -> Found:
         """The snapshot of that version; this process may hold the one before for another moment."""
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_S):
-                while not _is(encoded, announced):
+                while found.envelope.version != announced:
                     await asyncio.sleep(LOOK_EVERY_S)
-                    encoded = await self._services.snapshots.encoded(self._tenant)
-        return encoded
+                    found = await self._services.snapshots.found(self._tenant)
+        return found
 
 
 class Feeds:
     """The feeds of all tenants that have a legacy socket in this process."""
 
-    def __init__(self, services: Services, *, write: Write = bytes) -> None:
-        """
-        Args:
-            write: what is shown of a snapshot.
-        """
+    def __init__(self, services: Services) -> None:
         self.open: dict[str, Feed] = {}
 
         self._services = services
-        self._write = write
         self._users: dict[str, int] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -198,7 +191,7 @@ class Feeds:
     async def of(self, tenant: str) -> AsyncIterator[Feed]:
         """A tenant's feed, which goes on until the last who asked for it has left."""
         if tenant not in self.open:
-            feed = self.open[tenant] = Feed(self._services, tenant, self._write)
+            feed = self.open[tenant] = Feed(self._services, tenant)
             self._users[tenant] = 0
             self._tasks[tenant] = asyncio.create_task(feed.run(), name=f"feed {tenant}")
         self._users[tenant] += 1
@@ -217,8 +210,3 @@ async def _set_or_due(event: asyncio.Event) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(READ_EVERY_S):
             await event.wait()
-
-
-def _is(encoded: bytes, version: str) -> bool:
-    envelope = snapshots.envelope_of(encoded)
-    return envelope is not None and envelope.version == version

@@ -115,6 +115,11 @@ async def health(request: Request, context: Context) -> Response:
     return envelope.failed(Unavailable.code, reason, legacy=legacy, beside={"data": data, **(said if legacy else {})})
 
 
+def older(encoded: bytes) -> bytes:
+    """A snapshot over a day under the keys that older clients read, with nothing around it."""
+    return msgspec.json.encode(_older(_PARTS.decode(encoded), TimeRange.DAY))
+
+
 def coding_of(accepted: str) -> Coding:
     """The coding a client likes best, the smallest of several; as it is when nothing else fits."""
     weights = dict(_weighed(part) for part in accepted.lower().split(","))
@@ -208,9 +213,12 @@ def _wrapped(
 def _write_whole(encoded: bytes, *, legacy: bool, time_range: TimeRange) -> bytes:
     began = time.perf_counter()
     parts = _PARTS.decode(encoded)
+    return _wrapped(encoded, parts, _older(parts, time_range) if legacy else {}, began)
+
+
+def _older(parts: Mapping[str, msgspec.Raw], time_range: TimeRange) -> dict[str, Any]:
     # The server from before had the agents twice, and its clients look in either place.
-    beside = {**parts, "agents": parts[Section.AGENTS_WORKERS], "time_range": time_range} if legacy else {}
-    return _wrapped(encoded, parts, beside, began)
+    return {**parts, "agents": parts[Section.AGENTS_WORKERS], "time_range": time_range}
 
 
 def _write_dashboard(encoded: bytes, *, legacy: bool) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from websockets.asyncio.client import connect
 
@@ -44,3 +45,11 @@ async def legacy_socket(
             assert "connection_established" == (await socket.hear())["type"]
             assert "queue_stats" == (await socket.hear())["type"]
         yield socket
+
+
+async def heard(socket: Socket, *kinds: str) -> dict[str, Any]:
+    """The next message of one of these types; numbers and system events may come at any time between."""
+    while True:
+        message = await socket.hear()
+        if message["type"] in kinds:
+            return message

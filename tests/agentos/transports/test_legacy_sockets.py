@@ -19,7 +19,7 @@ from db.models.identity import Role
 from db.models.work import StepStatus
 from resolvers.context import Services
 from tests.agentos.conftest import TokenOf
-from tests.agentos.transports.legacy import legacy_socket, speaking
+from tests.agentos.transports.legacy import heard, legacy_socket, speaking
 from tests.conftest import People
 from tests.serving import Served, Socket
 from tests.waiting import until
@@ -43,14 +43,6 @@ def server(legacy: tuple[Served, LegacySockets]) -> Served:
 async def queued(database: Database, tenant: str, owner: UUID | None) -> Job:
     async with database.transaction(tenant) as tx:
         return await jobs.add(tx, NewJob(user_id=owner, source_url="https://example.test/a.mp4", chain=[AGENT]))
-
-
-async def heard(socket: Socket, *kinds: str) -> dict[str, Any]:
-    """The next message of one of these types; numbers and system events may come at any time between."""
-    while True:
-        message = await socket.hear()
-        if message["type"] in kinds:
-            return message
 
 
 def plain(message: dict[str, Any]) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def described(schema: BaseSchema, version: str, rows: Sequence[Endpoint] = ENDPO
         "tags": [{"name": str(tag), "description": told} for tag, told in TAGS.items()],
         "paths": dict(sorted(paths.items(), key=_newest_first)),
         "components": {
-            "schemas": dict(sorted(shapes.components.items())),
+            "schemas": shapes.used([paths, refused]),
             "responses": dict(sorted(refused.items())),
             "parameters": asking.headers(),
             "headers": telling.headers(),

@@ -49,11 +49,7 @@ def _schema(shape: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
         lowered["type"] = next(kind for kind in kinds if kind != "null")
         lowered["nullable"] = True
     if NULL in lowered.get("anyOf", ()):
-        [inner] = [each for each in lowered.pop("anyOf") if each != NULL]
-        if "$ref" in inner:
-            kind = known[inner["$ref"].rpartition("/")[2]].get("type", "object")
-            inner = {"type": kind, "allOf": [inner]}
-        lowered |= {**inner, "nullable": True}
+        lowered |= _perhaps([each for each in lowered.pop("anyOf") if each != NULL], known)
     if "const" in lowered:
         lowered["enum"] = [lowered.pop("const")]
     if "contentMediaType" in lowered:
@@ -66,3 +62,14 @@ def _schema(shape: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(bound := lowered.get(strict), int | float) and not isinstance(bound, bool):
             lowered |= {word: bound, strict: True}
     return lowered
+
+
+def _perhaps(choices: list[dict[str, Any]], known: Mapping[str, Any]) -> dict[str, Any]:
+    """One of some shapes, or null; which is said beside a type, and nowhere else."""
+    if len(choices) > 1:
+        return {"anyOf": [{**each, "nullable": True} for each in choices]}
+    [inner] = choices
+    if "$ref" in inner:
+        kind = known[inner["$ref"].rpartition("/")[2]].get("type", "object")
+        inner = {"type": kind, "allOf": [inner]}
+    return {"type": "object", **inner, "nullable": True}

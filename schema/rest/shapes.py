@@ -144,6 +144,19 @@ class Shapes:
         assert self.components.setdefault(name, shape) == shape, name
         return {"$ref": f"{REF}{name}"}
 
+    def used(self, part: Any) -> dict[str, Shape]:
+        """The components that a part of a description leads to, by name."""
+        found: dict[str, Shape] = {}
+        waiting = [part]
+        while waiting:
+            each = waiting.pop()
+            waiting += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+            name = each.get("$ref", "").removeprefix(REF) if isinstance(each, dict) else ""
+            if name in self.components and name not in found:
+                found[name] = self.components[name]
+                waiting.append(found[name])
+        return dict(sorted(found.items()))
+
     def resolved(self, shape: Shape) -> Shape:
         """What a reference leads to; anything else as it is."""
         while "$ref" in shape:
@@ -361,6 +374,12 @@ def _tidied(shape: Any) -> Any:
     if not isinstance(shape, dict):
         return shape
     tidied = {key: _tidied(value) for key, value in shape.items() if key != "title" and (key, value) not in _IDLE}
+    if (
+        isinstance(words := tidied.get("enum"), list)
+        and "type" not in tidied
+        and all(isinstance(w, str) for w in words)
+    ):
+        tidied["type"] = "string"
     if "properties" in tidied:
         tidied["properties"] = {name: _tidied(inner) for name, inner in shape["properties"].items()}
     choices = tidied.get("anyOf", ())

@@ -41,13 +41,15 @@ async def limited(request: Request, *, most: int) -> AsyncIterator[bytes]:
 
 
 async def json(request: Request) -> dict[str, Any]:
-    """A JSON object.
+    """A JSON object; an empty one for a request that sends nothing at all.
 
     Raises:
         Unsupported: it is announced as something else.
         TooLarge: it is longer than 64 KiB.
         BadInput: it is not JSON, or no object.
     """
+    if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
+        return {}
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Unsupported("send JSON, as application/json")
     body = b"".join([block async for block in limited(request, most=MOST_JSON)])

@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Final
 
 from starlette.applications import Starlette
@@ -24,7 +23,7 @@ from agentos.logs import Journal
 from agentos.metrics import Metrics
 from agentos.settings import Settings
 from agentos.tracing import Tracing
-from agentos.transports import files, pages
+from agentos.transports import files, pages, tus
 from agentos.transports.access import Access
 from agentos.transports.addresses import Addresses
 from agentos.transports.answers import Failures, on_database_away, on_http_error, on_refusal
@@ -52,7 +51,7 @@ from schema.rest.serving import Identify
 
 Rest = Callable[[Identify, Mapping[Own, Direct]], Sequence[BaseRoute]]
 
-METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 TAKEN: Final = (
     "authorization",
     "content-type",
@@ -61,8 +60,17 @@ TAKEN: Final = (
     "x-trace-id",
     "traceparent",
     "x-admin-request",
+    *tus.TAKEN,
 )
-SHOWN: Final = ("x-trace-id", "traceparent", "ratelimit", "ratelimit-policy", "retry-after", "idempotent-replayed")
+SHOWN: Final = (
+    "x-trace-id",
+    "traceparent",
+    "ratelimit",
+    "ratelimit-policy",
+    "retry-after",
+    "idempotent-replayed",
+    *tus.SHOWN,
+)
 
 
 def create_app(settings: Settings, services: Services) -> Starlette:
@@ -70,7 +78,11 @@ def create_app(settings: Settings, services: Services) -> Starlette:
 
     `app.state.health` is what a server drains through, `app.state.legacy` what has the legacy sockets.
     """
-    return assembled(settings, services, root.schema, partial(serving.routes, root.schema))
+
+    def rest(identify: Identify, own: Mapping[Own, Direct]) -> Sequence[BaseRoute]:
+        return (*serving.routes(root.schema, identify, own), *tus.routes(root.schema, identify))
+
+    return assembled(settings, services, root.schema, rest)
 
 
 def assembled(settings: Settings, services: Services, schema: AnySchema, rest: Rest) -> Starlette:

@@ -8,8 +8,11 @@ is on disk before the offset says so: killed at any moment, a server never promi
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
+
+import msgspec
 
 from db import uploads as rows
 from db.database import Transaction
@@ -17,6 +20,8 @@ from db.files import MB, PiecesMissing, Spooled, TooLong, blocks
 from db.models.work import UploadStatus
 from db.rows import Row
 from db.uploads import Chunk, StillNeeded, Upload
+from guards.audit import Entry
+from guards.chain import Answered
 from guards.errors import Conflict, Mismatch, NotFound, TooLarge
 from resolvers import house, uploads
 from resolvers.context import Context
@@ -26,6 +31,9 @@ CHUNK_BYTES: Final = 4 * MB
 
 So much is lost at most when a server is killed, and so much is written again at most to keep a single byte more.
 """
+
+TERMINATED: Final = "upload.terminate"
+"""What the audit trail calls it when somebody gives up an upload."""
 
 ALGORITHMS: Final = ("sha1", "sha256")
 """What the bytes of a stretch may be checked with."""
@@ -104,21 +112,38 @@ async def append(
     return await reached(context, upload_id)
 
 
-async def terminate(context: Context, tx: Transaction, upload_id: UUID) -> Upload:
-    """Give up the caller's own upload, and the room it takes.
+async def terminate(context: Context, upload_id: UUID) -> None:
+    """Give up the caller's own upload, complete or not, and the room it takes; that it was done is on record.
 
     Raises:
         NotFound: the caller has no such upload, or it has ended already.
         Conflict: a job that has not finished is made from it.
+        Unavailable: the database does not answer; nothing was done.
     """
-    try:
-        ended = await rows.end(tx, upload_id, owner=context.caller.user_id)
-    except StillNeeded as error:
-        raise Conflict(f"{error}: cancel the job first") from error
-    if ended is None:
-        raise NotFound(f"there is no upload {upload_id}")
-    tx.after_commit(lambda: context.services.files.discard(upload_id))
-    return ended
+    caller, services = context.caller, context.services
+
+    async def effect(tx: Transaction) -> Answered:
+        try:
+            ended = await rows.end(tx, upload_id, owner=caller.user_id)
+        except StillNeeded as error:
+            raise Conflict(f"{error}: cancel the job first") from error
+        if ended is None:
+            raise NotFound(f"there is no upload {upload_id}")
+        tx.after_commit(partial(services.files.discard, upload_id))
+        return Answered(msgspec.json.encode({"upload_id": upload_id}))
+
+    entry = Entry(
+        tenant=caller.tenant,
+        actor=caller.user_id,
+        role=caller.role,
+        action=TERMINATED,
+        target=str(upload_id),
+        details={},
+        trace_id=context.trace_id,
+        address=context.address,
+        user_agent=context.user_agent,
+    )
+    await services.chain.admit(entry, effect, key=None)
 
 
 class _Appending:

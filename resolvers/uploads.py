@@ -17,8 +17,10 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from db import configuration, tunables, uploads
+from db.configuration import Configuration
 from db.database import Transaction
 from db.files import MB, DiskFull, FileKind, PiecesMissing, Spooled, TooLong
+from db.models.identity import DEFAULT_TENANT
 from db.models.work import UploadStatus
 from db.rows import Row
 from db.uploads import Chunk, NewUpload, Upload
@@ -77,7 +79,7 @@ async def init(
         sha256=_digest(sha256),
     )
     settings = await configuration.in_force(tx)
-    _require_sizes(new, largest=tunables.value(settings, tunables.MAX_UPLOAD_SIZE_MB) * MB)
+    _require_sizes(new, largest=_largest(settings))
     quota_mb = tunables.value(settings, tunables.UPLOAD_QUOTA_MB)
     quota_bytes = files.quota_bytes if quota_mb is None else quota_mb * MB
     upload = await uploads.add(tx, new, quota_bytes=quota_bytes)
@@ -85,6 +87,13 @@ async def init(
         held = await uploads.held_bytes(tx, caller.user_id)
         raise QuotaExceeded(f"{held} of {quota_bytes} bytes are taken: {size_bytes} more do not fit")
     return upload
+
+
+async def largest(context: Context) -> int:
+    """Bytes that one file may have; for somebody who is not signed in, what holds unless a tenant says otherwise."""
+    tenant = context.viewer.tenant if context.viewer else DEFAULT_TENANT
+    async with context.services.database.transaction(tenant) as tx:
+        return _largest(await configuration.in_force(tx))
 
 
 async def receive(
@@ -325,6 +334,11 @@ async def own(tx: Transaction, context: Context, upload_id: UUID) -> Upload:
     if dead or upload.status is UploadStatus.EXPIRED:
         raise NotFound(EXPIRED)
     return upload
+
+
+def _largest(settings: Configuration | None) -> int:
+    most_mb: int = tunables.value(settings, tunables.MAX_UPLOAD_SIZE_MB)
+    return most_mb * MB
 
 
 def _require_sizes(new: NewUpload, *, largest: int) -> None:

@@ -48,11 +48,11 @@ async def chunk(request: Request, context: Context) -> ChunkTaken:
                 raise BadInput("file: one is taken at a time")
             if "upload_id" in fields:
                 # Known beforehand, a wrong one costs nobody eight megabytes.
-                await uploads.sendable(context, _upload_id(fields["upload_id"]))
+                await uploads.sendable(context, upload_id_of(fields["upload_id"]))
             spooled = await stack.enter_async_context(uploads.spooled(context, part.stream()))
         if spooled is None:
             raise BadInput("file: the bytes of the chunk are needed")
-        upload_id, index = _upload_id(_needed(fields, "upload_id")), _index(_needed(fields, "chunk_index"))
+        upload_id, index = upload_id_of(_needed(fields, "upload_id")), _index(_needed(fields, "chunk_index"))
         upload = await uploads.keep(context, upload_id, index, spooled, fields.get("sha256") or None)
     return {
         "upload_id": upload.id,
@@ -76,7 +76,13 @@ def _index(text: str) -> int:
     return int(text)
 
 
-def _upload_id(text: str) -> UUID:
+def upload_id_of(text: str) -> UUID:
+    """The id of an upload as a client wrote it.
+
+    Raises:
+        BadInput: it is empty.
+        NotFound: it is none, and so none of an upload either.
+    """
     try:
         return UUID(text)
     except ValueError as error:

@@ -77,11 +77,13 @@ class LegacySockets:
         *,
         init_s: float = INIT_S,
         beat_s: float = BEAT_S,
+        most_jobs: int = MOST_JOBS,
     ) -> None:
         """
         Args:
             init_s: seconds a socket has to say who it is.
             beat_s: seconds between two pings.
+            most_jobs: how many jobs one socket may follow.
         """
         self.services = services
         self.seats = seats
@@ -89,6 +91,7 @@ class LegacySockets:
         self.feeds = feeds
         self.init_s = init_s
         self.beat_s = beat_s
+        self.most_jobs = most_jobs
         self.open: set[_Socket] = set()
         """Sockets that say, or still may say, who they are."""
 
@@ -325,8 +328,8 @@ class _Socket:
             await self._say(messages.message("invalid_job_id", job_id=str(said.get("job_id"))[:LONGEST_ID]))
             return
         await admit_native(context, Permission.JOB_READ)
-        if follow and job_id not in self._jobs and len(self._jobs) >= MOST_JOBS:
-            raise QuotaExceeded(f"a socket follows at most {MOST_JOBS} jobs")
+        if follow and job_id not in self._jobs and len(self._jobs) >= self._route.most_jobs:
+            raise QuotaExceeded(f"a socket follows at most {self._route.most_jobs} jobs")
         async with self._turn:
             # Events up to here are in what is read after it; later ones are told after it.
             edge = await self._route.services.hub.edge()

@@ -1,22 +1,27 @@
 """The legacy WebSocket, spoken message by message with the real server: its doors, its questions, what it is told."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 from websockets.exceptions import InvalidStatus
 
 from agentos.settings import Settings
-from agentos.transports.legacy_sockets import COOKIE, LegacySockets
-from db import jobs, leases
+from agentos.transports.legacy_sockets import COOKIE, MOST_JOBS, LegacySockets
+from db import events, jobs, leases, queues, users
 from db.database import Database
+from db.events import Kind
 from db.jobs import Job, NewJob
 from db.models.identity import Role
 from db.models.work import StepStatus
+from db.users import User
+from guards.allowances import of_new_sockets
 from resolvers.context import Services
 from tests.agentos.conftest import TokenOf
 from tests.agentos.transports.legacy import heard, legacy_socket, speaking
@@ -333,3 +338,175 @@ async def test_a_user_has_five_sockets(legacy: tuple[Served, LegacySockets], peo
         pass
 
     await until(lambda: not sockets.feeds.open)
+
+
+def short(services: Services, user: User, seconds: float = 2) -> str:
+    """A token that runs out soon."""
+    return services.tokens.issued(
+        user_id=user.id,
+        tenant=user.tenant_id,
+        role=user.role,
+        token_version=user.token_version,
+        life=timedelta(seconds=seconds),
+    )
+
+
+async def test_a_socket_ends_with_its_token_unless_it_is_brought_a_fresh_one(
+    server: Served, services: Services, people: People, token_of: TokenOf
+) -> None:
+    user = people[Role.USER]
+    async with (
+        legacy_socket(server, short(services, user)) as kept,
+        legacy_socket(server, short(services, user)) as lost,
+    ):
+        await kept.say({"type": "authenticate", "token": token_of(user)})
+        assert 4403 == await lost.ended()
+        assert {"type": "pong"} == await asked(kept, {"type": "ping"}, "pong")
+        await kept.say({"type": "authenticate", "token": token_of(people[Role.ADMIN])})
+        assert 4403 == await kept.ended()
+
+
+@pytest.mark.slow
+async def test_who_was_signed_out_or_locked_hears_nothing_more_within_five_seconds(
+    server: Served, database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    out, locked = people[Role.OPERATOR], people[Role.USER]
+    async with (
+        legacy_socket(server, token_of(out)) as first,
+        legacy_socket(server, token_of(locked)) as second,
+        legacy_socket(server, token_of(people[Role.ADMIN])) as third,
+    ):
+        async with database.transaction(tenant) as tx:
+            await users.revoke_tokens(tx, out.id)
+            await users.mark_disabled(tx, locked.id)
+
+        async with asyncio.timeout(5):
+            assert [4403, 4403] == [await socket.ended() for socket in (first, second)]
+        assert {"type": "pong"} == await asked(third, {"type": "ping"}, "pong")
+
+
+async def test_a_client_that_has_answered_is_let_go_once_it_does_not(
+    settings: Settings, services: Services, people: People, token_of: TokenOf
+) -> None:
+    """One that never answers is only asked: there are clients that do not know the question."""
+    async with (
+        speaking(settings, services, beat_s=0.1) as (server, _),
+        legacy_socket(server, token_of(people[Role.USER])) as silent,
+        legacy_socket(server, token_of(people[Role.USER])) as unknowing,
+    ):
+        await heard(silent, "ping")
+        await silent.say({"type": "pong"})
+        code = await silent.ended()
+        pings = [plain(await heard(unknowing, "ping")) for _ in range(5)]
+
+    assert 4408 == code
+    assert [{"type": "ping"}] * 5 == pings
+
+
+async def test_a_client_that_hears_nothing_any_more_is_noticed(
+    legacy: tuple[Served, LegacySockets], people: People, token_of: TokenOf
+) -> None:
+    """Its connection stands, and nobody reads from it: it answers no ping of the protocol. The other one does."""
+    server, sockets = legacy
+    server.server.config.ws_ping_interval = server.server.config.ws_ping_timeout = 0.3
+    deaf_user, user = people[Role.USER], people[Role.ADMIN]
+    async with legacy_socket(server, token_of(user)) as other:
+        async with legacy_socket(server, token_of(deaf_user)) as deaf:
+            transport = deaf.connection.transport
+            assert isinstance(transport, asyncio.Transport)
+            transport.pause_reading()
+            await until(lambda: deaf_user.id not in sockets.seats.held)
+            transport.abort()
+
+        assert {user.id: 1} == sockets.seats.held
+        assert {"type": "pong"} == await asked(other, {"type": "ping"}, "pong")
+
+
+async def test_connections_from_one_place_are_counted(
+    server: Served, services: Services, people: People, token_of: TokenOf
+) -> None:
+    """What is beyond the most a minute is turned away before there is a socket."""
+    bucket = of_new_sockets("127.0.0.1")
+    await services.rates.charge("", (replace(bucket, units=bucket.rate.limit - 1),))
+    async with legacy_socket(server, token_of(people[Role.USER])):
+        with pytest.raises(InvalidStatus, match="429") as refused:
+            async with legacy_socket(server, token_of(people[Role.USER])):
+                pass
+
+    assert int(refused.value.response.headers["retry-after"]) > 0
+
+
+async def test_a_socket_follows_so_many_jobs_and_no_more(
+    legacy: tuple[Served, LegacySockets], database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    server, sockets = legacy
+    sockets.most_jobs = 2
+    first, second, third = [await queued(database, tenant, None) for _ in range(3)]
+    async with legacy_socket(server, token_of(people[Role.ADMIN])) as socket:
+        answers = [
+            await asked(socket, {"type": "subscribe_job", "job_id": str(job.id)}, "job_status", "error")
+            for job in (first, second, second, third)
+        ]
+        await socket.say({"type": "unsubscribe_job", "job_id": str(first.id)})
+        answers.append(await asked(socket, {"type": "subscribe_job", "job_id": str(third.id)}, "job_status", "error"))
+
+    assert 100 == MOST_JOBS
+    assert [*["job_status"] * 3, "error", "job_status"] == [answer["type"] for answer in answers]
+    assert "QUOTA_EXCEEDED" == answers[3]["code"]
+
+
+async def test_what_happens_to_the_system_is_told_to_who_may_see_it(
+    server: Served, database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    """A user hears of none of it: the answer to a later question comes first."""
+    async with (
+        legacy_socket(server, token_of(people[Role.READONLY])) as seeing,
+        legacy_socket(server, token_of(people[Role.USER])) as blind,
+    ):
+        async with database.transaction(tenant) as tx:
+            await queues.announce(tx, tenant, paused=True, refusing=False)
+            await events.record(tx, Kind.AGENT_CHANGED, "clipper", {"enabled": False, "revision": 2})
+            await events.record(tx, Kind.USER_CHANGED, "x", {"reason": "signed_out"})
+        told = [plain(await heard(seeing, "system_event")) for _ in range(2)]
+        await asked(seeing, {"type": "ping"}, "pong", "system_event")
+        unseen = await asked(blind, {"type": "ping"}, "pong", "system_event")
+
+    assert [
+        {
+            "type": "system_event",
+            "event_type": "queue_changed",
+            "event_data": {"id": tenant, "paused": True, "refusing": False},
+        },
+        {
+            "type": "system_event",
+            "event_type": "agent_changed",
+            "event_data": {"id": "clipper", "enabled": False, "revision": 2},
+        },
+    ] == told
+    assert {"type": "pong"} == unseen
+
+
+async def test_sockets_are_closed_one_after_the_other_when_the_server_goes(
+    legacy: tuple[Served, LegacySockets], people: People, token_of: TokenOf
+) -> None:
+    """All at once, they would all be back at once. Nobody new is let in meanwhile."""
+    server, sockets = legacy
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(legacy_socket(server, token_of(people[role])))
+            for role in (Role.ADMIN, Role.USER, Role.OPERATOR)
+        ]
+        leaving = asyncio.create_task(sockets.leave())
+        codes = [await client.ended() for client in clients]
+        await leaving
+        with pytest.raises(InvalidStatus, match="503"):
+            async with legacy_socket(server, token_of(people[Role.USER])):
+                pass
+
+    assert [1012, 1012, 1012] == codes
+
+
+async def test_http_is_told_that_this_is_no_place_for_it(server: Served) -> None:
+    answers = {path: (await server.client.get(path)).status_code for path in ("/livez", "/readyz", "/", "/api/jobs")}
+
+    assert {"/livez": 200, "/readyz": 200, "/": 426, "/api/jobs": 426} == answers

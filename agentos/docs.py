@@ -12,6 +12,7 @@ from typing import Any, Final, get_type_hints
 
 import msgspec
 
+from agentos import VERSION
 from agentos.settings import Settings
 from db import tables
 from db.models.identity import Role
@@ -22,6 +23,7 @@ from guards.permissions import Permission, granted
 from resolvers.actions.catalogue import CATALOGUE
 from resolvers.actions.contract import Action, View
 from schema import golden
+from schema.rest import openapi, openapi30, promises
 from schema.rest.advice import ADVICE
 from schema.rest.endpoints import ENDPOINTS
 from schema.rest.operations import Stored
@@ -36,6 +38,8 @@ END: Final = "<!-- end of generated -->"
 WRITTEN_BY: Final = "<!-- Written by `python -m agentos docs`; change what it is made from, not this page. -->\n"
 
 SDL: Final = "docs/schema.graphql"
+REST: Final = "docs/openapi.json"
+OLDER_REST: Final = "docs/openapi-3.0.json"
 MATRIX: Final = "docs/permissions.txt"
 ACTION_HEADS: Final = ("action", "mutation", "roles", "limit", "idempotency key", "depends on", "", "what it does")
 
@@ -86,6 +90,8 @@ def every_page(command_line: str) -> tuple[Page, ...]:
         Page(path=MATRIX, made=golden.matrix, remarks=golden.remarks),
         Page(path="docs/actions.md", made=actions),
         Page(path="docs/endpoints.md", made=endpoints),
+        Page(path=REST, made=partial(rest, older=False)),
+        Page(path=OLDER_REST, made=partial(rest, older=True)),
         Page(path="docs/guide.md", made=refusals, part="refusals"),
     )
 
@@ -102,9 +108,12 @@ def loosened(root: Path = ROOT) -> list[str]:
 
 
 def broken(root: Path = ROOT) -> list[str]:
-    """What clients of the schema as it was last written can no longer do."""
-    file = root / SDL
-    return golden.breaking(file.read_text(encoding="utf-8"), schema.as_str()) if file.exists() else []
+    """What clients of the schema and of REST, as they were last written, can no longer do."""
+    sdl, described = root / SDL, root / REST
+    found = golden.breaking(sdl.read_text(encoding="utf-8"), schema.as_str()) if sdl.exists() else []
+    if described.exists():
+        found += promises.broken(msgspec.json.decode(described.read_bytes()), openapi.described(schema, VERSION))
+    return found
 
 
 def write(page: Page, root: Path = ROOT) -> None:
@@ -225,6 +234,14 @@ def endpoints() -> str:
         "[guide](guide.md#refusals). Everything else goes through GraphQL.\n\n"
         f"{_table(('method', 'path', 'tag', 'what it does', 'what it reads', 'status', 'what it answers'), rows)}"
     )
+
+
+def rest(*, older: bool) -> str:
+    """REST as OpenAPI describes it, as 3.1 or as 3.0."""
+    document = openapi.described(schema, VERSION)
+    return msgspec.json.format(
+        msgspec.json.encode(openapi30.lowered(document) if older else document), indent=1
+    ).decode()
 
 
 def _sent(row: Endpoint) -> str:

@@ -97,6 +97,14 @@ def test_the_page_of_endpoints_says_what_each_reads_and_answers() -> None:
     assert "`missing`" in rows["`/upload/status/{upload_id}`"][2]
 
 
+def test_what_clients_of_rest_lose_is_named_before_it_is_written_over(tmp_path: Path) -> None:
+    file = tmp_path / docs.REST
+    file.parent.mkdir()
+    file.write_text(docs.rest(older=False).replace('"/health": {', '"/wellbeing": {'))
+
+    assert ["GET /wellbeing is gone"] == docs.broken(tmp_path)
+
+
 def test_links_between_the_pages_lead_somewhere() -> None:
     for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", path.read_text()):

@@ -1,5 +1,7 @@
 """Serving: uvicorn on a socket of ours, from the first accepted connection to a quiet end.
 
+Ten times a second every connection is asked whether its client is late, and let go if so.
+
 SIGTERM or Ctrl-C, or the supervisor gone: not ready any more, which a load balancer is given time to see; then nothing
 new is accepted, sockets are closed with 1012, requests get up to 25 seconds to finish, and the process ends with 0. A
 second signal ends it at once.
@@ -12,17 +14,20 @@ import logging
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import uvicorn
 from starlette.applications import Starlette
 
+from agentos.connections import Connection, Late, Limits, fitted
 from agentos.health import Health
 from agentos.lifeline import follow_parent
 from agentos.transports.seats import MOST_BYTES
 
 FINISH_S: Final = 25
+LIMITS: Final = Limits()
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger(__name__)
@@ -35,15 +40,18 @@ Leave = Callable[[], Awaitable[None]]
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its own way of handling signals, and with a word when it is up."""
+    """uvicorn without its own way of handling signals, with a word when it is up, and with limits for its clients."""
 
-    def __init__(self, app: Starlette, bound: socket.socket, *, ready: Ready | None = None) -> None:
+    def __init__(
+        self, app: Starlette, bound: socket.socket, *, ready: Ready | None = None, limits: Limits = LIMITS
+    ) -> None:
         self._bound = bound
         self._ready = ready
+        self._let_go = Counter[Late]()
         config = uvicorn.Config(
             app,
             loop="none",
-            http="httptools",
+            http=functools.partial(Connection, limits=limits),  # type: ignore[arg-type]  # it is only ever called
             ws="websockets-sansio",
             ws_max_size=MOST_BYTES,
             ws_max_queue=16,
@@ -72,6 +80,18 @@ class Server(uvicorn.Server):
             host, port = self._bound.getsockname()[:2]
             self._ready(host, port)
 
+    async def on_tick(self, counter: int) -> bool:
+        """Let go whoever is late, and tell of it once a second at most."""
+        now = asyncio.get_running_loop().time()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Connection) and (late := connection.late(now)) is not None:
+                connection.let_go(late)
+                self._let_go[late] += 1
+        if self._let_go and counter % 10 == 0:
+            log.info("let go of connections that were too slow with: %s", dict(self._let_go))
+            self._let_go.clear()
+        return await super().on_tick(counter)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to whoever runs the loop."""
@@ -88,17 +108,25 @@ def bound(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=2048)
 
 
-async def serve(app: Starlette, listening: socket.socket, *, ready: Ready | None = None, lifeline: bool = False) -> int:
+async def serve(
+    app: Starlette,
+    listening: socket.socket,
+    *,
+    ready: Ready | None = None,
+    lifeline: bool = False,
+    limits: Limits = LIMITS,
+) -> int:
     """Serve an application until this process is told to stop.
 
     Args:
         ready: called once connections are accepted.
+        limits: what one client may take.
         lifeline: whether standard input is the supervisor's pipe, and its end the order to stop.
 
     Returns:
         The status to exit with: 0 after a quiet end, 1 when the application could not start.
     """
-    server, stopping = Server(app, listening, ready=ready), _Stopping()
+    server, stopping = Server(app, listening, ready=ready, limits=fitted(limits)), _Stopping()
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, stopping.signalled, number)

@@ -1,6 +1,7 @@
 """Every setting, read from the environment once and passed down; nothing else in the house looks at the environment."""
 
 import os
+import re
 from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -16,6 +17,8 @@ from guards.permissions import Permission
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "pretty"]
+
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[1-9][0-9]{0,4})?")
 
 
 class Settings(BaseSettings):
@@ -57,6 +60,15 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
         default=(), description="Networks of proxies whose X-Forwarded-For is believed, comma-separated."
     )
+    connections: int = Field(
+        default=2_000,
+        ge=1,
+        le=100_000,
+        description="Connections one API process holds open at once, WebSockets included.",
+    )
+    connections_per_address: int = Field(
+        default=500, ge=1, le=100_000, description="How many of them one client has, unless it is a trusted proxy."
+    )
     jwt_keys: SecretStr | None = Field(
         default=None,
         description="Signing keys as `agentos` writes them to keys.json; absent: that file in the data directory.",
@@ -88,6 +100,17 @@ class Settings(BaseSettings):
     @classmethod
     def _listed(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _exact(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        # A browser's origin is compared letter by letter: one that is written otherwise would never be let in.
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin: write it as https://console.example or http://localhost:3000"
+                )
+        return origins
 
     @field_validator("action_allow", mode="before")
     @classmethod

@@ -20,6 +20,15 @@ DEFAULTS: Final = {
 HSTS: Final = "max-age=31536000; includeSubDomains"
 
 
+def careful(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """An answer's headers with those of every answer, for one that does not come from the application."""
+    headers = MutableHeaders(raw=fields)
+    headers.update(ALWAYS)
+    for name, value in DEFAULTS.items():
+        headers.setdefault(name, value)
+    return headers.raw
+
+
 class SecurityHeaders:
     """Adds them; over plain HTTP without the promise of HTTPS."""
 

@@ -40,6 +40,32 @@ def test_a_rule_that_would_confine_nothing_is_refused(rule: str, monkeypatch: py
         Settings()
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*",
+        "null",
+        "console.example",
+        "https://console.example/",
+        "https://*.example",
+        "HTTPS://console.example",
+        "https://",
+    ],
+)
+def test_an_origin_is_written_as_browsers_send_it(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anything wider is refused, and what could never be equal to an origin as well."""
+    monkeypatch.setenv("AGENTOS_CORS_ORIGINS", f"https://a.example,{origin}")
+
+    with pytest.raises(ValidationError, match="no origin"):
+        Settings()
+
+
+def test_ports_and_addresses_are_part_of_origins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTOS_CORS_ORIGINS", "http://localhost:3000,http://[::1]:5173,https://10.0.0.1")
+
+    assert ("http://localhost:3000", "http://[::1]:5173", "https://10.0.0.1") == Settings().cors_origins
+
+
 @pytest.mark.parametrize(("name", "value"), [("PORT", "65536"), ("WORKERS", "-1"), ("ADMIN_ALLOW", "everybody")])
 def test_what_makes_no_sense_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"AGENTOS_{name}", value)

@@ -239,6 +239,8 @@ async def test_admin_reads_are_served_to_allowed_addresses_only(services: Servic
     inside = {
         "snapshot",
         "snapshotState",
+        "agentConfigurations",
+        "agentLogs",
         "logs",
         "events",
         "workers",

@@ -1,16 +1,20 @@
 """How it went: counted by the hour, sampled where it cannot be counted, absent where it is not measured."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from dataloaders.snapshot import TimeRange, analytics
 from dataloaders.snapshot.sources import Frame, Sources
-from db import users
+from db import traffic, users
 from db.database import Database
 from db.models.identity import Role
 from db.models.work import JobStatus, jobs
+from db.traffic import Key
+from resolvers.traffic import Recorder
 from tests.conftest import People
 from tests.dataloaders.snapshot.conftest import Lived, frame_of
 
@@ -69,11 +73,57 @@ async def test_durations_are_of_the_newest_completed_jobs(sources: Sources, fram
     assert durations.p50 <= durations.p95
 
 
-async def test_what_nothing_measures_is_null(sources: Sources, frame: Frame, lived: Lived) -> None:
+async def test_without_requests_on_record_their_figures_are_null(sources: Sources, frame: Frame, lived: Lived) -> None:
     shown = await analytics.collect(sources, frame)
 
-    usage, times = shown.usage_statistics, shown.performance_metrics.response_times
-    assert {None} == {usage.total_requests, usage.error_rate_percent, usage.average_response_time, times.p95}
+    usage, performance = shown.usage_statistics, shown.performance_metrics
+    times = performance.response_times
+    assert {None} == {usage.total_requests, usage.successful_requests, usage.failed_requests, usage.peak_usage_hour}
+    assert {None} == {usage.error_rate_percent, usage.average_response_time, usage.api_calls_per_hour}
+    assert {None} == {times.average, times.p50, times.p95, times.p99, performance.throughput.requests_per_second}
+
+
+async def answered(database: Database, hour: datetime, *statuses: int, ms: float = 10) -> None:
+    """What a process answered in an hour, and wrote down."""
+    process = Recorder(database, uuid4(), hour.timestamp)
+    for number, status in enumerate(statuses):
+        process.record(Key("GET", f"/{number}"), status, ms / 1000, legacy=False)
+    assert await process.flush()
+
+
+@pytest.mark.parametrize("folded", [False, True])
+async def test_requests_are_those_of_all_processes_and_tenants(
+    sources: Sources, database: Database, frame: Frame, folded: bool
+) -> None:
+    frame.now = frame.hour + timedelta(minutes=30)
+    quiet, busy = frame.hour - timedelta(hours=3), frame.hour - timedelta(hours=4)
+    await answered(database, quiet, 200)
+    await answered(database, busy, *[200] * 15, 304, 404, ms=20)
+    await answered(database, busy, 200, 201, 503, ms=400)
+    await answered(database, frame.since - timedelta(seconds=1), 200)
+    if folded:
+        async with database.system() as tx:
+            assert await traffic.fold(tx) > 0
+
+    shown = await analytics.collect(sources, frame)
+
+    usage, performance = shown.usage_statistics, shown.performance_metrics
+    assert (21, 19, 2) == (usage.total_requests, usage.successful_requests, usage.failed_requests)
+    assert (busy, 9.52, 0.86) == (usage.peak_usage_hour, usage.error_rate_percent, usage.api_calls_per_hour)
+    # (10 + 17 * 20 + 3 * 400) / 21
+    assert 73.81 == usage.average_response_time == performance.response_times.average
+    assert 0.0002 == performance.throughput.requests_per_second
+    for told, exact in ((performance.response_times.p50, 20), (performance.response_times.p99, 400)):
+        assert told is not None
+        assert abs(told - exact) <= 0.05 * exact
+    assert usage == msgspec.structs.replace(
+        (await analytics.collect(sources, other(frame))).usage_statistics, unique_users=usage.unique_users
+    )
+
+
+def other(frame: Frame) -> Frame:
+    """The same for the other tenant."""
+    return Frame(tenant="other", time_range=frame.time_range, now=frame.now)
 
 
 async def test_users_are_those_who_signed_in(sources: Sources, database: Database, tenant: str, people: People) -> None:

@@ -38,7 +38,7 @@ LAST: Final = 2**63 - 1
 _CURSOR: Final = re.compile("[0-9]{1,19}-[0-9]{1,19}")
 
 
-class Cursor(Row, frozen=True):
+class Cursor(Row, frozen=True, order=True):
     """A place in the stream of events; everything after it is new to who holds it."""
 
     xid: int

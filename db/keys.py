@@ -7,11 +7,25 @@ PREFIX = "agentos:"
 EVENTS_BELL = PREFIX + "events"
 """The channel on which processes tell each other that there are new events; nothing is said on it but that."""
 
+EVENTS_TOLD = PREFIX + "events-told"
+"""The same, once the events are in their streams."""
+
+EVENTS_EPOCH = PREFIX + "{events}:epoch"
+"""Who adds events to the streams, for as long as they do."""
+
 DOORBELL = PREFIX + "doorbell"
 """The queue in which workers are told of jobs that are due."""
 
 WARMING = PREFIX + "warming"
 """The queue of the warmer, in which there is nothing but its own cron."""
+
+SOCKETS = PREFIX + "sockets"
+"""Which processes have legacy sockets, or had some lately."""
+
+
+def sockets(process: str) -> str:
+    """How many legacy sockets a process has open; there while it says so."""
+    return f"{SOCKETS}:{process}"
 
 
 def snapshot(tenant: str) -> str:
@@ -47,6 +61,11 @@ def snapshot_announced(tenant: str) -> str:
 def rate(algorithm: str, tenant: str, key: str) -> str:
     """A counter of calls; all of them in one slot of a cluster, for one call is counted on several at once."""
     return f"{PREFIX}{{rates}}:{algorithm}:{tenant}:{key}"
+
+
+def events_of(tenant: str) -> str:
+    """The stream of a tenant's events; all of them in one slot of a cluster, for they are added at once."""
+    return f"{PREFIX}{{events}}:of:{tenant}"
 
 
 def log_stream(digest: str) -> str:

@@ -1,10 +1,12 @@
 """What is happening now: one reader of events per process, and a mailbox for everybody who listens.
 
-The reader follows `db.events` by its cursor and hands each event to the listeners of its tenant. A mailbox holds 256
-events; when it is full, older events about a thing give way to newer ones about it. Who is still behind reads on from
-PostgreSQL at a pace of their own, and who then takes nothing for eight seconds is let go with `SlowConsumer`: nobody
-waits for anybody, and no mailbox grows. PostgreSQL away: the reader keeps trying and goes on from its cursor, nothing
-is lost. Redis only rings the bell: without it an event is seen within a fifth of a second instead of at once.
+The reader follows each tenant that somebody listens to by a cursor of its own: in the streams that the relay fills, and
+in PostgreSQL as soon as the streams may lack something, because nobody relays, Redis was emptied, or they were cut off.
+So it does not matter where an event comes from, and none is lost or handed out twice. A mailbox holds 256 events; when
+it is full, older events about a thing give way to newer ones about it. Who is still behind reads on from PostgreSQL at
+a pace of their own, and who then takes nothing for eight seconds is let go with `SlowConsumer`: nobody waits for
+anybody, and no mailbox grows. PostgreSQL away: what is in the streams is handed out, and the reader goes on from its
+cursors. Redis away: an event is seen within a fifth of a second instead of at once.
 """
 
 import asyncio
@@ -12,12 +14,14 @@ import logging
 import random
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
 from uuid import UUID
 
-from db import events, keys
+from db import bells, events, keys, streams
+from db.bells import Bell
 from db.database import Database
 from db.events import Cursor, Event, Kind
 from db.redis import REDIS_AWAY, Redis
@@ -70,7 +74,8 @@ class Listener:
     async def __aenter__(self) -> "Listener":
         here = await self._hub.edge()
         self.position = self.position or here
-        self._hub.attach(self, here)
+        missed = self._hub.attach(self, here)
+        self._replaying = self._replaying or missed
         return self
 
     async def __aexit__(
@@ -94,7 +99,7 @@ class Listener:
                 raise self._ended
             while self._mail:
                 _, event = self._mail.popitem(last=False)
-                if self.position is None or _place(event.cursor) > _place(self.position):
+                if self.position is None or event.cursor > self.position:
                     self.position = event.cursor
                     return event
             if self._replaying:
@@ -154,9 +159,18 @@ class Listener:
         self._overflowed = self._overflowed and self._replaying
         wanted = {event.cursor: event for event in page if self._wants(event)}
         fresh = {} if self._replaying else {c: e for c, e in self._mail.items() if c not in wanted}
-        self._mail = OrderedDict(sorted({**wanted, **fresh}.items(), key=lambda item: _place(item[0])))
+        self._mail = OrderedDict(sorted({**wanted, **fresh}.items()))
         if page and not wanted:
             self.position = page[-1].cursor
+
+
+@dataclass(slots=True)
+class _Followed:
+    """How far the events of a tenant were handed out."""
+
+    position: Cursor
+    epoch: str | None = None
+    """The epoch since whose begin nothing can be missing; None until what is on record was looked at."""
 
 
 class Hub:
@@ -167,8 +181,8 @@ class Hub:
         self._redis = redis
         self._patience_s = patience_s
         self._listeners: defaultdict[str, set[Listener]] = defaultdict(set)
-        self._bell = asyncio.Event()
-        self._cursor: Cursor | None = None
+        self._bell = Bell(redis, keys.EVENTS_BELL, keys.EVENTS_TOLD)
+        self._followed: dict[str, _Followed] = {}
         self._read_at = time.monotonic()
         self.dropped = 0
         """How many listeners were let go because they were too slow."""
@@ -205,7 +219,7 @@ class Hub:
         """Read and hand out until cancelled; the one reader of the process."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._hear(), name="hub bell")
+                group.create_task(self._bell.hear(), name="hub bell")
                 group.create_task(self._read(), name="hub reader")
         finally:
             for listener in [each for some in self._listeners.values() for each in some]:
@@ -213,11 +227,8 @@ class Hub:
 
     async def ring(self) -> None:
         """Have every process look now, after a commit that should be seen at once; never raises."""
-        self._bell.set()
-        try:
-            await self._redis.publish(keys.EVENTS_BELL, b"")
-        except REDIS_AWAY as error:
-            log.info("the bell for events is not heard, readers will look by themselves: %s", error)
+        self._bell.wake()
+        await bells.ring(self._redis, keys.EVENTS_BELL)
 
     async def edge(self) -> Cursor:
         """The cursor after which only what is not committed yet will come."""
@@ -229,17 +240,19 @@ class Hub:
         async with self._database.transaction(tenant) as tx:
             return await events.after(tx, cursor, most=most)
 
-    def attach(self, listener: Listener, here: Cursor) -> None:
-        """Hand a listener what comes after `here`, the edge as it was read for them."""
+    def attach(self, listener: Listener, here: Cursor) -> bool:
+        """Hand a listener what comes from now on; True when something was handed out since `here` was the edge."""
         self._listeners[listener.tenant].add(listener)
-        self._cursor = self._cursor or here
-        self._bell.set()
+        followed = self._followed.setdefault(listener.tenant, _Followed(here))
+        self._bell.wake()
+        return followed.position > here
 
     def detach(self, listener: Listener) -> None:
         """Hand nothing more to a listener."""
         self._listeners[listener.tenant].discard(listener)
         if not self._listeners[listener.tenant]:
             del self._listeners[listener.tenant]
+            self._followed.pop(listener.tenant, None)
 
     async def _read(self) -> None:
         failures = 0
@@ -258,23 +271,51 @@ class Hub:
                 await self._rest()
 
     async def _look(self) -> bool:
-        """Hand out one page; True when there may be more."""
-        async with self._database.system() as tx:
-            edge = await events.edge(tx) if self._cursor is None else None
-            # Somebody may have begun to listen meanwhile, and then from an earlier place.
-            self._cursor = self._cursor or edge
-            assert self._cursor is not None
-            page = await events.after(tx, self._cursor, most=PAGE)
-        for event in page:
-            for listener in tuple(self._listeners.get(event.tenant_id, ())):
-                listener.put(event)
-        if page:
-            self._cursor = page[-1].cursor
+        """Hand out a page of each tenant; True when there may be more."""
+        followed = dict(self._followed)
+        relayed = await self._streamed({tenant: each.position for tenant, each in followed.items()})
+        more = False
+        for tenant, each in followed.items():
+            entries = relayed.entries.get(tenant, [])
+            whole = not entries or entries[0].before <= each.position
+            if whole and relayed.epoch is not None and relayed.epoch == each.epoch:
+                self._hand_out(tenant, each, [entry.event for entry in entries])
+                more = more or len(entries) == PAGE
+            else:
+                more = await self._recorded(tenant, each, relayed.epoch) or more
         self._let_go()
+        if not more:
+            self._read_at = time.monotonic()
+        return more
+
+    async def _streamed(self, positions: dict[str, Cursor]) -> streams.Read:
+        """What is in the streams; nothing, in no epoch, when Redis does not answer."""
+        try:
+            return await streams.read(self._redis, positions, most=PAGE)
+        except REDIS_AWAY:
+            return streams.Read(None, {})
+
+    async def _recorded(self, tenant: str, followed: "_Followed", epoch: str | None) -> bool:
+        """Hand out what is on record of a tenant; True when there may be more.
+
+        Args:
+            epoch: the one that there was before this; what is handed out here is all that it may lack.
+        """
+        async with self._database.transaction(tenant) as tx:
+            edge = await events.edge(tx)
+            page = await events.after(tx, followed.position, most=PAGE)
+        self._hand_out(tenant, followed, page)
         if len(page) == PAGE:
             return True
-        self._read_at = time.monotonic()
+        followed.position = max(edge, followed.position)
+        followed.epoch = epoch
         return False
+
+    def _hand_out(self, tenant: str, followed: "_Followed", page: Iterable[Event]) -> None:
+        for event in page:
+            followed.position = event.cursor
+            for listener in tuple(self._listeners.get(tenant, ())):
+                listener.put(event)
 
     def _let_go(self) -> None:
         for listener in [each for some in self._listeners.values() for each in some if each.stalled(self._patience_s)]:
@@ -282,29 +323,8 @@ class Hub:
             listener.end(SlowConsumer(f"events were not taken for too long: listen again after {listener.position}"))
 
     async def _rest(self) -> None:
-        try:
-            async with asyncio.timeout(LOOK_EVERY_S if self._listeners else IDLE_LOOK_S):
-                await self._bell.wait()
-        except TimeoutError:
-            return
-        finally:
-            self._bell.clear()
-
-    async def _hear(self) -> None:
-        while True:
-            try:
-                async with self._redis.pubsub(ignore_subscribe_messages=True) as bell:
-                    await bell.subscribe(keys.EVENTS_BELL)
-                    while True:
-                        if await bell.get_message(timeout=LONGEST_PAUSE_S) is not None:
-                            self._bell.set()
-            except REDIS_AWAY:
-                await asyncio.sleep(LONGEST_PAUSE_S)
+        await self._bell.wait(LOOK_EVERY_S if self._listeners else IDLE_LOOK_S)
 
 
 def _about(event: Event) -> tuple[Kind, str]:
     return event.kind, event.entity_id
-
-
-def _place(cursor: Cursor) -> tuple[int, int]:
-    return cursor.xid, cursor.id

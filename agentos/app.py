@@ -27,6 +27,7 @@ from agentos.transports import files, pages, tus
 from agentos.transports.access import Access
 from agentos.transports.addresses import Addresses
 from agentos.transports.answers import Failures, on_database_away, on_http_error, on_refusal
+from agentos.transports.bodies import Sizes
 from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
 from agentos.transports.graphql import AnySchema, GraphQLOverHTTP
@@ -60,6 +61,8 @@ TAKEN: Final = (
     "x-trace-id",
     "traceparent",
     "x-admin-request",
+    "if-none-match",
+    "last-event-id",
     *tus.TAKEN,
 )
 SHOWN: Final = (
@@ -69,6 +72,12 @@ SHOWN: Final = (
     "ratelimit-policy",
     "retry-after",
     "idempotent-replayed",
+    "etag",
+    "server-timing",
+    "deprecation",
+    "link",
+    "content-disposition",
+    "content-range",
     *tus.SHOWN,
 )
 
@@ -142,6 +151,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
                 expose_headers=SHOWN,
                 max_age=600,
             ),
+            Middleware(Sizes),
             Middleware(Failures),
         ],
         exception_handlers={

@@ -8,11 +8,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+from starlette.datastructures import Headers
 from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guards.errors import BadInput, TooLarge
+from resolvers.uploads import LARGEST_FILE
+from schema.rest import envelope
 
 MOST_BYTES: Final = 256 * 1024
+MOST_OF_ANY: Final = LARGEST_FILE
+"""What any request may bring: a file that is larger comes in several."""
+
 DEEPEST: Final = 64
 
 
@@ -97,3 +104,33 @@ def _check(value: Any, what: str) -> None:
             elif isinstance(item, list):
                 deeper += item
         level = deeper
+
+
+class Sizes:
+    """Takes no request that announces or brings more than any may, whatever its path makes of it."""
+
+    def __init__(self, app: ASGIApp, *, most: int = MOST_OF_ANY) -> None:
+        self._app = app
+        self._most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        too_large = TooLarge(f"a request has at most {self._most} bytes")
+        announced = Headers(scope=scope).get("content-length", "0")
+        if not announced.isdecimal() or len(announced) > 18 or int(announced) > self._most:
+            # The rest is not read, so that this is known before it is sent.
+            await envelope.refused(too_large, legacy=False)(scope, receive, send)
+            return
+        came = 0
+
+        async def counted() -> Message:
+            nonlocal came
+            message = await receive()
+            came += len(message.get("body", b""))
+            if came > self._most:
+                raise too_large
+            return message
+
+        await self._app(scope, counted, send)

@@ -40,6 +40,7 @@ from agentos.transports.seats import Seats
 from agentos.transports.sockets import GraphQLOverWebSocket
 from db import tallies
 from db.database import DatabaseUnavailable
+from db.services import Service
 from guards import networks
 from guards.errors import Forbidden, Refusal, Unavailable
 from resolvers.context import Context, Services
@@ -115,6 +116,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
                 group.create_task(services.hub.run(), name="hub"),
                 group.create_task(health.run(), name="health"),
                 group.create_task(services.operations.run(), name="operations"),
+                group.create_task(legacy.run(Service.API), name="legacy sockets"),
                 group.create_task(services.traffic.run(), name="traffic"),
                 group.create_task(journal.run(services.database), name="journal"),
                 group.create_task(

@@ -29,6 +29,7 @@ from agentos.transports.contexts import Contexts
 from agentos.transports.legacy_feeds import Feeds
 from agentos.transports.legacy_sockets import LegacySockets
 from agentos.transports.seats import Seats
+from db.services import Service
 from resolvers.context import Services
 from schema.rest.envelope import JSON
 
@@ -59,7 +60,7 @@ def create_app(settings: Settings, services: Services) -> Starlette:
 
     `app.state.health` is what a server drains through, `app.state.legacy` what has the sockets.
     """
-    metrics, journal = Metrics(), Journal(source="websocket")
+    metrics, journal = Metrics(), Journal(source=Service.WEBSOCKET)
     health = Health(services.database, services.redis)
     callers = Callers(services.tokens, services.database)
     contexts = Contexts(services, callers)
@@ -72,6 +73,7 @@ def create_app(settings: Settings, services: Services) -> Starlette:
             tasks = [
                 group.create_task(services.hub.run(), name="hub"),
                 group.create_task(health.run(), name="health"),
+                group.create_task(legacy.run(Service.WEBSOCKET), name="legacy sockets"),
                 group.create_task(journal.run(services.database), name="journal"),
                 group.create_task(
                     logs.follow(services.database, settings.log_level, settings.log_format), name="log level"

@@ -13,6 +13,7 @@ from typing import Final
 
 from dataloaders.snapshot.host import Machine
 from dataloaders.snapshot.probes import Health, listening
+from dataloaders.snapshot.sockets import standing
 from db import probes, queues, tallies, workers
 from db.health import DATABASE_FAILED
 from db.migrations import runner
@@ -159,8 +160,8 @@ async def _api(context: Context) -> Finding:
 
 
 async def _live_updates(context: Context) -> Finding:
-    about = context.services.snapshots.sources.about
-    status, detail = _listening(about.host, about.ws_port, await listening(about.host, about.ws_port))
+    sources = context.services.snapshots.sources
+    status, detail = _listening(sources.about.host, sources.about.ws_port, (await standing(sources)).status)
     if status is CheckStatus.HEALTHY and context.services.hub.behind_s > BEHIND_S:
         return CheckStatus.DEGRADED, f"events were last read {context.services.hub.behind_s:.0f} s ago"
     return status, detail

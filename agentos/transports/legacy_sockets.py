@@ -10,9 +10,11 @@ so is who takes nothing for ten seconds. Jobs are told to who has subscribed to 
 
 import asyncio
 import logging
+import os
+import socket
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 from uuid import UUID
 
@@ -27,8 +29,11 @@ from agentos.transports.contexts import Contexts
 from agentos.transports.legacy_feeds import Feed, Feeds
 from agentos.transports.legacy_jobs import Followed
 from agentos.transports.seats import MOST_BYTES, Ended, Seats
+from db import sockets
 from db.database import DatabaseUnavailable
 from db.events import Event, Kind
+from db.redis import REDIS_AWAY
+from db.services import Service
 from guards.allowances import of_new_sockets
 from guards.callers import Caller
 from guards.errors import BadInput, QuotaExceeded, RateLimited, Refusal, Unauthenticated, Unavailable
@@ -48,6 +53,9 @@ MOST_FAULTS: Final = 10
 """Messages in a row that cannot be understood, before a client is let go."""
 
 MOST_JOBS: Final = 100
+SAY_EVERY_S: Final = 3.0
+"""How often is said how many sockets are open."""
+
 APART_S: Final = 0.05
 """The most between one socket that is closed and the next, when all are."""
 
@@ -107,20 +115,36 @@ class LegacySockets:
         if not await self._admitted(websocket):
             return
         await websocket.accept()
-        socket = _Socket(self, websocket)
+        one = _Socket(self, websocket)
         with self._metrics.sockets.track_inprogress():
-            self.open.add(socket)
+            self.open.add(one)
             try:
-                await socket.live()
+                await one.live()
             finally:
-                self.open.discard(socket)
+                self.open.discard(one)
+
+    async def run(self, process: Service) -> None:
+        """Say how many sockets are open, every few seconds until cancelled; with Redis away nobody is told.
+
+        Args:
+            process: which this one is.
+        """
+        name = f"{process}-{socket.gethostname()}-{os.getpid()}"
+        try:
+            while True:
+                with suppress(*REDIS_AWAY):
+                    await sockets.say(self.services.redis, name, len(self.open))
+                await asyncio.sleep(SAY_EVERY_S)
+        finally:
+            with suppress(*REDIS_AWAY):
+                await sockets.unsay(self.services.redis, name)
 
     async def leave(self, *, within_s: float = 1.0) -> None:
         """Take nobody on any more, and close what is open one after the other, for all come back at once elsewhere."""
         self._leaving = True
         leaving = list(self.open)
-        for socket in leaving:
-            socket.part()
+        for one in leaving:
+            one.part()
             await asyncio.sleep(min(APART_S, within_s / len(leaving)))
 
     async def _admitted(self, websocket: WebSocket) -> bool:

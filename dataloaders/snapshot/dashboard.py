@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from dataloaders.snapshot.probes import Health, listening
+from dataloaders.snapshot.sockets import standing
 from dataloaders.snapshot.sources import Frame, Sources
 from dataloaders.snapshot.wording import span
 from dataloaders.snapshot.work import (
@@ -306,7 +307,7 @@ async def _system(sources: Sources, frame: Frame, work: Work, latency_ms: float)
         # Only a transaction that went through gets here.
         database_status=Health.HEALTHY,
         redis_status=Health.of(await health.redis_answers(sources.redis)),
-        websocket_status=await listening(about.host, about.ws_port),
+        websocket_status=(await standing(sources)).status,
         workflow_orchestrator_status=Health.of(bool(work.alive)),
         event_dispatcher_status=None,
         uptime=span(uptime),

@@ -7,6 +7,7 @@ import msgspec
 from dataloaders.snapshot.about import OfferedAction
 from dataloaders.snapshot.host import Machine
 from dataloaders.snapshot.probes import Health, listening
+from dataloaders.snapshot.sockets import standing
 from dataloaders.snapshot.sources import Frame, Sources
 from dataloaders.snapshot.wording import size, span
 from dataloaders.snapshot.work import counted
@@ -27,6 +28,7 @@ class WebSocket(msgspec.Struct, frozen=True, kw_only=True):
     status: Health | None
     port: int
     connections: int | None
+    """Open now, those at the API included; None when nobody tells."""
 
 
 class Workers(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +125,7 @@ async def collect(sources: Sources, frame: Frame) -> SystemControl:
     async with sources.database.transaction(frame.tenant) as tx:
         bytes_taken, connections = await health.database_extent(tx)
         state = await house.state(tx)
-    about, alive = sources.about, len(work.alive)
+    about, alive, legacy = sources.about, len(work.alive), await standing(sources)
     in_maintenance = state is not None and state.maintenance
     uptime = span(frame.now - about.started_at)
     return SystemControl(
@@ -131,9 +133,7 @@ async def collect(sources: Sources, frame: Frame) -> SystemControl:
         system_status=Status(
             services=Services(
                 api=Api(status=await listening(about.host, about.port), port=about.port, uptime=uptime),
-                websocket=WebSocket(
-                    status=await listening(about.host, about.ws_port), port=about.ws_port, connections=None
-                ),
+                websocket=WebSocket(status=legacy.status, port=about.ws_port, connections=legacy.connections),
                 workers=Workers(status=Health.of(alive > 0), count=alive, queue_size=work.pending),
                 database=Store(status=Health.HEALTHY, size=size(bytes_taken), connections=connections),
                 redis=Redis(status=Health.of(await health.redis_answers(sources.redis))),

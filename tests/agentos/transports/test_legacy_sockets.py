@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 
 from agentos.settings import Settings
 from agentos.transports.legacy_sockets import COOKIE, MOST_JOBS, LegacySockets
-from db import events, jobs, leases, queues, users
+from db import events, jobs, leases, queues, sockets, users
 from db.database import Database
 from db.events import Kind
 from db.jobs import Job, NewJob
@@ -27,7 +27,7 @@ from tests.agentos.conftest import TokenOf
 from tests.agentos.transports.legacy import heard, legacy_socket, speaking
 from tests.conftest import People
 from tests.serving import Served, Socket
-from tests.waiting import until
+from tests.waiting import eventually, until
 
 AGENT = "video-downloader"
 
@@ -510,3 +510,13 @@ async def test_http_is_told_that_this_is_no_place_for_it(server: Served) -> None
     answers = {path: (await server.client.get(path)).status_code for path in ("/livez", "/readyz", "/", "/api/jobs")}
 
     assert {"/livez": 200, "/readyz": 200, "/": 426, "/api/jobs": 426} == answers
+
+
+async def test_a_process_says_how_many_sockets_it_has(
+    legacy: tuple[Served, LegacySockets], services: Services, people: People, token_of: TokenOf
+) -> None:
+    server, _ = legacy
+    async with legacy_socket(server, token_of(people[Role.USER])), legacy_socket(server, token_of(people[Role.USER])):
+        told = await eventually(lambda: sockets.heard(services.redis), lambda heard: 2 in heard.values())
+
+    assert ["websocket"] == [name.partition("-")[0] for name in told]

@@ -4,19 +4,20 @@ Either takes all that a call wants or nothing, by the store's own clock, so any 
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
 from db.database import Transaction
 from db.levels import Counter, Level, sliding
+from db.lines import Line, Script
 from db.models.calls import calls
-from db.redis import Redis
 from db.rows import Row
 
 # Redis answers whole numbers only, and none of these is beyond 2^53. `ARGV`: what to do, the name that this call's
 # members have, and for each key its algorithm, limit, window and units.
-_SCRIPT: Final = """
+_SCRIPT: Final = Script(
+    """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local charging, name = ARGV[1] == 'charge', ARGV[2]
@@ -125,6 +126,7 @@ if taken then
 end
 return {taken and 1 or 0, now, levels}
 """
+)
 
 
 class Reading(Row, frozen=True):
@@ -140,31 +142,30 @@ class Reading(Row, frozen=True):
     """In the order of the counters."""
 
 
-async def charge(redis: Redis, name: str, counters: Sequence[Counter]) -> Reading:
+async def charge(line: Line, name: str, counters: Sequence[Counter]) -> Reading:
     """Count a call in Redis on all of its counters, or on none when one of them has no room for it.
 
     Args:
         name: unique to this call; what it took can be given back under it.
     """
-    return await _run(redis, "charge", name, counters)
+    return await _run(line, "charge", name, counters)
 
 
-async def look(redis: Redis, counters: Sequence[Counter]) -> Reading:
+async def look(line: Line, counters: Sequence[Counter]) -> Reading:
     """How counters in Redis stand."""
-    return await _run(redis, "look", "", counters)
+    return await _run(line, "look", "", counters)
 
 
-async def give_back(redis: Redis, name: str, counters: Sequence[Counter]) -> Reading:
+async def give_back(line: Line, name: str, counters: Sequence[Counter]) -> Reading:
     """Take off counters in Redis what the call of that name, or some of it, had put on them."""
-    return await _run(redis, "give", name, counters)
+    return await _run(line, "give", name, counters)
 
 
-async def _run(redis: Redis, what: str, name: str, counters: Sequence[Counter]) -> Reading:
-    script = redis.register_script(_SCRIPT)
-    arguments: list[Any] = [what, name]
+async def _run(line: Line, what: str, name: str, counters: Sequence[Counter]) -> Reading:
+    arguments: list[str | int] = [what, name]
     for counter in counters:
         arguments += counter.algorithm.value, counter.limit, counter.window_us, counter.units
-    taken, at, numbers = await script(keys=[counter.key for counter in counters], args=arguments)
+    taken, at, numbers = await line.run(_SCRIPT, [counter.key for counter in counters], arguments)
     levels = (numbers[i : i + 4] for i in range(0, len(numbers), 4))
     return Reading(
         bool(taken),

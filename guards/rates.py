@@ -6,7 +6,6 @@ one each time it is asked whether it is back. What is critical is counted in Pos
 nothing critical is let through.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -19,8 +18,9 @@ import msgspec
 from db import keys, rates
 from db.database import Database, DatabaseUnavailable
 from db.levels import SECOND, Counter
+from db.lines import Line
 from db.rates import Reading
-from db.redis import REDIS_AWAY, Redis, patience_s
+from db.redis import REDIS_AWAY, Redis
 from guards.allowances import Bucket, Left, Spent, merged
 from guards.alone import Alone
 from guards.errors import RateLimited, Unavailable
@@ -30,9 +30,6 @@ EVERYWHERE: Final = "*"
 
 ASKED_AGAIN_S: Final = 1.0
 """How long Redis is left alone once it did not answer."""
-
-AT_ONCE: Final = 4
-"""Calls to Redis at once: what waits here for its turn must not look as if Redis were slow."""
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +55,11 @@ class Rates:
         Args:
             replicas: how many processes share the limits when each has to count alone.
         """
-        self._redis = redis
+        self._line = Line(redis)
         self._database = database
         self._replicas = replicas
         self._monotonic = monotonic
         self._alone = Alone()
-        self._patience_s = patience_s(redis)
-        self._turn = asyncio.Semaphore(AT_ONCE)
         self._ask_at: float | None = None
 
     @property
@@ -84,7 +79,7 @@ class Rates:
         ticket = uuid4().hex
         # First what costs less: a flood of calls that are too many does not get as far as PostgreSQL.
         first, degraded = await self._shared(
-            ordinary, lambda counters: rates.charge(self._redis, ticket, counters), self._alone.charge
+            ordinary, lambda counters: rates.charge(self._line, ticket, counters), self._alone.charge
         )
         spent = Spent((), degraded=degraded, ticket=ticket)
         if not first.taken:
@@ -111,7 +106,7 @@ class Rates:
         wanted = merged(tuple(buckets))
         ordinary, critical = _parted(tenant, wanted)
         first, degraded = await self._shared(
-            ordinary, lambda counters: rates.look(self._redis, counters), self._alone.look
+            ordinary, lambda counters: rates.look(self._line, counters), self._alone.look
         )
         second = NOTHING
         if critical:
@@ -124,7 +119,7 @@ class Rates:
             return self._alone.give_back(self._shares(counters)) if counters else NOTHING
         # Redis went away since: then all that it had counted is gone, too.
         reading, _ = await self._shared(
-            counters, lambda found: rates.give_back(self._redis, spent.ticket, found), self._alone.look
+            counters, lambda found: rates.give_back(self._line, spent.ticket, found), self._alone.look
         )
         return reading
 
@@ -137,16 +132,14 @@ class Rates:
         """What Redis answers, or else what this process finds alone, and which of them it was."""
         if not counters:
             return NOTHING, False
-        async with self._turn:
-            if self._worth_asking():
-                try:
-                    async with asyncio.timeout(self._patience_s):
-                        reading = await ask(list(counters.values()))
-                except REDIS_AWAY as error:
-                    self._lost(error)
-                else:
-                    self._found()
-                    return reading, False
+        if self._worth_asking():
+            try:
+                reading = await ask(list(counters.values()))
+            except REDIS_AWAY as error:
+                self._lost(error)
+            else:
+                self._found()
+                return reading, False
         return alone(self._shares(counters)), True
 
     def _worth_asking(self) -> bool:

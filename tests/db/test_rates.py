@@ -14,6 +14,7 @@ from agentos.embedded import Addresses
 from db import rates
 from db.database import Database
 from db.levels import Algorithm, Counter
+from db.lines import Line
 from db.redis import Redis, connect
 from tests import reckoning
 from tests.reckoning import EXACT, Admits, Taken
@@ -49,7 +50,7 @@ async def replayed(redis: Redis, it: Counter, calls: list[int], admits: Admits) 
     said, expected = [], []
     for units in calls:
         wanted = Counter(it.key, it.algorithm, it.limit, it.window_us, units)
-        reading = await rates.charge(redis, uuid4().hex, [wanted])
+        reading = await rates.charge(Line(redis), uuid4().hex, [wanted])
         said.append(reading.taken)
         expected.append(admits(taken, reading.at_us, units, it.limit, it.window_us))
         if reading.taken:
@@ -90,7 +91,7 @@ def test_control_the_reckonings_are_not_the_same(pair: Addresses, runner: asynci
 async def admitted_at(redis: Redis, it: Counter, calls: int) -> list[int]:
     found = []
     for _ in range(calls):
-        reading = await rates.charge(redis, uuid4().hex, [it])
+        reading = await rates.charge(Line(redis), uuid4().hex, [it])
         if reading.taken:
             found.append(reading.at_us)
     return found
@@ -125,15 +126,15 @@ async def test_what_waits_as_long_as_it_was_told_is_admitted(redis: Redis, algor
     it = counter(algorithm, 5, 40_000, units=2)
     refusals = 0
     for _ in range(30):
-        reading = await rates.charge(redis, uuid4().hex, [it])
+        reading = await rates.charge(Line(redis), uuid4().hex, [it])
         if reading.taken:
             continue
         refusals += 1
         [level] = reading.levels
         assert level.wait_us is not None
-        while (now := (await rates.look(redis, [it])).at_us) < reading.at_us + level.wait_us:
+        while (now := (await rates.look(Line(redis), [it])).at_us) < reading.at_us + level.wait_us:
             assert now > 0
-        assert (await rates.charge(redis, uuid4().hex, [it])).taken
+        assert (await rates.charge(Line(redis), uuid4().hex, [it])).taken
 
     assert refusals > 3
 
@@ -142,7 +143,7 @@ async def test_what_waits_as_long_as_it_was_told_is_admitted(redis: Redis, algor
 async def test_calls_at_once_get_just_the_limit(redis: Redis, algorithm: Algorithm) -> None:
     it = counter(algorithm, 25, 3_600_000_000)
 
-    readings = await asyncio.gather(*(rates.charge(redis, uuid4().hex, [it]) for _ in range(80)))
+    readings = await asyncio.gather(*(rates.charge(Line(redis), uuid4().hex, [it]) for _ in range(80)))
 
     assert 25 == sum(reading.taken for reading in readings)
 
@@ -152,39 +153,39 @@ async def test_of_several_counters_one_that_is_full_keeps_all_from_being_charged
     redis: Redis, algorithm: Algorithm
 ) -> None:
     full, free = counter(algorithm, 1, 3_600_000_000), counter(algorithm, 9, 3_600_000_000)
-    await rates.charge(redis, "first", [full])
+    await rates.charge(Line(redis), "first", [full])
 
-    reading = await rates.charge(redis, "second", [free, full])
+    reading = await rates.charge(Line(redis), "second", [free, full])
 
     assert (False, [True, False]) == (reading.taken, [level.fits for level in reading.levels])
-    assert 9 == (await rates.look(redis, [free])).levels[0].remaining
+    assert 9 == (await rates.look(Line(redis), [free])).levels[0].remaining
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)
 async def test_what_is_given_back_is_there_again(redis: Redis, algorithm: Algorithm) -> None:
     it = counter(algorithm, 5, 3_600_000_000, units=3)
-    await rates.charge(redis, "mine", [it])
+    await rates.charge(Line(redis), "mine", [it])
 
-    after = await rates.give_back(redis, "mine", [it])
+    after = await rates.give_back(Line(redis), "mine", [it])
 
     assert 5 == after.levels[0].remaining
-    assert (await rates.charge(redis, "next", [it])).taken
+    assert (await rates.charge(Line(redis), "next", [it])).taken
 
 
 async def test_one_can_give_back_only_what_one_took(redis: Redis) -> None:
     it = counter(Algorithm.SLIDING_WINDOW, 5, 3_600_000_000, units=3)
-    await rates.charge(redis, "mine", [it])
+    await rates.charge(Line(redis), "mine", [it])
 
-    await rates.give_back(redis, "somebody else's", [it])
+    await rates.give_back(Line(redis), "somebody else's", [it])
 
-    assert 2 == (await rates.look(redis, [it])).levels[0].remaining
+    assert 2 == (await rates.look(Line(redis), [it])).levels[0].remaining
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)
 async def test_no_counter_stays_for_ever(redis: Redis, algorithm: Algorithm) -> None:
     it = counter(algorithm, 5, 60_000_000)
 
-    await rates.charge(redis, "mine", [it])
+    await rates.charge(Line(redis), "mine", [it])
 
     assert 0 < await redis.pttl(it.key) <= 60_002
 

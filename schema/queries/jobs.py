@@ -55,7 +55,7 @@ class Jobs:
         )
         return connection(page, partial(jobs.how_many, info.context, wanted))
 
-    @requires(Permission.JOB_READ, gives=JobStatistics | None)
+    @requires(Permission.JOB_READ, gives=JobStatistics | None, weight=100)
     async def job_statistics(self, info: Info, filter: JobFilter | None = None) -> Statistics:
         """How the jobs that the caller may see stand, and how they went."""
         return await jobs.statistics(info.context, (filter or JobFilter()).wanted())

@@ -106,7 +106,7 @@ class Queue:
     oldest_queued_at: datetime | None
     oldest_age_s: float | None
 
-    @nested(QueueStatistics)
+    @nested(QueueStatistics, weight=100)
     async def statistics(self, info: Info) -> figures.Statistics:
         """How it went today, lately, and over the last 24 hours."""
         return await figures.statistics(info.context)

@@ -1,20 +1,43 @@
-"""The endpoint table over HTTP, asked as somebody."""
+"""The endpoint table over HTTP, asked as somebody; every answer is compared with what is written about it."""
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import cache
+from typing import Any
 
 import httpx
 import pytest_asyncio
+from jsonschema import Draft202012Validator
 from starlette.applications import Starlette
 from starlette.requests import Request
 
 from db.models.identity import Role
 from resolvers.context import Context, Services
-from schema.rest import serving
+from schema.rest import openapi, serving
 from schema.root import schema
 from tests.conftest import People
 from tests.uploading import context_of
 
 Rest = Callable[..., Awaitable[httpx.Response]]
+
+
+@cache
+def description() -> dict[str, Any]:
+    """The table as OpenAPI has it."""
+    return openapi.described(schema, "0")
+
+
+@cache
+def written(method: str, path: str, status: int) -> Draft202012Validator:
+    """What is written of an answer."""
+    paths = description()["paths"]
+    fixed_first = sorted(paths, key=lambda each: [part.startswith("{") for part in each.split("/")])
+    place = next(each for each in fixed_first if re.fullmatch(re.sub(r"{\w+}", "[^/]+", each), path))
+    answer = paths[place][method.lower()]["responses"][str(status)]
+    while "$ref" in answer:
+        answer = description()["components"]["responses"][answer["$ref"].rsplit("/", 1)[1]]
+    shape = answer["content"]["application/json"]["schema"]
+    return Draft202012Validator({**shape, "components": description()["components"]})
 
 
 @pytest_asyncio.fixture
@@ -44,6 +67,10 @@ async def rest(services: Services, people: People, other_people: People) -> Asyn
             headers: dict[str, str] | None = None,
         ) -> httpx.Response:
             said = {"x-test-role": role, **(headers or {})}
-            return await client.request(method, path, params=query, json=json, headers=said)
+            answer = await client.request(method, path, params=query, json=json, headers=said)
+            if answer.content:
+                validator = written(method, answer.url.path, answer.status_code)
+                assert [] == [fault.message for fault in validator.iter_errors(answer.json())]
+            return answer
 
         yield asked

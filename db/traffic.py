@@ -1,11 +1,12 @@
 """Traffic: how the endpoints of the table were used, added up over all processes and kept over restarts.
 
 Not per tenant: endpoints belong to the house. What processes counted is added to a row for each endpoint and minute;
-once the next hour is over as well, minutes are folded into the row of their hour. A batch counts once, however often it
-is sent: a process that never heard that it was written sends the same again.
+minutes older than an hour are folded into hours, hours of the day before yesterday into days. So nothing costs more
+because more was asked; and all endpoints together have rows of their own, for they are read every few seconds. A batch
+counts once, however often it is sent: a process that never heard that it was written sends the same again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -16,6 +17,11 @@ import sqlalchemy as sa
 from db.database import Transaction
 from db.histograms import quantile_us
 from db.rows import Row
+
+MINUTE: Final = 1
+HOUR: Final = 60
+DAY: Final = 24 * 60
+"""How many minutes a row is of."""
 
 KEPT: Final = timedelta(days=32)
 """How long figures are kept; the longest stretch of time that is asked for, and a little."""
@@ -29,13 +35,17 @@ class Key(NamedTuple):
     """Below its prefix, with parameters in braces."""
 
 
+EVERYTHING: Final = Key("*", "*")
+"""Stands for all endpoints together; its hours are not folded, for the busiest of them is asked for."""
+
+
 class Entry(Row, frozen=True, kw_only=True):
     """What one process counted of one endpoint in one minute, or hour."""
 
     method: str
     path: str
     began: datetime
-    hourly: bool
+    minutes: int
     succeeded: int
     """Answers 2xx."""
 
@@ -136,7 +146,7 @@ _ADDED: Final = ", ".join(f"sum({name})::bigint AS {name}" for name in _SUMS)
 
 # Both sides of a conflict are added class by class.
 _MERGED: Final = f"""
-ON CONFLICT (began, hourly, method, path) DO UPDATE SET
+ON CONFLICT (began, minutes, method, path) DO UPDATE SET
     {", ".join(f"{name} = traffic.{name} + excluded.{name}" for name in _SUMS)},
     (buckets, counts) = (
         SELECT coalesce(array_agg(bucket ORDER BY bucket), '{{}}'), coalesce(array_agg(n ORDER BY bucket), '{{}}')
@@ -155,63 +165,74 @@ WITH turn AS (
     WHERE traffic_sources.batch < excluded.batch RETURNING id
 ), given AS (
     SELECT * FROM jsonb_to_recordset(CAST(:entries AS jsonb)) AS entry (
-        method text, path text, began timestamptz, hourly boolean,
+        method text, path text, began timestamptz, minutes smallint,
         {", ".join(f"{name} bigint" for name in _SUMS)},
         buckets smallint[], counts bigint[], first_at timestamptz, last_at timestamptz
     ) WHERE EXISTS (SELECT FROM turn)
 ), marked AS (
     INSERT INTO traffic_marks (method, path, first_at, last_at)
-    SELECT method, path, min(first_at), max(last_at) FROM given GROUP BY method, path ORDER BY method, path
+    SELECT method, path, min(first_at), max(last_at) FROM given WHERE method <> '*' GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (method, path) DO UPDATE SET
         first_at = least(traffic_marks.first_at, excluded.first_at),
         last_at = greatest(traffic_marks.last_at, excluded.last_at)
 ), added AS (
-    INSERT INTO traffic (began, hourly, method, path, {", ".join(_SUMS)}, buckets, counts)
-    SELECT began, hourly, method, path, {", ".join(_SUMS)}, buckets, counts FROM given
-    ORDER BY began, hourly, method, path
+    INSERT INTO traffic (began, minutes, method, path, {", ".join(_SUMS)}, buckets, counts)
+    SELECT began, minutes, method, path, {", ".join(_SUMS)}, buckets, counts FROM given
+    ORDER BY began, minutes, method, path
     {_MERGED}
 )
 SELECT EXISTS (SELECT FROM turn)
 """)
 
-_FOLD: Final = sa.text(f"""
-WITH gone AS (
-    DELETE FROM traffic WHERE NOT hourly AND began < date_trunc('hour', now()) - interval '1 hour' RETURNING *
-), sums AS (
-    SELECT date_trunc('hour', began) AS hour, method, path, {_ADDED} FROM gone GROUP BY 1, 2, 3
-), spread AS (
-    SELECT hour, method, path, array_agg(bucket ORDER BY bucket) AS buckets, array_agg(n ORDER BY bucket) AS counts
-    FROM (
-        SELECT date_trunc('hour', began) AS hour, method, path, bucket, sum(n)::bigint AS n
-        FROM gone CROSS JOIN LATERAL unnest(buckets, counts) AS each (bucket, n) GROUP BY 1, 2, 3, 4
-    ) AS each GROUP BY 1, 2, 3
-), kept AS (
-    INSERT INTO traffic (began, hourly, method, path, {", ".join(_SUMS)}, buckets, counts)
-    SELECT hour, true, method, path, {", ".join(_SUMS)}, coalesce(buckets, '{{}}'), coalesce(counts, '{{}}')
-    FROM sums LEFT JOIN spread USING (hour, method, path) ORDER BY hour, method, path
-    {_MERGED}
+
+def _folded(minutes: int, into: int, unit: str, older: str) -> sa.TextClause:
+    """Rows of so many minutes added up to rows of more, as soon as they are old enough."""
+    return sa.text(f"""
+    WITH gone AS (
+        DELETE FROM traffic WHERE minutes = {minutes} AND {older} RETURNING date_trunc('{unit}', began) AS whole, *
+    ), sums AS (
+        SELECT whole, method, path, {_ADDED} FROM gone GROUP BY 1, 2, 3
+    ), spread AS (
+        SELECT whole, method, path, array_agg(bucket ORDER BY bucket) AS buckets, array_agg(n ORDER BY bucket) AS counts
+        FROM (
+            SELECT whole, method, path, bucket, sum(n)::bigint AS n
+            FROM (SELECT whole, method, path, unnest(buckets) AS bucket, unnest(counts) AS n FROM gone) AS each
+            GROUP BY 1, 2, 3, 4
+        ) AS each GROUP BY 1, 2, 3
+    ), kept AS (
+        INSERT INTO traffic (began, minutes, method, path, {", ".join(_SUMS)}, buckets, counts)
+        SELECT whole, {into}, method, path, {", ".join(_SUMS)}, coalesce(buckets, '{{}}'), coalesce(counts, '{{}}')
+        FROM sums LEFT JOIN spread USING (whole, method, path) ORDER BY whole, method, path
+        {_MERGED}
+    )
+    SELECT count(*) FROM gone
+    """)
+
+
+# Two minutes more than an hour is read by the minute: whoever reads it began a moment ago.
+_FOLDS: Final = (
+    _folded(MINUTE, HOUR, "hour", "began < now() - interval '62 minutes'"),
+    _folded(HOUR, DAY, "day", "method <> '*' AND began < date_trunc('day', now()) - interval '1 day'"),
 )
-SELECT count(*) FROM gone
-""")
 
 
-def _read(by: str) -> sa.TextClause:
+def _read(by: str, whose: str) -> sa.TextClause:
     """What was counted since, for each of what is grouped by."""
     return sa.text(f"""
-    WITH chosen AS (SELECT {by} AS whose, * FROM traffic WHERE began >= :since),
+    WITH chosen AS (SELECT {by} AS whose, * FROM traffic WHERE began >= :since AND {whose}),
     sums AS (SELECT whose, {_ADDED} FROM chosen GROUP BY 1),
     spread AS (
         SELECT whose, array_agg(bucket) AS buckets, array_agg(n) AS counts FROM (
             SELECT whose, bucket, sum(n)::bigint AS n
-            FROM chosen CROSS JOIN LATERAL unnest(buckets, counts) AS each (bucket, n) GROUP BY 1, 2
+            FROM (SELECT whose, unnest(buckets) AS bucket, unnest(counts) AS n FROM chosen) AS each GROUP BY 1, 2
         ) AS each GROUP BY 1
     )
     SELECT whose, {", ".join(_SUMS)}, buckets, counts FROM sums LEFT JOIN spread USING (whose) ORDER BY whose
     """)
 
 
-_BY_ENDPOINT: Final = _read("array[method, path]")
-_BY_HOUR: Final = _read("date_trunc('hour', began)")
+_BY_ENDPOINT: Final = _read("array[method, path]", "method <> '*'")
+_BY_HOUR: Final = _read("date_trunc('hour', began)", "method = '*'")
 _MARKS: Final = sa.text("SELECT method, path, first_at, last_at FROM traffic_marks")
 _FORGET: Final = (
     "DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} WHERE {moment} < now() - CAST(:kept AS interval) "
@@ -231,12 +252,17 @@ async def add(tx: Transaction, source: UUID, batch: int, entries: Sequence[Entry
     Returns:
         Whether it was added now; False when it had been already.
     """
-    given = {"source": source, "batch": batch, "entries": msgspec.json.encode(entries).decode()}
+    everything = [*entries, *_together(entries)]
+    given = {"source": source, "batch": batch, "entries": msgspec.json.encode(everything).decode()}
     return bool(await tx.scalar(_ADD, given))
 
 
 async def by_endpoint(tx: Transaction, since: datetime) -> dict[Key, Traffic]:
-    """How each endpoint was used in the minutes and hours that began at `since` or later."""
+    """How each endpoint was used in the minutes, hours and days that began at `since` or later.
+
+    Args:
+        since: within the last hour, a minute; within the last day, a clock hour; before that, a day in UTC.
+    """
     return {Key(*whose): counted for whose, counted in await _counted(tx, _BY_ENDPOINT, since)}
 
 
@@ -254,15 +280,14 @@ async def marks(tx: Transaction) -> dict[Key, Marks]:
 
 
 async def fold(tx: Transaction) -> int:
-    """Fold minutes into hours, but for those of this hour and the one before; for a system transaction.
+    """Fold minutes into hours and hours into days, once they are not asked for by themselves; for a system transaction.
 
     Returns:
         How many rows were folded; 0 also when somebody else is folding just now.
     """
     if not await tx.try_hold("traffic/fold"):
         return 0
-    folded: int = await tx.scalar(_FOLD)
-    return folded
+    return sum([await tx.scalar(statement) for statement in _FOLDS])
 
 
 async def forget(tx: Transaction, *, most: int) -> int:
@@ -274,11 +299,34 @@ async def forget(tx: Transaction, *, most: int) -> int:
 
 def together(parts: Sequence[Traffic]) -> Traffic:
     """Several as one."""
-    spread: dict[int, int] = {}
-    for part in parts:
-        for bucket, count in part.spread.items():
-            spread[bucket] = spread.get(bucket, 0) + count
-    return Traffic(**{name: sum(getattr(part, name) for part in parts) for name in _SUMS}, spread=spread)
+    sums = {name: sum(getattr(part, name) for part in parts) for name in _SUMS}
+    return Traffic(**sums, spread=_added(part.spread for part in parts))
+
+
+def _together(entries: Sequence[Entry]) -> Iterable[Entry]:
+    """What all endpoints together had in each minute or hour."""
+    grouped: dict[tuple[datetime, int], list[Entry]] = {}
+    for entry in entries:
+        grouped.setdefault((entry.began, entry.minutes), []).append(entry)
+    for own in grouped.values():
+        spread = _added(dict(zip(entry.buckets, entry.counts, strict=True)) for entry in own)
+        sums = {name: sum(getattr(entry, name) for entry in own) for name in _SUMS}
+        buckets = sorted(spread)
+        yield msgspec.structs.replace(
+            own[0],
+            **EVERYTHING._asdict(),
+            **sums,
+            buckets=buckets,
+            counts=[spread[bucket] for bucket in buckets],
+        )
+
+
+def _added(spreads: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    added: dict[int, int] = {}
+    for spread in spreads:
+        for bucket, count in spread.items():
+            added[bucket] = added.get(bucket, 0) + count
+    return added
 
 
 async def _counted(tx: Transaction, statement: sa.TextClause, since: datetime) -> list[tuple[Any, Traffic]]:

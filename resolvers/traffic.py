@@ -18,19 +18,17 @@ from db import traffic
 from db.database import Database
 from db.health import DATABASE_FAILED
 from db.histograms import bucket_of
-from db.traffic import KEPT, Entry, Key
+from db.traffic import HOUR, KEPT, MINUTE, Entry, Key
 
 FLUSH_EVERY_S: Final = 5.0
-MINUTES: Final = 60
-"""How many minutes are kept as minutes while nothing can be written."""
 
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600
 
 log = logging.getLogger(__name__)
 
-Place = tuple[int, bool, Key]
-"""When it began, in seconds since the epoch; whether it is an hour; whose."""
+Place = tuple[int, int, Key]
+"""When it began, in seconds since the epoch; of how many minutes it is; whose."""
 
 
 class Tally:
@@ -57,7 +55,7 @@ class Tally:
             self.spread[bucket] = self.spread.get(bucket, 0) + count
         self.first, self.last = min(self.first, other.first), max(self.last, other.last)
 
-    def entry(self, began: int, hourly: bool, key: Key) -> Entry:
+    def entry(self, began: int, minutes: int, key: Key) -> Entry:
         """As it is written down."""
         succeeded, redirected, refused, failed = self.answers
         buckets = sorted(self.spread)
@@ -65,7 +63,7 @@ class Tally:
             method=key.method,
             path=key.path,
             began=_moment(began),
-            hourly=hourly,
+            minutes=minutes,
             succeeded=succeeded,
             redirected=redirected,
             refused=refused,
@@ -107,7 +105,7 @@ class Recorder:
             cached: whether it came from a cache; None where none was asked.
         """
         now = self._clock()
-        place = int(now) // _MINUTE_S * _MINUTE_S, False, key
+        place = int(now) // _MINUTE_S * _MINUTE_S, MINUTE, key
         tally = self._open.get(place)
         if tally is None:
             tally = self._open[place] = Tally(now)
@@ -164,13 +162,13 @@ class Recorder:
 
     def _thin(self) -> None:
         """Keep older minutes as hours, and nothing that would be forgotten at once."""
-        minutes = sorted({began for began, hourly, _ in self._open if not hourly})
-        whole = set(minutes[:-MINUTES])
+        known = sorted({began for began, minutes, _ in self._open if minutes == MINUTE})
+        whole = set(known[:-HOUR])
         oldest = self._clock() - KEPT.total_seconds()
         thinned: dict[Place, Tally] = {}
-        for (began, hourly, key), tally in self._open.items():
-            older = not hourly and began in whole
-            place = (began // _HOUR_S * _HOUR_S, True, key) if older else (began, hourly, key)
+        for (began, minutes, key), tally in self._open.items():
+            older = minutes == MINUTE and began in whole
+            place = (began // _HOUR_S * _HOUR_S, HOUR, key) if older else (began, minutes, key)
             if place[0] < oldest:
                 continue
             if place in thinned:

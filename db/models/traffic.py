@@ -1,4 +1,4 @@
-"""Traffic: how the endpoints were used, minute by minute and then hour by hour, and what was already written down."""
+"""Traffic: how the endpoints were used, by the minute, the hour and the day, and what was already written down."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -9,7 +9,7 @@ traffic = sa.Table(
     "traffic",
     metadata,
     sa.Column("began", sa.DateTime(timezone=True), primary_key=True),
-    sa.Column("hourly", sa.Boolean(), primary_key=True),
+    sa.Column("minutes", sa.SmallInteger(), primary_key=True, autoincrement=False),
     sa.Column("method", sa.Text(), primary_key=True),
     sa.Column("path", sa.Text(), primary_key=True),
     count("succeeded", wide=True),

@@ -68,17 +68,14 @@ class Course(Row, frozen=True, kw_only=True):
 
 
 async def measured(context: Context, time_range: TimeRange) -> Measured:
-    """How the endpoints were used; an hour is counted by the minute, whatever is longer by whole clock hours."""
+    """How the endpoints were used; an hour is counted by the minute, a day by clock hours, what is longer by days."""
     async with context.services.database.transaction(context.caller.tenant) as tx:
         until = await logs.moment(tx)
-        since = time_range.since(until)
-        whole = since.replace(second=0, microsecond=0)
-        if time_range is not TimeRange.HOUR:
-            whole = whole.replace(minute=0)
+        since = beginning(until, time_range)
         return Measured(
-            since=whole,
+            since=since,
             until=until,
-            used=await traffic.by_endpoint(tx, whole),
+            used=await traffic.by_endpoint(tx, since),
             marks=await traffic.marks(tx),
             everything=context.may(Permission.SERVICE_READ),
         )
@@ -92,6 +89,15 @@ async def course(context: Context, time_range: TimeRange) -> Course:
         hours = await tallies.hours(tx, since)
         steps = await tallies.steps(tx, since)
     return Course(measured=found, jobs=list(_jobs(hours, since, found.until)), agents=list(_agents(steps)))
+
+
+def beginning(until: datetime, time_range: TimeRange) -> datetime:
+    """The minute, clock hour or day, in UTC, in which the stretch of time before a moment begins."""
+    minute = time_range.since(until).replace(second=0, microsecond=0)
+    if time_range is TimeRange.HOUR:
+        return minute
+    hour = minute.replace(minute=0)
+    return hour if time_range is TimeRange.DAY else hour.replace(hour=0)
 
 
 def _jobs(hours: Sequence[Hour], since: datetime, until: datetime) -> Iterable[HourOfJobs]:

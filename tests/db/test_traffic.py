@@ -12,10 +12,12 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dataloaders.snapshot import TimeRange
 from db import retention, traffic
 from db.database import Database
 from db.models.managers import ManagerId
-from db.traffic import Entry, Key, Traffic
+from db.traffic import DAY, EVERYTHING, Entry, Key, Traffic
+from resolvers.queries import endpoints
 from workers import managers
 from workers.managers import NoOptions
 
@@ -30,9 +32,7 @@ def entry(key: Key = JOBS, began: datetime = HOUR, **values: Any) -> Entry:
     usual: dict[str, Any] = {"succeeded": 2, "took_us": 2_000, "buckets": [73], "counts": [2]}
     rest = dict.fromkeys(("redirected", "refused", "failed", "legacy", "hits", "misses"), 0)
     moments = {"first_at": began, "last_at": began + timedelta(seconds=59)}
-    return Entry(
-        method=key.method, path=key.path, began=began, **{"hourly": False, **rest, **usual, **moments, **values}
-    )
+    return Entry(method=key.method, path=key.path, began=began, **{"minutes": 1, **rest, **usual, **moments, **values})
 
 
 async def add(database: Database, entries: Iterable[Entry], *, source: UUID | None = None, batch: int = 1) -> bool:
@@ -45,16 +45,19 @@ async def read(database: Database, since: datetime = LONG_AGO) -> dict[Key, Traf
         return await traffic.by_endpoint(tx, since)
 
 
-async def rows(database: Database) -> list[tuple[datetime, bool]]:
+async def rows(database: Database, key: Key = JOBS) -> list[tuple[datetime, int]]:
+    """When the rows of an endpoint began, and of how many minutes they are."""
+    of = {"method": key.method, "path": key.path}
     async with database.system() as tx:
-        return list(await tx.rows(sa.text("SELECT began, hourly FROM traffic ORDER BY 1, 2")))
+        found = sa.text("SELECT began, minutes FROM traffic WHERE method = :method AND path = :path ORDER BY 1, 2")
+        return list(await tx.rows(found, of))
 
 
 async def test_what_two_processes_counted_in_one_minute_is_one_row(database: Database) -> None:
     await add(database, [entry(hits=1, misses=2, legacy=1)])
     await add(database, [entry(failed=1, took_us=500, buckets=[3, 73, 90], counts=[4, 5, 6])])
 
-    assert [(HOUR, False)] == await rows(database)
+    assert [(HOUR, 1)] == await rows(database)
     expected = Traffic(succeeded=4, failed=1, hits=1, misses=2, legacy=1, took_us=2_500, spread={3: 4, 73: 7, 90: 6})
     assert {JOBS: expected} == await read(database)
 
@@ -135,13 +138,17 @@ async def test_folding_changes_no_figure(database: Database, batches: list[list[
         await traffic.fold(tx)
     for batch in batches[-1:]:
         await add(database, batch)
-    before = await read(database)
+    before, whole = await read(database), await together(database)
 
     async with database.system() as tx:
         await traffic.fold(tx)
 
     assert before == await read(database)
-    assert all(hourly and not began.minute for began, hourly in await rows(database))
+    assert all(
+        minutes == DAY and not began.hour for began, minutes in [*await rows(database), *await rows(database, ROOT)]
+    )
+    assert all(minutes == 60 and not began.minute for began, minutes in await rows(database, EVERYTHING))
+    assert whole == await together(database)
     assert plainly(itertools.chain(*batches)) == {key: counted.requests for key, counted in before.items()}
 
 
@@ -153,22 +160,52 @@ def plainly(entries: Iterable[Entry]) -> dict[Key, int]:
     return dict(told)
 
 
-async def test_this_hour_and_the_one_before_stay_minute_by_minute(database: Database) -> None:
+async def together(database: Database) -> dict[datetime, Traffic]:
     async with database.system() as tx:
-        hour: datetime = await tx.scalar(sa.text("SELECT date_trunc('hour', now())"))
-    young, old = hour - timedelta(hours=1), hour - timedelta(hours=1, minutes=1)
-    await add(database, [entry(began=young), entry(began=old)])
+        return await traffic.by_hour(tx, LONG_AGO)
+
+
+async def test_what_is_asked_for_by_itself_is_not_folded(database: Database) -> None:
+    """The last hour stays minute by minute, and two days hour by hour; all endpoints together stay so for a month."""
+    async with database.system() as tx:
+        now: datetime = await tx.scalar(sa.text("SELECT date_trunc('minute', now())"))
+    day = now.replace(hour=0, minute=0)
+    young, old = now - timedelta(minutes=61), now - timedelta(minutes=63)
+    ago = [young, old, day - timedelta(days=1), day - timedelta(days=1, hours=1), day - timedelta(days=1, hours=2)]
+    await add(database, [entry(began=began) for began in ago])
 
     async with database.system() as tx:
-        assert 1 == await traffic.fold(tx)
+        assert [8 + 2] == [await traffic.fold(tx)]
+    async with database.system() as tx:
+        assert 0 == await traffic.fold(tx)
 
-    assert [(hour - timedelta(hours=2), True), (young, False)] == await rows(database)
+    hour = old.replace(minute=0)
+    assert [(day - timedelta(days=2), DAY), (day - timedelta(days=1), 60), (hour, 60), (young, 1)] == await rows(
+        database
+    )
+    assert [60, 60, 60, 60, 1] == [minutes for _, minutes in await rows(database, EVERYTHING)]
+
+
+def test_what_is_folded_is_still_found_where_each_stretch_of_time_begins() -> None:
+    """At any moment: a row that is folded lies before the hour, the day or the days that are read by themselves."""
+    for minute in range(0, 3 * DAY, 7):
+        now = datetime(2026, 3, 4, tzinfo=UTC) + timedelta(minutes=minute, seconds=30)
+        oldest_minute = now - timedelta(minutes=62)
+        oldest_hour = now.replace(hour=0, minute=0, second=0) - timedelta(days=1)
+
+        assert oldest_minute < since(now, TimeRange.HOUR)
+        assert oldest_hour <= since(now, TimeRange.DAY)
+        assert since(now, TimeRange.WEEK) == since(now, TimeRange.WEEK).replace(hour=0, minute=0, second=0)
+
+
+def since(now: datetime, time_range: TimeRange) -> datetime:
+    return endpoints.beginning(now, time_range)
 
 
 async def test_of_two_that_fold_at_once_one_does(database: Database) -> None:
     await add(database, [entry()])
     async with database.system() as one, database.system() as other:
-        assert [1, 0] == [await traffic.fold(one), await traffic.fold(other)]
+        assert [3, 0] == [await traffic.fold(one), await traffic.fold(other)]
 
 
 async def test_what_is_older_than_a_month_goes_and_what_is_not_stays(database: Database) -> None:
@@ -177,7 +214,7 @@ async def test_what_is_older_than_a_month_goes_and_what_is_not_stays(database: D
     async with database.system() as tx:
         await tx.execute(sa.text("UPDATE traffic_sources SET changed_at = now() - interval '33 days'"))
 
-    assert 1 == await retention.drop_old_traffic(database)
+    assert 2 == await retention.drop_old_traffic(database)
     assert [JOBS] == list(await read(database))
     async with database.system() as tx:
         assert 0 == await tx.scalar(sa.text("SELECT count(*) FROM traffic_sources"))
@@ -192,7 +229,7 @@ async def test_the_manager_of_rollups_folds_traffic_as_well(database: Database) 
 
     await analytics.tick(NoOptions())
 
-    assert [(HOUR, True)] == await rows(database)
+    assert [(HOUR.replace(hour=0), DAY)] == await rows(database)
 
 
 @pytest.mark.parametrize(

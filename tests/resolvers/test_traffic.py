@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db import traffic
 from db.database import Database
 from db.histograms import ERROR
-from db.traffic import KEPT, Key, Traffic
-from resolvers.traffic import MINUTES, Recorder
+from db.traffic import HOUR, KEPT, Key, Traffic
+from resolvers.traffic import Recorder
 
 JOBS = Key("GET", "/jobs/{job_id}")
 CREATE = Key("POST", "/jobs/create")
@@ -233,7 +233,7 @@ async def test_what_waits_is_bounded_and_still_all_there(database: Database) -> 
             clock.now += 60
 
     sent_at_first = 1
-    assert process.waiting <= sent_at_first + MINUTES + hours + 1
+    assert process.waiting <= sent_at_first + HOUR + hours + 1
     assert await process.flush()
     assert hours * 60 == await requests(database)
 
@@ -242,13 +242,13 @@ async def test_what_would_be_forgotten_at_once_is_not_kept(database: Database) -
     clock = Clock()
     process = recorder(database, clock)
     with turned_away(process):
-        for _ in range(MINUTES + 2):
+        for _ in range(HOUR + 2):
             count(process)
             await process.flush()
-            clock.now += KEPT.total_seconds() / MINUTES
+            clock.now += KEPT.total_seconds() / HOUR
 
     # The first was sent at once; of the others, those of the month are left.
-    assert 1 + MINUTES == process.waiting
+    assert 1 + HOUR == process.waiting
 
 
 async def test_processes_that_write_at_once_do_not_stop_each_other(database: Database) -> None:

@@ -1,8 +1,8 @@
 """Measuring endpoints, and counting the steps of agents by the hour.
 
-What a process has counted of its endpoints is added to rows of a minute, which a manager folds into hours. Steps are
-counted as jobs are (`0003`): triggers append deltas, never an update; only what a worker began and is over counts, so
-that a step which reports its progress costs nothing more.
+What a process has counted of its endpoints is added to rows of a minute, which a manager folds into hours and days.
+Steps are counted as jobs are (`0003`): triggers append deltas, never an update; only what a worker began and is over
+counts, so that a step which reports its progress costs nothing more.
 """
 
 import sqlalchemy as sa
@@ -101,14 +101,14 @@ def _make_traffic() -> None:
     op.create_table(
         "traffic",
         sa.Column("began", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("hourly", sa.Boolean(), nullable=False),
+        sa.Column("minutes", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("method", sa.Text(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
         *(sa.Column(name, sa.BigInteger(), server_default=sa.text("0"), nullable=False) for name in COUNTS),
         sa.Column("buckets", pg.ARRAY(sa.SmallInteger()), nullable=False),
         sa.Column("counts", pg.ARRAY(sa.BigInteger()), nullable=False),
         sa.CheckConstraint("cardinality(buckets) = cardinality(counts)", name=op.f("traffic_spread_check")),
-        sa.PrimaryKeyConstraint("began", "hourly", "method", "path", name="traffic_pkey"),
+        sa.PrimaryKeyConstraint("began", "minutes", "method", "path", name="traffic_pkey"),
     )
     op.create_table(
         "traffic_marks",

@@ -179,10 +179,10 @@ _LAST_ACTIVE = sa.text(
     "AND running.agent_id = agents.id AND running.status = 'processing')) FROM agents"
 )
 
+# Agent by agent, so that the little index of what runs is used whatever the planner takes the statuses for.
 _LOADS = sa.text(
-    "SELECT agents.id, coalesce(running.steps, 0), coalesce(waiting.jobs, 0) FROM agents "
-    "LEFT JOIN (SELECT agent_id, count(*) AS steps FROM processing_steps WHERE status = 'processing' GROUP BY 1) "
-    "AS running ON running.agent_id = agents.id "
+    "SELECT agents.id, (SELECT count(*) FROM processing_steps AS step WHERE step.tenant_id = agents.tenant_id "
+    "AND step.agent_id = agents.id AND step.status = 'processing'), coalesce(waiting.jobs, 0) FROM agents "
     "LEFT JOIN (SELECT agent_id, sum(jobs)::bigint AS jobs FROM job_gauges WHERE status = 'queued' GROUP BY 1) "
     "AS waiting ON waiting.agent_id = agents.id WHERE agents.id = ANY(CAST(:ids AS text[]))"
 )

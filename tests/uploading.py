@@ -1,7 +1,9 @@
 """What tests of uploads share: services over the test's own stores, contexts of users, bytes that are a video."""
 
 import hashlib
-from collections.abc import AsyncIterator
+import resource
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -147,6 +149,17 @@ async def standing(context: Context, upload_id: UUID) -> Standing | None:
     if upload is None:
         return None
     return Standing(upload, await seen.received(context, upload), await seen.missing(context, upload))
+
+
+@contextmanager
+def full_after(size_bytes: int) -> Iterator[None]:
+    """No file of this process may be longer, which it finds out as it does that a disk is full: while it writes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def pieces_on_disk(files: Files, upload_id: UUID) -> list[str]:

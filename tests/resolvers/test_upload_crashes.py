@@ -21,7 +21,7 @@ from resolvers.context import Context
 from tests.uploading import begun, context_of, services_over, sha256, video
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 5
+ROUNDS = {"chunks": 5, "stretches": 3}
 SIZE, CHUNK = 3_000_000, 250_000
 
 
@@ -61,6 +61,7 @@ async def killed_at(process: Process, line: int, pause_s: float) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("way", ["chunks", "stretches"])
 async def test_killed_again_and_again_it_still_arrives(
     database: Database,
     database_url: str,
@@ -68,19 +69,20 @@ async def test_killed_again_and_again_it_still_arrives(
     redis_url: str,
     people: dict[Role, User],
     tmp_path: Path,
+    way: str,
 ) -> None:
     context = context_of(services_over(database, redis, tmp_path), people[Role.USER])
     upload = await begun(context, video(SIZE), CHUNK, digest=sha256(video(SIZE)))
     chance, now = random.Random(7), 4e9
-    arguments = (database_url, redis_url, str(tmp_path), str(upload.user_id), str(upload.id), str(SIZE))
+    arguments = (database_url, redis_url, str(tmp_path), str(upload.user_id), str(upload.id), str(SIZE), way)
 
     kills, progress = 0, [0]
-    for round_ in range(ROUNDS + 1):
+    for round_ in range(ROUNDS[way] + 1):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.resolvers.sending", *arguments, str(round_), stdout=PIPE, cwd=ROOT
         )
         # The last one is left alone; before, every other blow falls on the finish.
-        line = 1_000 if round_ == ROUNDS else chance.choice((chance.randint(1, 12), 13))
+        line = 1_000 if round_ == ROUNDS[way] else chance.choice((chance.randint(1, 12), 13))
         kills += await killed_at(process, line, chance.uniform(0.0, 0.03))
         row = await require_order(context, upload)
         progress.append(row.received_bytes)

@@ -1,9 +1,7 @@
 """Uploads end complete and verified, or can go on; never half, never somebody else's."""
 
 import asyncio
-import resource
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -39,6 +37,7 @@ from tests.uploading import (
     begun,
     context_of,
     finalized,
+    full_after,
     opened,
     pieces_on_disk,
     sent,
@@ -175,17 +174,6 @@ async def test_a_chunk_that_breaks_off_leaves_nothing_and_can_come_again(sender:
 
     assert before == await fingerprint(sender, upload.id)
     assert 1000 == (await sent(sender, upload, CONTENT, 0)).received_bytes
-
-
-@contextmanager
-def full_after(size_bytes: int) -> Iterator[None]:
-    """No file of this process may be longer, which it finds out as it does that a disk is full: while it writes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def test_on_a_full_disk_a_chunk_is_refused_and_nothing_of_it_stays(sender: Context) -> None:

@@ -15,14 +15,13 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("way", ["tests.schema.rest.sending", "tests.agentos.transports.sending"])
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured as Linux shows it")
 async def test_a_hundred_megabytes_take_less_than_thirty_of_memory(
-    database_url: str, redis_url: str, people: dict[Role, User], tmp_path: Path
+    database_url: str, redis_url: str, people: dict[Role, User], tmp_path: Path, way: str
 ) -> None:
     arguments = (database_url, redis_url, str(tmp_path), str(people[Role.USER].id))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.schema.rest.sending", *arguments, stdout=PIPE, cwd=ROOT
-    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", way, *arguments, stdout=PIPE, cwd=ROOT)
     async with asyncio.timeout(120):
         printed, _ = await process.communicate()
 

@@ -162,7 +162,7 @@ def statuses(value: Any, context: Context) -> Any:
     """Several statuses with commas between them; None for all."""
     if str(value).strip().lower() in EVERY:
         return None
-    return ",".join(status(each, context) for each in str(value).split(","))
+    return ",".join(status(each.strip(), context) for each in str(value).split(","))
 
 
 def limit(value: Annotated[int, Meta(ge=1, le=MOST)], _context: Context) -> int:

@@ -1,5 +1,7 @@
 """Agents: how they are set, what they have to do, and how they do, as far as the caller may see it."""
 
+import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 
 from dataloaders.batches import Stretch
@@ -29,9 +31,6 @@ class Roster(Row, frozen=True, kw_only=True):
     total: int
     active: int
     """Those switched on."""
-
-    available: int
-    """Those that could begin a step just now."""
 
 
 class Duties(Row, frozen=True, kw_only=True):
@@ -75,13 +74,13 @@ async def everyone(context: Context) -> list[Agent]:
 async def roster_of(context: Context) -> Roster:
     """All agents of the tenant, counted."""
     found = await everyone(context)
-    able = [await availability(context, agent) for agent in await _loaded(context, found)]
-    return Roster(
-        agents=found,
-        total=len(found),
-        active=sum(agent.status is AgentStatus.ACTIVE for agent in found),
-        available=sum(each is AgentAvailability.AVAILABLE for each in able),
-    )
+    return Roster(agents=found, total=len(found), active=sum(agent.status is AgentStatus.ACTIVE for agent in found))
+
+
+async def how_many_available(context: Context, some: Sequence[Agent]) -> int:
+    """How many of some agents could begin a step."""
+    able = await asyncio.gather(*(availability(context, agent) for agent in some))
+    return sum(each is AgentAvailability.AVAILABLE for each in able)
 
 
 async def duties(context: Context, agent: Agent) -> Duties:
@@ -184,9 +183,3 @@ def capabilities(agent: Agent) -> tuple[str, ...]:
 def environment(agent: Agent) -> dict[str, object]:
     """An agent's own options, with whatever is named like a secret hidden."""
     return shown(agent.options)
-
-
-async def _loaded(context: Context, found: list[Agent]) -> list[Agent]:
-    """The same agents once what they have to do was read, in one go."""
-    await context.loaders.load_by_agent.load_many([agent.id for agent in found])
-    return found

@@ -143,7 +143,11 @@ class AgentRoster:
     agents: list[Agent]
     total: int
     active: int
-    available: int
+
+    @nested(int)
+    async def available(self, info: Info) -> int:
+        """Those that could begin a step just now."""
+        return await reads.how_many_available(info.context, cast(reads.Roster, self).agents)
 
 
 def _agent(shown: Agent) -> agents.Agent:

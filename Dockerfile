@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 #
-# The image of every AgentOS process; what it is to be is its argument: serve, worker, migrate.
+# The image of every AgentOS process; what it is to be is its argument: serve, websocket, worker, migrate.
 # glibc on purpose: there are no musl wheels of the embedded stores. --build-arg EXTRAS= leaves the media extra out,
 # and with it everything under the GPL (see NOTICE); such an image serves, and cannot make clips.
 
@@ -58,7 +58,7 @@ ENV PATH=/opt/agentos/bin:$PATH \
     AGENTOS_HOST=0.0.0.0
 USER 10001:10001
 VOLUME /data
-EXPOSE 8001
+EXPOSE 8001 8765
 
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["python", "-m", "agentos", "health"]

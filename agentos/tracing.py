@@ -10,7 +10,7 @@ import secrets
 from contextvars import ContextVar
 from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 trace_id: Final[ContextVar[str]] = ContextVar("trace_id", default="")
@@ -57,10 +57,10 @@ class Tracing:
 
         async def tell(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.accept"):
-                headers = MutableHeaders(scope=message)
-                headers["x-trace-id"] = trace
+                headers = [*message.get("headers", ()), (b"x-trace-id", trace.encode())]
                 if parent := parent_of(trace):
-                    headers["traceparent"] = parent
+                    headers.append((b"traceparent", parent.encode()))
+                message["headers"] = headers
             await send(message)
 
         try:

@@ -9,6 +9,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from datetime import datetime
+from functools import cached_property
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
@@ -40,7 +41,45 @@ class Stretch(NamedTuple):
 
 
 class Loaders:
-    """The loaders of one operation, each named for the map it is."""
+    """The loaders of one operation, each named for the map it is, and made when it is first asked for."""
+
+    job: cached_property[DataLoader[UUID, Job | None]] = cached_property(lambda self: DataLoader(self._jobs))
+    clips_by_job: cached_property[DataLoader[UUID, list[Clip]]] = cached_property(
+        lambda self: DataLoader(self._clips_by_job)
+    )
+    steps_by_job: cached_property[DataLoader[UUID, list[Step]]] = cached_property(
+        lambda self: DataLoader(self._steps_by_job)
+    )
+    artifacts_by_job: cached_property[DataLoader[UUID, list[Artifact]]] = cached_property(
+        lambda self: DataLoader(self._artifacts_by_job)
+    )
+    upload: cached_property[DataLoader[UUID, Upload | None]] = cached_property(lambda self: DataLoader(self._uploads))
+    chunks_by_upload: cached_property[DataLoader[UUID, list[Chunk]]] = cached_property(
+        lambda self: DataLoader(self._chunks_by_upload)
+    )
+    user: cached_property[DataLoader[UUID, User | None]] = cached_property(lambda self: DataLoader(self._users))
+    agent: cached_property[DataLoader[str, Agent | None]] = cached_property(lambda self: DataLoader(self._agents))
+    load_by_agent: cached_property[DataLoader[str, Load | None]] = cached_property(lambda self: DataLoader(self._loads))
+    record_by_agent: cached_property[DataLoader[str, Record | None]] = cached_property(
+        lambda self: DataLoader(self._records)
+    )
+    trouble_by_agent: cached_property[DataLoader[str, Trouble | None]] = cached_property(
+        lambda self: DataLoader(self._troubles)
+    )
+    last_activity_by_agent: cached_property[DataLoader[str, datetime | None]] = cached_property(
+        lambda self: DataLoader(self._last_activities)
+    )
+    waiting_by_agent: cached_property[DataLoader[str, int]] = cached_property(lambda self: DataLoader(self._waiting))
+    queue_by_agent: cached_property[DataLoader[Stretch, list[Job]]] = cached_property(
+        lambda self: DataLoader(self._queues)
+    )
+    signs: cached_property[DataLoader[str, Signs]] = cached_property(lambda self: DataLoader(self._signs))
+    """What is heard of the workers, whatever the key."""
+
+    outlook: cached_property[DataLoader[str, Outlook]] = cached_property(lambda self: DataLoader(self._outlooks))
+    snapshot: cached_property[DataLoader[tuple[str, TimeRange], Snapshot]] = cached_property(
+        lambda self: DataLoader(self._whole_snapshots)
+    )
 
     def __init__(self, database: Database, snapshots: Snapshots, *, tenant: str, owner: UUID | None) -> None:
         """
@@ -52,25 +91,6 @@ class Loaders:
         self._snapshots = snapshots
         self._tenant = tenant
         self._owner = owner
-        self.job: DataLoader[UUID, Job | None] = DataLoader(self._jobs)
-        self.clips_by_job: DataLoader[UUID, list[Clip]] = DataLoader(self._clips_by_job)
-        self.steps_by_job: DataLoader[UUID, list[Step]] = DataLoader(self._steps_by_job)
-        self.artifacts_by_job: DataLoader[UUID, list[Artifact]] = DataLoader(self._artifacts_by_job)
-        self.upload: DataLoader[UUID, Upload | None] = DataLoader(self._uploads)
-        self.chunks_by_upload: DataLoader[UUID, list[Chunk]] = DataLoader(self._chunks_by_upload)
-        self.user: DataLoader[UUID, User | None] = DataLoader(self._users)
-        self.agent: DataLoader[str, Agent | None] = DataLoader(self._agents)
-        self.load_by_agent: DataLoader[str, Load | None] = DataLoader(self._loads)
-        self.record_by_agent: DataLoader[str, Record | None] = DataLoader(self._records)
-        self.trouble_by_agent: DataLoader[str, Trouble | None] = DataLoader(self._troubles)
-        self.last_activity_by_agent: DataLoader[str, datetime | None] = DataLoader(self._last_activities)
-        self.waiting_by_agent: DataLoader[str, int] = DataLoader(self._waiting)
-        self.queue_by_agent: DataLoader[Stretch, list[Job]] = DataLoader(self._queues)
-        self.signs: DataLoader[str, Signs] = DataLoader(self._signs)
-        """What is heard of the workers, whatever the key."""
-
-        self.outlook: DataLoader[str, Outlook] = DataLoader(self._outlooks)
-        self.snapshot: DataLoader[tuple[str, TimeRange], Snapshot] = DataLoader(self._whole_snapshots)
 
     def fresh(self) -> "Loaders":
         """A set for the same caller that has read nothing yet."""

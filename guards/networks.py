@@ -6,6 +6,7 @@ Needs no store, so nothing can be down. What is not an address is in no network.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -25,6 +26,7 @@ class Confinement:
     networks: tuple[Network, ...]
 
 
+@lru_cache(maxsize=10_000)
 def parsed(address: str) -> Address | None:
     """The address a text names, an IPv4 address inside IPv6 folded out of it; None when it names none."""
     try:

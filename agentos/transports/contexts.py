@@ -1,7 +1,5 @@
 """From a request or a socket to the context its operations run in, made afresh for each."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -32,8 +30,11 @@ class Contexts:
             RateLimited: so did too many others from the same place.
             Unavailable: whether it still is cannot be told just now.
         """
-        async with self._watched(request):
+        try:
             caller = await self._callers.of(request.headers)
+        except Unauthenticated:
+            await self._count(request)
+            raise
         return self.of(request, caller)
 
     async def holding(self, connection: HTTPConnection, authorization: str) -> Caller:
@@ -44,17 +45,15 @@ class Contexts:
             RateLimited: so were too many others from the same place.
             Unavailable: whether it still is cannot be told just now.
         """
-        async with self._watched(connection):
-            return await self._callers.holding(authorization)
-
-    @asynccontextmanager
-    async def _watched(self, connection: HTTPConnection) -> AsyncIterator[None]:
-        """Count a token that turns out not to be good, so that nobody tries them out."""
         try:
-            yield
+            return await self._callers.holding(authorization)
         except Unauthenticated:
-            await self._services.rates.charge("", (of_bad_tokens(_address(connection)),))
+            await self._count(connection)
             raise
+
+    async def _count(self, connection: HTTPConnection) -> None:
+        """Count a token that turned out not to be good, so that nobody tries them out."""
+        await self._services.rates.charge("", (of_bad_tokens(_address(connection)),))
 
     def of(self, connection: HTTPConnection, viewer: Caller | None) -> Context:
         """The context of one operation, with loaders that have read nothing yet."""

@@ -1,8 +1,8 @@
 """What every answer tells a browser: guess no type, frame nothing, load nothing, keep nothing, say not where from."""
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ALWAYS: Final = {
@@ -19,14 +19,22 @@ DEFAULTS: Final = {
 
 HSTS: Final = "max-age=31536000; includeSubDomains"
 
+Fields = list[tuple[bytes, bytes]]
 
-def careful(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """An answer's headers with those of every answer, for one that does not come from the application."""
-    headers = MutableHeaders(raw=fields)
-    headers.update(ALWAYS)
-    for name, value in DEFAULTS.items():
-        headers.setdefault(name, value)
-    return headers.raw
+
+def _raw(headers: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {name.encode(): value.encode() for name, value in headers.items()}
+
+
+_ALWAYS: Final = _raw(ALWAYS)
+_DEFAULTS: Final = _raw(DEFAULTS)
+
+
+def careful(fields: Iterable[tuple[bytes, bytes]], always: Mapping[bytes, bytes] = _ALWAYS) -> Fields:
+    """An answer's headers with those of every answer, also for one that does not come from the application."""
+    kept = [field for field in fields if field[0] not in always]
+    said = dict(kept)
+    return [*kept, *always.items(), *(field for field in _DEFAULTS.items() if field[0] not in said)]
 
 
 class SecurityHeaders:
@@ -34,7 +42,7 @@ class SecurityHeaders:
 
     def __init__(self, app: ASGIApp, *, https: bool) -> None:
         self._app = app
-        self._always = {**ALWAYS, "strict-transport-security": HSTS} if https else ALWAYS
+        self._always = _raw({**ALWAYS, "strict-transport-security": HSTS} if https else ALWAYS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,11 +51,7 @@ class SecurityHeaders:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in self._always.items():
-                    headers[name] = value
-                for name, value in DEFAULTS.items():
-                    headers.setdefault(name, value)
+                message["headers"] = careful(message["headers"], self._always)
             await send(message)
 
         await self._app(scope, receive, guarded)

@@ -62,6 +62,7 @@ TAKEN: Final = (
     "x-trace-id",
     "traceparent",
     "x-admin-request",
+    "cache-control",
     "if-none-match",
     "last-event-id",
     *tus.TAKEN,

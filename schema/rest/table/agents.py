@@ -115,6 +115,7 @@ ROWS: Final = (
         summary="Change how one agent works, or several: all of them, or none.",
         operation="AgentsConfigure",
         variables={"agents": body(read=agents.configurations)},
+        asks=agents.OldConfigurations,
         shown=("agentsConfigure", "agents"),
         beside={"configurations": "data"},
     ),

@@ -6,7 +6,7 @@ its type. What they read is made of an endpoint's whole answer, and stands below
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, TypedDict
+from typing import Annotated, Any, Final, Literal, TypedDict
 from uuid import UUID
 
 from msgspec import Meta
@@ -14,7 +14,9 @@ from msgspec import Meta
 from db.pages import MOST
 from guards.errors import BadInput
 from resolvers.context import Context
+from resolvers.jobs import MOST_CLIPS
 from schema.rest.rows import Answer
+from workers.agents.wishes import LONGEST_CLIP_S, SHORTEST_CLIP_S
 
 NOBODY: Final = UUID(int=0)
 """Stands for whoever is not known here."""
@@ -28,7 +30,7 @@ EVERY: Final = frozenset({"", "all", "any"})
 STATUSES: Final[Mapping[str, str]] = {"pending": "queued", "running": "processing", "canceled": "cancelled"}
 """Statuses by other words."""
 
-PRIORITIES: Final[Mapping[str, int]] = {"low": 2, "normal": 5, "medium": 5, "high": 8, "urgent": 10, "critical": 10}
+PRIORITIES: Final[Mapping[str, int]] = {"low": 2, "normal": 5, "high": 8, "urgent": 10}
 """Priorities in words."""
 
 WISHES: Final[Mapping[str, str]] = {
@@ -44,15 +46,18 @@ _ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _WORD: Final = re.compile(r"[a-z][a-z0-9_-]{0,49}")
 
 
+Seconds = Annotated[float, Meta(ge=SHORTEST_CLIP_S, le=LONGEST_CLIP_S)]
+
+
 class OldWishes(TypedDict, total=False):
     """How the clips should be; anything else that stands there is passed over."""
 
     aspect: str
     """Across and down, such as `9:16`, or `source` for the shape of the video."""
 
-    min_seconds: float
-    max_seconds: float
-    max_clips: int
+    min_seconds: Seconds
+    max_seconds: Seconds
+    max_clips: Annotated[int, Meta(ge=1, le=MOST_CLIPS)]
     platforms: list[str]
     """For which platforms posts are written, such as `tiktok`."""
 
@@ -177,7 +182,7 @@ def limit(value: Annotated[int, Meta(ge=1, le=MOST)], _context: Context) -> int:
     return int(text)
 
 
-def source(value: str, _context: Context) -> dict[str, str]:
+def source(value: Annotated[str, Meta(min_length=1)], _context: Context) -> dict[str, str]:
     """Where a job's video comes from: an address, the id of an upload, or a file of the server.
 
     Raises:
@@ -191,7 +196,9 @@ def source(value: str, _context: Context) -> dict[str, str]:
     return {"uploadId": word} if _is_id(word) else {"path": word}
 
 
-def priority(value: Annotated[int, Meta(ge=0, le=10)] | str, _context: Context) -> int:
+def priority(
+    value: Annotated[int, Meta(ge=0, le=10)] | Literal["low", "normal", "high", "urgent"], _context: Context
+) -> int:
     """How urgent a job is, in a number or a word.
 
     Raises:
@@ -200,8 +207,6 @@ def priority(value: Annotated[int, Meta(ge=0, le=10)] | str, _context: Context) 
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     word = str(value).strip().lower()
-    if re.fullmatch(r"[0-9]{1,9}", word):
-        return int(word)
     if word not in PRIORITIES:
         raise BadInput(f"priority: 0 to 10, or one of {', '.join(PRIORITIES)}, is needed, not {word[:50]!r}")
     return PRIORITIES[word]

@@ -452,7 +452,7 @@ SENT: list[tuple[dict[str, object], dict[str, object]]] = [
         {"source_url": URL, "title": "Holiday", "priority": 9},
     ),
     ({"video_url": URL, "video_title": "Holiday", "priority": "urgent"}, {"title": "Holiday", "priority": 10}),
-    ({"video_url": URL, "priority": "3"}, {"priority": 3}),
+    ({"video_url": URL, "priority": "LOW"}, {"priority": 2}),
     (
         {
             "video_url": URL,

@@ -51,6 +51,13 @@ def headers() -> dict[str, Part]:
     }
 
 
+def kinds(facts: Facts) -> list[Any]:
+    """The Python types that say what an endpoint is asked."""
+    found = [facts.row.asks] if facts.row.asks is not None else []
+    found += [kind for source in facts.row.variables.values() if (kind := _read(source)) is not None]
+    return found + ([action.payload for action in CATALOGUE.values()] if facts.chosen else [])
+
+
 def parameters(facts: Facts, shapes: Shapes) -> list[Part]:
     """What stands in the path, the query string and the headers."""
     found = []
@@ -147,11 +154,17 @@ def _object(facts: Facts, shapes: Shapes) -> Shape:
 
 def _shape(source: From, shape: Shape, shapes: Shapes) -> Shape:
     """What a value is like: as its variable has it, or as the function says that understands it."""
+    kind = _read(source)
+    return shape if kind is None else shapes.of(kind) | _description(shape)
+
+
+def _read(source: From) -> Any:
+    """What the function takes that understands a value; None where there is none, or where it takes anything."""
     if source.read is None:
-        return shape
+        return None
     hints = get_type_hints(source.read, include_extras=True)
     first = next((kind for name, kind in hints.items() if name != "return"), Any)
-    return shape if first in (Any, object) else shapes.of(first) | _description(shape)
+    return None if first in (Any, object) else first
 
 
 def _description(shape: Shape) -> Shape:

@@ -52,10 +52,12 @@ def described(schema: BaseSchema, version: str, rows: Sequence[Endpoint] = ENDPO
         version: of the application.
     """
     core: Any = schema._schema  # type: ignore[attr-defined]  # what documents are validated with
-    shapes, refused = Shapes(core), dict[str, Any]()
+    known = facts.of(rows, schema)
+    kinds = {kind: None for each in known for kind in (*asking.kinds(each), *telling.kinds(each))}
+    shapes, refused = Shapes(core, kinds), dict[str, Any]()
     telling.components(shapes)
     paths: dict[str, dict[str, Any]] = {}
-    for number, each in enumerate(facts.of(rows, schema), start=1):
+    for number, each in enumerate(known, start=1):
         for prefix, legacy in PREFIXES.items() if each.row.own is None else [("", True)]:
             place = paths.setdefault(f"{prefix}{each.row.path}", {})
             place[each.row.method.lower()] = _operation(each, number, shapes, refused, legacy=legacy)

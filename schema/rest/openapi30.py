@@ -52,6 +52,9 @@ def _schema(shape: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
         lowered |= _perhaps([each for each in lowered.pop("anyOf") if each != NULL], known)
     if "const" in lowered:
         lowered["enum"] = [lowered.pop("const")]
+    if "prefixItems" in lowered:
+        places = lowered.pop("prefixItems")
+        lowered["items"] = places[0] if all(each == places[0] for each in places) else {"anyOf": places}
     if "contentMediaType" in lowered:
         del lowered["contentMediaType"]
         lowered["format"] = "binary"

@@ -20,7 +20,7 @@ from resolvers.context import Context
 Answer = Mapping[str, Any]
 """What an endpoint has to show: `data`, `pagination` if it is paged, and every root field of its operation."""
 
-Shown = str | Callable[[Answer], Any]
+Shown = str | Callable[[Answer], Any] | type
 """A dotted path into an answer, or what is made of it; a function's annotation says what its result looks like."""
 
 Native = Callable[[Request, Context], Awaitable[Mapping[str, Any]]]
@@ -123,7 +123,7 @@ class Endpoint:
     """What is read besides the variables, for the description: a TypedDict of the body, or else of the query string."""
 
     answers: type | None = None
-    """What `data` is like where no operation and no annotation tells: a TypedDict."""
+    """What `data` is like where no operation and no annotation tells."""
 
     form: tuple[str, ...] = ()
     """The fields of the form that a native one reads; `?` after those that may be left out."""
@@ -135,7 +135,10 @@ class Endpoint:
     """How often such a one may be asked, where that is not what its class says."""
 
     beside: Mapping[str, Shown] = field(default_factory=dict)
-    """Keys at the top level below `/api`, for clients from before; `*` spreads what it leads to."""
+    """Keys at the top level below `/api`, for clients from before; `*` spreads what it leads to.
+
+    A direct one writes them itself: there a type may say what they are like.
+    """
 
     changes: bool = False
     """For a GET that runs a mutation because it always was so: that this is known."""

@@ -83,9 +83,16 @@ _IDLE: Final[tuple[tuple[str, Any], ...]] = (("required", []), ("default", None)
 class Shapes:
     """Makes the shapes of one description, and keeps what they refer to."""
 
-    def __init__(self, schema: GraphQLSchema) -> None:
+    def __init__(self, schema: GraphQLSchema, kinds: Iterable[Any] = ()) -> None:
+        """
+        Args:
+            kinds: the Python types that will be asked about; named together, those of one name are told apart.
+        """
         self._schema = schema
         self.components: dict[str, Shape] = {}
+        self._known: dict[Any, Shape] = {}
+        asked = list(kinds)
+        self._known = dict(zip(asked, self._made(asked), strict=True))
 
     def answer(self, document: DocumentNode) -> Shape:
         """What the one operation of a valid document answers, by root field."""
@@ -119,25 +126,33 @@ class Shapes:
 
     def of(self, kind: Any) -> Shape:
         """What a Python type looks like in JSON, with the sentences under its fields."""
-        [shape], components = msgspec.json.schema_components([kind], ref_template=f"{REF}{{name}}")
-        texts = {each.__name__: docs.of_fields(each) for each in _classes(kind)}
-        for name, component in components.items():
+        [shape] = [self._known[kind]] if kind in self._known else self._made([kind])
+        return shape
+
+    def _made(self, kinds: list[Any]) -> list[Shape]:
+        shapes, components = msgspec.json.schema_components(kinds, ref_template=f"{REF}{{name}}")
+        texts: dict[str, list[dict[str, str]]] = {}
+        for each in (found for kind in kinds for found in _classes(kind)):
+            texts.setdefault(each.__name__, []).append(docs.of_fields(each))
+        for written_name, component in components.items():
+            name = _short(written_name)
             known = self._schema.type_map.get(name)
             if isinstance(known, GraphQLEnumType) and "enum" in component:
                 self._leaf(known)
                 continue
             written: Shape = _tidied(component)
-            for field, text in texts.get(name, {}).items():
-                if field in written.get("properties", {}):
-                    written["properties"][field] |= {"description": text}
+            said = texts.get(component.get("title", name), [])
+            for field in written.get("properties", {}):
+                told = {each[field] for each in said if field in each}
+                if len(told) == 1:
+                    written["properties"][field] |= {"description": told.pop()}
             self.named(name, written)
-        tidied: Shape = _tidied(shape)
+        tidied: list[Shape] = [_tidied(shape) for shape in shapes]
         return tidied
 
     def taken(self, kind: Any) -> Shape:
         """The same in place, where it needs no name."""
-        shape = self.of(kind)
-        return self.components.pop(shape["$ref"].removeprefix(REF)) if "$ref" in shape else shape
+        return self.resolved(self.of(kind))
 
     def named(self, name: str, shape: Shape) -> Shape:
         """A shape kept as a component, and the reference to it."""
@@ -367,12 +382,20 @@ def _required(names: list[str]) -> Shape:
     return {"required": names} if names else {}
 
 
+def _short(name: str) -> str:
+    """What a component is called: as its class, and where several classes are called so by their module as well."""
+    *_, module, kind = f".{name}".split(".")
+    return "".join(word.capitalize() for word in module.split("_")) + kind
+
+
 def _tidied(shape: Any) -> Any:
     """What msgspec writes, as the rest of the description has it: null said by a type where there is one."""
-    if isinstance(shape, list):
+    if isinstance(shape, list | tuple):
         return [_tidied(each) for each in shape]
     if not isinstance(shape, dict):
         return shape
+    if "$ref" in shape:
+        return shape | {"$ref": REF + _short(shape["$ref"].removeprefix(REF))}
     tidied = {key: _tidied(value) for key, value in shape.items() if key != "title" and (key, value) not in _IDLE}
     if (
         isinstance(words := tidied.get("enum"), list)

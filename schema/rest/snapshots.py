@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -59,6 +59,23 @@ class LogFilters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     search: _Word = ""
     limit: Annotated[int, Meta(ge=1, le=MOST_LINES)] = LINES_SHOWN
     offset: Annotated[int, Meta(ge=0, le=DEEPEST)] = 0
+
+
+class Asked(TypedDict, total=False):
+    """What a snapshot may be asked for with."""
+
+    time_range: TimeRange
+    log_filters: LogFilters
+
+
+class Standing(State, frozen=True, kw_only=True):
+    """How the snapshot stands."""
+
+    status: str
+    """`healthy` or `degraded`."""
+
+    services: dict[str, str]
+    """How each section stands: `ok`, or why it does not."""
 
 
 _FILTERS: Final = msgspec.json.Decoder(LogFilters)

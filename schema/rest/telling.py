@@ -94,6 +94,12 @@ def components(shapes: Shapes) -> None:
     shapes.of(Pagination)
 
 
+def kinds(facts: Facts) -> list[Any]:
+    """The Python types that say what an endpoint answers."""
+    found = [] if (told := _answers(facts)) is None else [told]
+    return found + [_made(shown) for shown in facts.row.beside.values() if not isinstance(shown, str)]
+
+
 def responses(facts: Facts, shapes: Shapes, *, legacy: bool, shared: dict[str, Part]) -> dict[str, Part]:
     """All that may be answered.
 
@@ -123,7 +129,7 @@ def data(facts: Facts, shapes: Shapes) -> tuple[Shape, Shape]:
     """What `data` is like, and everything else that keys for older clients are read from."""
     row = facts.row
     if facts.stored is None:
-        kind = row.answers or (get_type_hints(row.native)["return"] if row.native else None)
+        kind = _answers(facts)
         shape = {} if kind is None else shapes.of(kind)
         return shape, {"properties": {"data": shape}}
     answer = shapes.answer(facts.stored.document)
@@ -174,7 +180,18 @@ def _envelope(facts: Facts, shapes: Shapes, *, legacy: bool) -> Shape:
 def _beside(shown: Shown, whole: Shape, shapes: Shapes) -> Shape:
     if isinstance(shown, str):
         return shapes.at(whole, shown.split("."))
-    return shapes.of(get_type_hints(shown)["return"])
+    return shapes.of(_made(shown))
+
+
+def _answers(facts: Facts) -> Any:
+    """What `data` is where no operation says so; None where nobody does."""
+    row = facts.row
+    return row.answers or (get_type_hints(row.native, include_extras=True)["return"] if row.native else None)
+
+
+def _made(shown: Any) -> Any:
+    """What a key for older clients is, when it is no path."""
+    return shown if isinstance(shown, type) else get_type_hints(shown, include_extras=True)["return"]
 
 
 def _refused(status: int, said: list[str]) -> Part:

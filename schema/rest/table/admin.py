@@ -2,6 +2,9 @@
 
 from typing import Final
 
+from dataloaders.snapshot import TimeRange
+from dataloaders.snapshot.dashboard import Dashboard
+from dataloaders.snapshot.whole import Snapshot
 from guards.permissions import Permission
 from schema.rest import snapshots
 from schema.rest.rows import Endpoint, Tag, body
@@ -13,6 +16,9 @@ ROWS: Final = (
         tag=Tag.ADMIN,
         summary="The whole snapshot; `time_range` 1h, 24h, 7d or 30d, `log_filters` a JSON object.",
         direct=snapshots.whole,
+        asks=snapshots.Asked,
+        answers=Snapshot,
+        beside={"*": "data", "agents": "data.agents_workers", "time_range": TimeRange},
         permission=Permission.SNAPSHOT_READ,
     ),
     Endpoint(
@@ -21,6 +27,8 @@ ROWS: Final = (
         tag=Tag.ADMIN,
         summary="The dashboard section of the snapshot.",
         direct=snapshots.dashboard,
+        answers=Dashboard,
+        beside={"dashboard": "data", "status": str},
         permission=Permission.SNAPSHOT_READ,
     ),
     Endpoint(
@@ -29,6 +37,8 @@ ROWS: Final = (
         tag=Tag.ADMIN,
         summary="How old the snapshot is, and the last error of each section; 503 when there is none to be had.",
         direct=snapshots.health,
+        answers=snapshots.Standing,
+        beside={"status": "data.status", "services": "data.services"},
         permission=Permission.SNAPSHOT_READ,
     ),
     Endpoint(

@@ -29,6 +29,7 @@ ROWS: Final = (
         summary="What this is, in which version, and where to go on.",
         own=Own.ROOT,
         answers=About,
+        beside={"*": "data"},
     ),
     Endpoint(
         method="GET",
@@ -37,5 +38,6 @@ ROWS: Final = (
         summary="How everything stood a moment ago, for anybody.",
         own=Own.HEALTH,
         answers=Wellbeing,
+        beside={"*": "data"},
     ),
 )

@@ -31,6 +31,10 @@ WORDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"type": "number", "exclusiveMinimum": 0},
         {"type": "number", "minimum": 0, "exclusiveMinimum": True},
     ),
+    "a list of places": (
+        {"type": "array", "prefixItems": [{"type": "number"}, {"type": "number"}], "items": False, "maxItems": 2},
+        {"type": "array", "items": {"type": "number"}, "maxItems": 2},
+    ),
     "a property called as a word": (
         {"type": "object", "properties": {"enum": {"const": 1}, "type": {"type": ["string", "null"]}}},
         {"type": "object", "properties": {"enum": {"enum": [1]}, "type": {"type": "string", "nullable": True}}},
@@ -61,7 +65,16 @@ def test_the_head_says_its_version_and_where_the_licence_is() -> None:
     assert "3.1.0" == PLAIN["openapi"]
 
 
+def unexampled(part: Any) -> Any:
+    """The same without what was recorded, which is data."""
+    if isinstance(part, list):
+        return [unexampled(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    return {key: unexampled(value) for key, value in part.items() if key != "examples"}
+
+
 def test_nothing_of_the_newer_words_is_left() -> None:
-    text = str(openapi30.lowered(openapi.described(schema, "0")))
+    text = str(unexampled(openapi30.lowered(openapi.described(schema, "0"))))
 
     assert [] == [word for word in ("'const':", "'type': 'null'", "contentMediaType", "'null']") if word in text]

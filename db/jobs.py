@@ -197,6 +197,9 @@ async def counts(tx: Transaction, wanted: Filter, *, owner: UUID | None) -> dict
 
 async def durations(tx: Transaction, wanted: Filter, *, owner: UUID | None) -> Durations:
     """How long those took, of the jobs that a filter selects, that were completed last."""
+    if wanted.statuses and JobStatus.COMPLETED not in wanted.statuses:
+        # Looking for them would mean to look at all.
+        return Durations(0, None, None, None, None)
     run_s = sa.func.extract("epoch", jobs.c.completed_at - jobs.c.started_at).cast(sa.Double).label("run_s")
     newest = _newest(run_s, jobs.c.completed_at, jobs.c.status == JobStatus.COMPLETED, wanted, owner)
     percentiles = [sa.func.percentile_cont(share).within_group(newest.c.run_s) for share in (0.5, 0.95, 0.99)]
@@ -206,6 +209,8 @@ async def durations(tx: Transaction, wanted: Filter, *, owner: UUID | None) -> D
 
 async def wait_s(tx: Transaction, wanted: Filter, *, owner: UUID | None) -> float | None:
     """How long those had been due, of the jobs that a filter selects, that were begun last; None when none was."""
+    if set(wanted.statuses) == {JobStatus.QUEUED}:
+        return None
     waited = sa.func.extract("epoch", jobs.c.started_at - jobs.c.run_at).cast(sa.Double).label("wait_s")
     # One that was put back after it had begun is due later than that.
     newest = _newest(waited, jobs.c.started_at, jobs.c.started_at >= jobs.c.run_at, wanted, owner)

@@ -44,6 +44,7 @@ from db.services import Service
 from guards import networks
 from guards.errors import Forbidden, Refusal, Unavailable
 from resolvers.context import Context, Services
+from resolvers.relay import Relay
 from resolvers.timing import ms_since
 from schema import root
 from schema.rest import envelope, serving
@@ -106,7 +107,8 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
     sockets = GraphQLOverWebSocket(schema, seats, callers, contexts, metrics, roots)
     legacy = LegacySockets(services, seats, contexts, metrics, Feeds(services))
     own = _Own(settings, services, health, metrics)
-    _watch(metrics, services, journal)
+    relay = Relay(services.database, services.redis)
+    _watch(metrics, services, journal, relay)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -115,6 +117,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(services.hub.run(), name="hub"),
+                group.create_task(relay.run(), name="relay"),
                 group.create_task(health.run(), name="health"),
                 group.create_task(services.operations.run(), name="operations"),
                 group.create_task(legacy.run(Service.API), name="legacy sockets"),
@@ -253,11 +256,13 @@ class _Own:
         return JSON(self._services.tokens.ring.jwks, headers={"cache-control": "public, max-age=300"})
 
 
-def _watch(metrics: Metrics, services: Services, journal: Journal) -> None:
+def _watch(metrics: Metrics, services: Services, journal: Journal, relay: Relay) -> None:
     hub, pool = services.hub, services.database.engine.pool
     metrics.watch_breakers(services.breakers.of)
     metrics.watch("hub_listeners", "Subscriptions listening for events now.", lambda: hub.listeners)
     metrics.watch("hub_behind_seconds", "Since when not every event has been handed out.", lambda: hub.behind_s)
+    metrics.watch("relay_leading", "Whether this process takes events to the streams.", lambda: relay.leading)
+    metrics.watch("relay_events", "Events this process has taken to the streams.", lambda: relay.relayed)
     metrics.watch("hub_slow_consumers", "Listeners let go because they were too slow.", lambda: hub.dropped)
     metrics.watch("log_lines_dropped", "Log lines not kept in the table.", lambda: journal.dropped)
     metrics.watch("pool_connections_used", "Connections to PostgreSQL in use.", lambda: pool.checkedout())  # type: ignore[attr-defined]  # every pool that has a size has it

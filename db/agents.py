@@ -224,6 +224,11 @@ async def by_id(tx: Transaction, agent_id: str) -> Agent | None:
     return await AGENT.first(tx, AGENT.select().where(agents.c.id == agent_id))
 
 
+async def for_change(tx: Transaction, agent_id: str) -> Agent | None:
+    """One agent, which nobody else changes until this transaction ends; None when there is no such agent."""
+    return await AGENT.first(tx, AGENT.select().where(agents.c.id == agent_id).with_for_update())
+
+
 async def by_ids(tx: Transaction, ids: Collection[str]) -> list[Agent]:
     """The agents of those ids that exist, in no order."""
     return await AGENT.all(tx, AGENT.select().where(agents.c.id.in_(ids)))

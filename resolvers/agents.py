@@ -123,7 +123,8 @@ async def cleared(context: Context, tx: Transaction, agent_id: str | None, *, dr
 
 async def _unhidden(tx: Transaction, agent_id: str, options: dict[str, Any]) -> dict[str, Any]:
     """Options with the present value wherever one is given as it is shown: hidden."""
-    present = await agents.by_id(tx, agent_id)
+    # Held until the end: what somebody else makes a secret meanwhile would else become the old one again.
+    present = await agents.for_change(tx, agent_id)
     return options if present is None else restored(options, present.options)
 
 

@@ -183,11 +183,13 @@ class Turns:
         except StepSkipped as skipped:
             output, message = None, str(skipped)
         except (StepFailed, MayPass) as error:
+            again = isinstance(error, MayPass) and attempt <= configured.retry_attempts
+            level = Severity.WARNING if again else Severity.ERROR
             async with self._database.transaction(claim.job.tenant_id) as tx:
                 await leases.finish_step(tx, claim, row.ordinal, StepStatus.FAILED, message=str(error))
-                await logs.write(tx, [_line(claim, row.agent_id, attempt, began, Severity.ERROR, f"failed: {error}")])
+                await logs.write(tx, [_line(claim, row.agent_id, attempt, began, level, f"failed: {error}")])
             message = f"{configured.name}: {error}"
-            if isinstance(error, MayPass) and attempt > configured.retry_attempts:
+            if isinstance(error, MayPass) and not again:
                 raise StepFailed(f"{message} (attempt {attempt})") from error
             raise type(error)(message) from error
         if hold.verdict is not None:

@@ -1,5 +1,7 @@
 """Agents switched and configured, and what is refused before the database could."""
 
+import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from db import agents as rows
 from db.agents import Agent
-from db.database import Database
+from db.database import Database, Transaction
 from db.models.identity import Role
 from db.models.work import AgentPriority
 from db.redis import Redis
@@ -18,6 +20,7 @@ from guards.errors import BadInput, NotFound
 from resolvers.context import Context
 from tests.acting import act
 from tests.uploading import context_of, services_over
+from tests.waiting import until
 
 People = dict[Role, User]
 RANGES = {
@@ -167,3 +170,23 @@ async def test_a_hidden_option_that_is_given_back_stays_what_it_was(context: Con
     again = await configured(context, options={"api_key": "***", "voice": {"token": "***", "name": "b"}, "note": "***"})
 
     assert {"api_key": "k", "voice": {"token": "t", "name": "b"}, "note": "***"} == again.options
+
+
+async def test_a_secret_that_is_changed_meanwhile_does_not_become_the_old_one(
+    context: Context, database: Database
+) -> None:
+    """Who gives hidden options back waits for whoever changes them just now."""
+    await configured(context, options={"api_key": "old"})
+
+    async with asyncio.TaskGroup() as group, database.transaction("default") as tx:
+        await rows.configure(tx, "clipper", {"options": {"api_key": "new"}})
+        giving_back = group.create_task(configured(context, options={"api_key": "***", "fps": 25}))
+        async with database.system() as looking:
+            await until(partial(_somebody_waits, looking))
+
+    assert {"api_key": "new", "fps": 25} == giving_back.result().options
+
+
+async def _somebody_waits(tx: Transaction) -> bool:
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+    return bool(await tx.scalar(sa.text(waiting)))

@@ -83,6 +83,9 @@ async def test_a_failure_that_may_pass_is_tried_again_later(bench: Bench) -> Non
     assert (JobStatus.QUEUED, 1) == (waiting.status, waiting.attempt)
     assert waiting.run_at > waiting.created_at
     assert "the server does not answer" in (waiting.error_message or "")
+    async with bench.database.transaction("default") as tx:
+        [line] = await logs.newest(tx, most=1)
+    assert (Severity.WARNING, "failed: the server does not answer") == (line.level, line.message)
 
 
 async def test_how_each_step_went_is_written_into_the_log_under_its_agent_s_name(bench: Bench) -> None:

@@ -11,6 +11,7 @@ from db.models.identity import Role
 from db.models.work import JobStatus
 from db.models.work import jobs as table
 from resolvers.context import Services
+from schema.rest import sites
 from schema.rest.envelope import RESERVED
 from tests.conftest import People
 from tests.schema.rest.table.conftest import Rest
@@ -354,6 +355,17 @@ async def test_a_retry_by_get_is_guarded_as_the_change_it_is(rest: Rest, databas
     assert (409, "CONFLICT") == (again.status_code, again.json()["error_code"])
     assert {"no-store"} == {answer.headers["cache-control"] for answer in (*refused, again)}
     assert "deprecation" in done.headers
+
+
+async def test_without_that_guard_any_page_could_retry_a_job(
+    rest: Rest, database: Database, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sites, "require_own", lambda _request: None)
+    job_id = await job_in(database, FAILED, owner=people[Role.USER].id)
+
+    answer = await rest("GET", f"/api/v1/jobs/{job_id}/retry", headers={"sec-fetch-site": "cross-site"})
+
+    assert (200, "queued") == (answer.status_code, answer.json()["data"]["status"])
 
 
 async def test_a_key_makes_a_change_happen_once(rest: Rest, database: Database, people: People) -> None:

@@ -23,7 +23,7 @@ from guards.permissions import Permission, granted
 from resolvers.actions.catalogue import CATALOGUE
 from resolvers.actions.contract import Action, View
 from schema import golden
-from schema.rest import openapi, openapi30, promises
+from schema.rest import openapi, openapi30, promises, terms, tracking
 from schema.rest.advice import ADVICE
 from schema.rest.endpoints import ENDPOINTS
 from schema.rest.operations import Stored
@@ -41,6 +41,7 @@ SDL: Final = "docs/schema.graphql"
 REST: Final = "docs/openapi.json"
 OLDER_REST: Final = "docs/openapi-3.0.json"
 MATRIX: Final = "docs/permissions.txt"
+TABLE: Final = tracking.FILE
 ACTION_HEADS: Final = ("action", "mutation", "roles", "limit", "idempotency key", "depends on", "", "what it does")
 
 
@@ -90,6 +91,7 @@ def every_page(command_line: str) -> tuple[Page, ...]:
         Page(path=MATRIX, made=golden.matrix, remarks=golden.remarks),
         Page(path="docs/actions.md", made=actions),
         Page(path="docs/endpoints.md", made=endpoints),
+        Page(path=TABLE, made=_terms, remarks=golden.remarks),
         Page(path=REST, made=partial(rest, older=False)),
         Page(path=OLDER_REST, made=partial(rest, older=True)),
         Page(path="docs/guide.md", made=refusals, part="refusals"),
@@ -105,6 +107,12 @@ def loosened(root: Path = ROOT) -> list[str]:
     """What is allowed now that was not when the matrix was written, and that nothing in it gives a reason for."""
     file = root / MATRIX
     return golden.looser(file.read_text(encoding="utf-8"), golden.matrix()) if file.exists() else []
+
+
+def unexplained(root: Path = ROOT) -> list[str]:
+    """What was taken away or loosened in the table of endpoints, and nothing in its file gives a reason for."""
+    file = root / TABLE
+    return tracking.unexplained(file.read_text(encoding="utf-8"), _terms()) if file.exists() else []
 
 
 def broken(root: Path = ROOT) -> list[str]:
@@ -242,6 +250,10 @@ def rest(*, older: bool) -> str:
     return msgspec.json.format(
         msgspec.json.encode(openapi30.lowered(document) if older else document), indent=1
     ).decode()
+
+
+def _terms() -> str:
+    return tracking.written(terms.of_all(schema))
 
 
 def _sent(row: Endpoint) -> str:

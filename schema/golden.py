@@ -42,12 +42,12 @@ Line = dict[str, str]
 def matrix() -> str:
     """The file, without what people wrote into it."""
     lines = [f"{name} " + " ".join(f"{key}={value}" for key, value in line.items()) for name, line in _lines()]
-    return HEAD + "\n" + "\n".join(_aligned(lines)) + "\n"
+    return HEAD + "\n" + "\n".join(aligned(lines)) + "\n"
 
 
 def looser(before: str, after: str) -> list[str]:
     """What `after` allows that `before` did not, without `before` saying why; each as the line that would say it."""
-    known, now = _parsed(before), _parsed(after)
+    known, now = parsed(before), parsed(after)
     said = {line.removeprefix("! ").partition(": ")[0] for line in remarks(before)}
     found = [
         f"{name} {key}={now[name].get(key, '-')}"
@@ -117,8 +117,7 @@ def _is_somebodys(action: Action[Any, Any]) -> bool:
 
 def _is_looser(key: str, before: str, now: str) -> bool:
     if key == "rate":
-        known, limits = _limits(before), _limits(now)
-        return any(limits.get(name, limit + 1) > limit for name, limit in known.items())
+        return higher(before, now)
     if key == "from":
         return not set(before.split("+")) - {"anywhere"} <= set(now.split("+"))
     if key == "redact":
@@ -128,16 +127,24 @@ def _is_looser(key: str, before: str, now: str) -> bool:
     return RANKS[now] > RANKS[before]
 
 
+def higher(before: str, now: str) -> bool:
+    """Whether one of several limits may be used more often than before, or does not count any more."""
+    known, limits = _limits(before), _limits(now)
+    return any(limits.get(name, limit + 1) > limit for name, limit in known.items())
+
+
 def _limits(text: str) -> dict[str, int]:
     return {name: int(limit) for name, _, limit in (each.partition(":") for each in text.split(",")) if limit}
 
 
-def _parsed(text: str) -> dict[str, Line]:
+def parsed(text: str) -> dict[str, Line]:
+    """The lines of a file, by the two words that each begins with."""
     rows = [line.split() for line in text.splitlines() if line and line[0] not in "#!"]
     return {f"{kind} {name}": dict(cell.split("=", 1) for cell in cells) for kind, name, *cells in rows}
 
 
-def _aligned(lines: Iterable[str]) -> list[str]:
+def aligned(lines: Iterable[str]) -> list[str]:
+    """Lines whose words stand below each other."""
     rows = [line.split() for line in lines]
     widths = [max((len(row[n]) for row in rows if n < len(row)), default=0) for n in range(max(map(len, rows)))]
     return [" ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]

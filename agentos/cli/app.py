@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from cyclopts import App, CycloptsError, Parameter
 
 from agentos import VERSION
-from agentos.cli import audit, backups, history, people, running, upkeep, work
+from agentos.cli import audit, backups, endpoints, history, people, running, upkeep, work
 from agentos.cli.printing import Failed, complain, say
 from agentos.cli.problems import explained
 
@@ -29,6 +29,7 @@ for commands in (
     upkeep.commands,
     backups.commands,
     audit.commands,
+    endpoints.commands,
 ):
     for name in commands:
         app.command(commands[name])
@@ -43,11 +44,12 @@ def docs(*, check: Annotated[bool, Parameter(negative="")] = False) -> None:
     """
     from agentos import docs as pages
 
-    if loosened := pages.loosened():
-        raise Failed(
-            f"looser than {pages.MATRIX} says: {'; '.join(loosened)}",
-            f"Write `! {loosened[0]}: why` into {pages.MATRIX}, a line for each, or take it back.",
-        )
+    for file, loosened in ((pages.MATRIX, pages.loosened()), (pages.TABLE, pages.unexplained())):
+        if loosened:
+            raise Failed(
+                f"looser than {file} says: {'; '.join(loosened)}",
+                f"Write `! {loosened[0]}: why` into {file}, a line for each, or take it back.",
+            )
     stale = pages.stale(pages.every_page(app.generate_docs(output_format="markdown")))
     if check and stale:
         raise Failed(f"out of date: {', '.join(map(str, stale))}", "Run `python -m agentos docs` and commit them.")

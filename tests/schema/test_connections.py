@@ -96,6 +96,18 @@ async def test_who_counts_pages_gets_the_same_rows(ask: Ask, database: Database,
     assert [True, True, True, False, False] == [each["jobs"]["pageInfo"]["hasNextPage"] for each in pages]
 
 
+async def test_rows_alone_are_those_of_the_edges(ask: Ask, database: Database, people: People) -> None:
+    owner = people[Role.USER]
+    await made(database, owner, *"abc")
+
+    answer = await ask(owner, "{ jobs(first: 2) { nodes { title } edges { node { title } } } }")
+
+    assert answer.data is not None
+    jobs_of_page = answer.data["jobs"]
+    assert [{"title": "c"}, {"title": "b"}] == jobs_of_page["nodes"]
+    assert ["c", "b"] == titles(jobs_of_page)
+
+
 async def test_an_empty_list_has_no_cursors(ask: Ask, people: People) -> None:
     info = {"hasNextPage": False, "hasPreviousPage": False, "startCursor": None, "endCursor": None}
 

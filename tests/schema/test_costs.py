@@ -31,6 +31,7 @@ def size_of(document: str, **variables: object) -> tuple[int, int]:
         ("{ jobs { totalCount } }", (2, 2)),
         ("{ jobs(first: 5) { edges { node { id } } } }", (1 + 1 + 5 * 2, 4)),
         ("{ jobs { edges { node { id } } } }", (1 + 1 + 20 * 2, 4)),
+        ("{ jobs(first: 5) { nodes { id } } }", (1 + 1 + 5, 3)),
         ("{ jobs(first: 2) { ...page } } fragment page on JobConnection { edges { node { id } } }", (1 + 1 + 2 * 2, 4)),
         ("{ me { ... on User { id } ... { name } } }", (3, 2)),
         ("{ a: me { id } b: me { id } }", (4, 2)),

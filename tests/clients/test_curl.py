@@ -90,6 +90,24 @@ async def test_it_goes_on_where_it_was_killed(house: Served, tokens: dict[Role, 
     assert content == services.files.resolve(done.path or "").read_bytes()
 
 
+async def test_tus_by_hand_as_the_guide_shows_it(house: Served, tokens: dict[Role, str], tmp_path: Path) -> None:
+    services: Services = house.app.state.services
+    token, base, content = tokens[Role.USER], f"http://{house.host}:{house.port}", video(2_500)
+    tus = ("--header", "Tus-Resumable: 1.0.0")
+    named = ("--header", "Upload-Length: 2500", "--header", "Upload-Metadata: filename dGFsay5tcDQ=")
+    created = await curl(token, "--request", "POST", *tus, *named, f"{base}/files/uploads")
+    place = f"{base}{header(created, 'location')}"
+    for start, end in ((0, 1_100), (1_100, 2_500)):
+        (tmp_path / "rest").write_bytes(content[start:end])
+        said = ("--header", f"Upload-Offset: {start}", "--header", "Content-Type: application/offset+octet-stream")
+        sent = await curl(token, "--request", "PATCH", *tus, *said, "--data-binary", f"@{tmp_path / 'rest'}", place)
+        assert str(end) == header(sent, "upload-offset")
+
+    done = await row(services, place)
+    assert (UploadStatus.COMPLETED, "talk.mp4", sha256(content)) == (done.status, done.filename, done.sha256)
+    assert "204 No Content" in await curl(token, "--request", "DELETE", *tus, place)
+
+
 async def test_all_five_endpoints_as_the_guide_calls_them(
     house: Served, tokens: dict[Role, str], tmp_path: Path
 ) -> None:

@@ -242,3 +242,27 @@ async def test_many_writers_of_the_same_bytes_leave_one_file(files: Files) -> No
 
 def test_a_store_is_private_to_its_server(files: Files) -> None:
     assert {0o700} == {(files.root / name).stat().st_mode & 0o777 for name in (".partial", ".spool", ".work")}
+
+
+async def test_bytes_and_a_piece_are_compared_as_far_as_both_go(files: Files) -> None:
+    upload_id = uuid4()
+    index, sha256, _ = await kept(files, upload_id, 0, b"piece")
+
+    for content, alike in ((b"piece", True), (b"pie", True), (b"piece and more", True), (b"pieCe", False), (b"", True)):
+        async with files.spooled(streamed(content), most=100) as spooled:
+            assert alike is await files.begins_alike(upload_id, index, sha256, spooled), content
+
+
+async def test_a_piece_is_read_in_blocks_or_said_to_be_missing(files: Files) -> None:
+    upload_id, content = uuid4(), bytes(range(256)) * 2_000
+    index, sha256, _ = await kept(files, upload_id, 0, content)
+
+    found = [block async for block in files.piece(upload_id, index, sha256)]
+
+    assert (content, True) == (b"".join(found), len(found) > 1)
+    await files.drop_piece(upload_id, index, sha256)
+    with pytest.raises(PiecesMissing):
+        await anext(files.piece(upload_id, index, sha256))
+    async with files.spooled(streamed(content), most=len(content)) as spooled:
+        with pytest.raises(PiecesMissing):
+            await files.begins_alike(upload_id, index, sha256, spooled)

@@ -171,6 +171,73 @@ async def test_only_a_whole_upload_is_completed(database: Database, user: User) 
     assert again is None
 
 
+def beginning(upload: Upload, length: int, digit: str) -> Chunk:
+    return Chunk(upload.id, 1, 1_000, length, digit * 64)
+
+
+async def test_a_chunk_grows_from_the_beginning_that_is_there_and_no_other(database: Database, user: User) -> None:
+    upload = await begun(database, user)
+    short, long, other = beginning(upload, 10, "a"), beginning(upload, 30, "b"), beginning(upload, 40, "c")
+
+    async with database.transaction(user.tenant_id) as tx:
+        assert await uploads.grow_chunk(tx, long, beginning=short) is None
+        await uploads.add_chunk(tx, short)
+        assert await uploads.grow_chunk(tx, other, beginning=long) is None
+        grown = await uploads.grow_chunk(tx, long, beginning=short)
+        assert await uploads.grow_chunk(tx, other, beginning=short) is None
+
+    assert grown is not None
+    async with database.transaction(user.tenant_id) as tx:
+        assert [long] == await uploads.chunks_of(tx, upload.id)
+        assert 30 == grown.received_bytes == (await uploads.by_id(tx, upload.id) or upload).received_bytes
+
+
+async def test_of_four_who_grow_a_chunk_at_once_one_does(database: Database, user: User) -> None:
+    upload = await begun(database, user)
+    short = beginning(upload, 10, "a")
+    async with database.transaction(user.tenant_id) as tx:
+        await uploads.add_chunk(tx, short)
+
+    async def grow(digit: str) -> Upload | None:
+        async with database.transaction(user.tenant_id) as tx:
+            return await uploads.grow_chunk(tx, beginning(upload, 30, digit), beginning=short)
+
+    grown = [answer for answer in await asyncio.gather(*map(grow, "bcde")) if answer]
+
+    assert [30] == [answer.received_bytes for answer in grown]
+
+
+async def test_how_far_an_upload_has_come_ends_at_the_first_gap(database: Database, user: User) -> None:
+    upload = await begun(database, user)
+    part = Chunk(upload.id, 0, 0, 400, "a" * 64)
+
+    assert 0 == uploads.reached([])
+    assert 0 == uploads.reached([chunk_of(upload, 1)])
+    assert 400 == uploads.reached([part, chunk_of(upload, 1)])
+    assert upload.size_bytes == uploads.reached([chunk_of(upload, index) for index in range(3)])
+
+
+async def test_only_its_owner_ends_an_upload(database: Database, people: People, other_people: People) -> None:
+    user = people[Role.USER]
+    upload = await begun(database, user)
+    async with database.transaction(user.tenant_id) as tx:
+        await uploads.add_chunk(tx, chunk_of(upload, 0))
+        assert await uploads.end(tx, upload.id, owner=people[Role.ADMIN].id) is None
+    async with database.transaction(other_people[Role.USER].tenant_id) as tx:
+        assert await uploads.end(tx, upload.id, owner=user.id) is None
+        assert [] == await uploads.chunks_of_many(tx, [upload.id])
+
+    async with database.transaction(user.tenant_id) as tx:
+        assert [chunk_of(upload, 0)] == await uploads.chunks_of_many(tx, [upload.id], owner=user.id)
+        assert [] == await uploads.chunks_of_many(tx, [upload.id], owner=people[Role.ADMIN].id)
+        ended = await uploads.end(tx, upload.id, owner=user.id)
+        assert await uploads.end(tx, upload.id, owner=user.id) is None
+        assert [] == await uploads.chunks_of(tx, upload.id)
+
+    assert ended is not None
+    assert (UploadStatus.EXPIRED, 0) == (ended.status, ended.received_bytes)
+
+
 async def test_lost_chunks_are_counted_back(database: Database, user: User) -> None:
     upload = await begun(database, user)
     async with database.transaction(user.tenant_id) as tx:

@@ -10,6 +10,7 @@ import pytest
 from db import sweeps
 from db import uploads as rows
 from db.database import Database
+from db.files import Files
 from db.models.identity import Role
 from db.models.work import UploadStatus
 from db.redis import Redis
@@ -148,6 +149,38 @@ async def test_a_look_for_lost_bytes_spares_a_chunk_that_has_grown(sender: Conte
     assert 400 == (await appending.reached(sender, upload.id)).offset
     swept = await sweeps.reconcile(sender.services.database, sender.services.files, now=4e9)
     assert (0, 0, 0) == (swept.struck, swept.discarded, swept.expired)
+
+
+async def test_an_offset_without_its_bytes_would_be_noticed(sender: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: a record that is made without the file is found out, by the next stretch and by the janitor."""
+    upload = await begun(sender, CONTENT, 1_000)
+
+    async def unkept(*args: object) -> None:
+        pass
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Files, "keep_piece", unkept)
+        assert 1_300 == await appended(sender, upload, 0, 1_300)
+    with pytest.raises(Conflict):
+        await appended(sender, upload, 1_300, 1_400)
+    swept = await sweeps.reconcile(sender.services.database, sender.services.files, now=4e9)
+
+    assert 1 == swept.struck
+    assert 0 == (await appending.reached(sender, upload.id)).offset
+
+
+async def test_what_is_given_up_takes_nothing_that_is_still_on_its_way(sender: Context) -> None:
+    upload = await begun(sender, CONTENT, 1_000)
+    await appended(sender, upload, 0, 300)
+
+    async def given_up() -> AsyncIterator[bytes]:
+        yield CONTENT[300:400]
+        await appending.terminate(sender, upload.id)
+
+    with pytest.raises(NotFound):
+        await appending.append(sender, upload.id, 300, given_up())
+
+    assert [] == pieces_on_disk(sender.services.files, upload.id)
 
 
 async def test_a_chunk_comes_whole_where_its_beginning_is(sender: Context) -> None:

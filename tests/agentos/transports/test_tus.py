@@ -289,6 +289,15 @@ async def test_what_cannot_be_an_upload_is_not_created(tus: Tus) -> None:
         assert 0 == await rows.how_many(tx, rows.Filter(), owner=None)
 
 
+async def test_room_is_reserved_when_an_upload_is_created(tus: Tus) -> None:
+    answers = [await tus.ask("POST", PLACE, upload_length=str(LARGEST_FILE)) for _ in range(21)]
+
+    assert [201] * 20 + [409] == [answer.status_code for answer in answers]
+    assert "QUOTA_EXCEEDED" == answers[-1].json()["error_code"]
+    assert 204 == (await tus.ask("DELETE", answers[0].headers["location"])).status_code
+    assert 201 == (await tus.ask("POST", PLACE, upload_length=str(LARGEST_FILE))).status_code
+
+
 async def test_an_upload_may_bring_its_first_bytes_or_all_of_them(tus: Tus) -> None:
     size = str(len(CONTENT))
     some = await tus.ask("POST", PLACE, CONTENT[:1_000], upload_length=size, **STRETCH)

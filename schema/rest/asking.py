@@ -6,7 +6,7 @@ names in one request would be one too many.
 
 from typing import Any, Final, get_type_hints
 
-from db.pages import MOST
+from db.pages import MOST, MOST_SKIPPED
 from guards import replays
 from resolvers.actions import reading as payloads
 from resolvers.actions.catalogue import CATALOGUE
@@ -17,18 +17,19 @@ from schema.rest.reading import USUAL
 from schema.rest.rows import From, Place
 from schema.rest.shapes import Shape, Shapes, nullable
 
-BIG: Final = 10**9
-"""Beyond every list; the largest number of a page or an offset that is understood."""
-
 PAGING: Final = (
-    ("page", {"type": "integer", "minimum": 1, "maximum": BIG, "default": 1}, "Which page; not beside `offset`."),
+    (
+        "page",
+        {"type": "integer", "minimum": 1, "maximum": MOST_SKIPPED + 1, "default": 1},
+        f"Which page; at most {MOST_SKIPPED} entries are passed over. Not beside `offset`.",
+    ),
     (
         "per_page",
         {"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL},
         "Entries of a page; not beside `limit`.",
     ),
     ("limit", {"type": "integer", "minimum": 1, "maximum": MOST}, "The same as `per_page`."),
-    ("offset", {"type": "integer", "minimum": 0, "maximum": BIG}, "Entries to pass over, instead of a page."),
+    ("offset", {"type": "integer", "minimum": 0, "maximum": MOST_SKIPPED}, "Entries to pass over, instead of a page."),
 )
 KEY: Final = "Idempotency-Key"
 UNION: Final = "ActionRequest"

@@ -20,7 +20,7 @@ from graphql import (
 )
 from starlette.requests import Request
 
-from db.pages import MOST
+from db.pages import MOST, MOST_SKIPPED
 from guards.errors import BadInput, Refusal
 from resolvers.context import Context
 from schema.rest import bodies
@@ -109,14 +109,13 @@ def page_of(query: Mapping[str, str]) -> tuple[int, int]:
     size_name = "limit" if "limit" in query else "per_page"
     size = _number(size_name, query.get(size_name, str(USUAL)), least=1, most=MOST)
     if "offset" in query:
-        return size, _number("offset", query["offset"], least=0)
-    return size, (_number("page", query.get("page", "1"), least=1) - 1) * size
+        return size, _number("offset", query["offset"], least=0, most=MOST_SKIPPED)
+    return size, (_number("page", query.get("page", "1"), least=1, most=MOST_SKIPPED // size + 1) - 1) * size
 
 
-def _number(name: str, text: str, *, least: int, most: int = 10**9) -> int:
+def _number(name: str, text: str, *, least: int, most: int) -> int:
     if not _WHOLE.fullmatch(text) or not least <= int(text) <= most:
-        upward = f"{least} to {most}" if most < 10**9 else f"{least} or more"
-        raise BadInput(f"{name}: a whole number, {upward}, is needed, not {text[:50]!r}")
+        raise BadInput(f"{name}: a whole number, {least} to {most}, is needed, not {text[:50]!r}")
     return int(text)
 
 

@@ -71,6 +71,8 @@ def test_what_came_as_json_stays_for_graphql_to_judge() -> None:
         ({"limit": "10", "offset": "15"}, (10, 15)),
         ({"per_page": "100"}, (100, 0)),
         ({"limit": "7", "page": "2"}, (7, 7)),
+        ({"per_page": "100", "page": "101"}, (100, 10_000)),
+        ({"offset": "10000"}, (20, 10_000)),
     ],
 )
 def test_pages_are_counted_either_way(query: dict[str, str], page: tuple[int, int]) -> None:
@@ -80,10 +82,12 @@ def test_pages_are_counted_either_way(query: dict[str, str], page: tuple[int, in
 @pytest.mark.parametrize(
     ("query", "told"),
     [
-        ({"page": "0"}, "page: a whole number, 1 or more, is needed, not '0'"),
+        ({"page": "0"}, "page: a whole number, 1 to 501, is needed, not '0'"),
+        ({"page": "102", "per_page": "100"}, "page: a whole number, 1 to 101, is needed, not '102'"),
         ({"per_page": "101"}, "per_page: a whole number, 1 to 100, is needed, not '101'"),
         ({"limit": "0"}, "limit: a whole number, 1 to 100, is needed, not '0'"),
-        ({"offset": "-1"}, "offset: a whole number, 0 or more, is needed, not '-1'"),
+        ({"offset": "-1"}, "offset: a whole number, 0 to 10000, is needed, not '-1'"),
+        ({"offset": "10001"}, "offset: a whole number, 0 to 10000, is needed, not '10001'"),
         ({"page": "1", "offset": "0"}, "page, offset: use one of them"),
         ({"per_page": "1", "limit": "1"}, "per_page, limit: use one of them"),
     ],

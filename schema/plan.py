@@ -9,6 +9,7 @@ that may not be seen. Counting that cannot be done is for `guards.rates` to judg
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 from typing import Any, Final
 
@@ -155,13 +156,18 @@ async def admit_native(context: Context, permission: Permission | None, *, rate:
     Raises:
         Refusal: the caller may not, or not so often.
     """
-    access = ANYBODYS if permission is None else Guarded(((permission,),))
+    access = ANYBODYS if permission is None else _guarded(permission)
     access.admit(context)
     charges = access.charges(context)
     charged = (*charges.once, *charges.each)
     if permission is not None and rate is not None:
         charged = (Bucket(f"{permission}:{of_user(context.caller.user_id)}", permission, rate),)
     await _charge(context, charged)
+
+
+@cache
+def _guarded(permission: Permission) -> Guarded:
+    return Guarded(((permission,),))
 
 
 def require_moderate(plan: Plan, variables: Mapping[str, Any]) -> int:

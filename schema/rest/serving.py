@@ -102,13 +102,13 @@ class _Served:
         context.whole = True
         request.state.legacy = self._legacy
         answer = await self._told(request, context, began)
-        answer.headers.update(self._headers)
-        answer.headers["server-timing"] = f"app;dur={(time.perf_counter() - began) * 1000:.2f}"
+        took_ms = (time.perf_counter() - began) * 1000
+        said = {**self._headers, "server-timing": f"app;dur={took_ms:.2f}"}
         if context.spent is not None:
-            answer.headers.update(context.spent.headers())
+            said |= context.spent.headers()
         if context.told_again:
-            answer.headers.update(REPLAYED)
-        return answer
+            said |= REPLAYED
+        return _saying(answer, said)
 
     async def _told(self, request: Request, context: Context, began: float) -> Response:
         try:
@@ -132,6 +132,13 @@ class _Served:
             pagination=answer.get("pagination"),
             beside=beside(self._endpoint.beside, answer) if self._legacy else None,
         )
+
+
+def _saying(answer: Response, headers: Mapping[str, str]) -> Response:
+    """An answer with headers that stand in the place of what it says under the same names."""
+    raw = {name.encode(): value.encode() for name, value in headers.items()}
+    answer.raw_headers[:] = [*(field for field in answer.raw_headers if field[0] not in raw), *raw.items()]
+    return answer
 
 
 def beside(keys: Mapping[str, Shown], answer: Answer) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Annotated, Any, Final, TypedDict
 
@@ -35,6 +35,9 @@ MOST_LINES: Final = 500
 DEEPEST: Final = 1_000
 """How many lines may be passed over; who looks for older ones reads `logs` page by page."""
 
+LONGEST_ACCEPTED: Final = 200
+"""How many characters of `Accept-Encoding` are looked at; what browsers send has thirty."""
+
 _ANY: Final = "all"
 _Word = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
 
@@ -53,7 +56,7 @@ _ALWAYS: Final = (
 class LogFilters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which log lines a snapshot is to show; `all` is no filter."""
 
-    level: _Word = _ANY
+    level: Annotated[_Word, Meta(extra_json_schema={"enum": [_ANY, *Severity]})] = _ANY
     source: _Word = _ANY
     category: _Word = _ANY
     search: _Word = ""
@@ -93,7 +96,8 @@ class Prepared(Response):
 
 async def whole(request: Request, context: Context) -> Response:
     """Every section, with the log lines that were asked for."""
-    query = request.query_params
+    # Most ask for no more than the path says, and then there is nothing to read.
+    query = request.query_params if request.scope["query_string"] else {}
     time_range = _time_range(query.get("time_range", TimeRange.DAY.value))
     lines = _lines(query["log_filters"]) if "log_filters" in query else None
     write = _WHOLE[request.state.legacy, time_range]
@@ -137,6 +141,7 @@ def older(encoded: bytes) -> bytes:
     return msgspec.json.encode(_older(_PARTS.decode(encoded), TimeRange.DAY))
 
 
+@lru_cache(maxsize=256)
 def coding_of(accepted: str) -> Coding:
     """The coding a client likes best, the smallest of several; as it is when nothing else fits."""
     weights = dict(_weighed(part) for part in accepted.lower().split(","))
@@ -162,7 +167,7 @@ def _weighed(part: str) -> tuple[str, float]:
 
 
 def _coding(request: Request) -> Coding:
-    return coding_of(",".join(request.headers.getlist("accept-encoding")))
+    return coding_of(",".join(request.headers.getlist("accept-encoding"))[:LONGEST_ACCEPTED])
 
 
 def _answered(request: Request, body: Body, generated_at: datetime, *, hit: bool) -> Response:

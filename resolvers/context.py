@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dataloaders.batches import Loaders
 from dataloaders.snapshot import Snapshots
@@ -11,6 +12,7 @@ from db.files import Files
 from db.redis import Redis
 from guards import networks
 from guards.allowances import Spent
+from guards.audit import Entry
 from guards.breakers import Breakers
 from guards.callers import Caller, Origin, signed_in
 from guards.chain import Chain
@@ -131,6 +133,23 @@ class Context:
     def origin(self) -> Origin:
         """From where this call came, for the record."""
         return Origin(address=self.address, user_agent=self.user_agent, trace_id=self.trace_id)
+
+    def entry(
+        self, action: str, target: object = None, *, details: Mapping[str, Any] | None = None, key: str | None = None
+    ) -> Entry:
+        """What is put on record of something that this call does or is refused."""
+        return Entry(
+            tenant=self.caller.tenant,
+            actor=self.caller.user_id,
+            role=self.caller.role,
+            action=action,
+            target=None if target is None else str(target),
+            details=dict(details or {}),
+            trace_id=self.trace_id,
+            address=self.address,
+            user_agent=self.user_agent,
+            key=key,
+        )
 
     def may(self, permission: Permission) -> bool:
         """Whether the caller holds a permission and calls from where it may be used."""

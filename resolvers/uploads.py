@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
 
+import msgspec
+
 from db import configuration, tunables, uploads
 from db.configuration import Configuration
 from db.database import Transaction
@@ -35,6 +37,9 @@ LARGEST_FILE: Final[int] = tunables.MAX_UPLOAD_SIZE_MB.default * MB
 
 LARGEST_CHUNK: Final = 8 * MB
 MOST_CHUNKS: Final = 10_000
+CHUNK: Final = "upload.chunk"
+"""Under what bytes that arrive are on record."""
+
 LONGEST_NAME: Final = 255
 RETRY_FULL_S: Final = 60
 EXPIRED: Final = "the upload has expired: begin it again"
@@ -215,9 +220,14 @@ async def placed(
         with room():
             await files.keep_piece(upload.id, index, whole)
         if beginning is None:
-            return await uploads.add_chunk(tx, chunk)
-        tx.after_commit(partial(files.drop_piece, upload.id, index, beginning.sha256))
-        return await uploads.grow_chunk(tx, chunk, beginning=beginning)
+            counted = await uploads.add_chunk(tx, chunk)
+        else:
+            tx.after_commit(partial(files.drop_piece, upload.id, index, beginning.sha256))
+            counted = await uploads.grow_chunk(tx, chunk, beginning=beginning)
+        if counted is not None:
+            received = msgspec.json.encode({"received_bytes": counted.received_bytes})
+            await context.services.chain.audit.done(tx, context.entry(CHUNK, upload.id), received)
+        return counted
 
 
 class Joined(Row, frozen=True):

@@ -170,6 +170,20 @@ def _guarded(permission: Permission) -> Guarded:
     return Guarded(((permission,),))
 
 
+async def refused_native(context: Context, action: str, refusal: Refusal) -> None:
+    """Put on record that something was refused that does not go through the schema, unless all too often already.
+
+    Raises:
+        RateLimited: it was; nothing is put on record any more.
+    """
+    if context.viewer is None:
+        return
+    spent = context.spent
+    await _charge(context, (of_denials(context.viewer.user_id),))
+    context.spent = spent
+    await context.services.chain.refuse(context.entry(action), refusal)
+
+
 def require_moderate(plan: Plan, variables: Mapping[str, Any]) -> int:
     """How many fields an operation may answer, once it is sure that those are no more than are answered.
 

@@ -80,18 +80,7 @@ def entry_of(context: Context, action: Action[Any, Any], payload: Payload | None
     """What is put on record of a call; without a payload, of one that never got so far."""
     details = {} if payload is None else reading.kept(payload)
     target = None if payload is None or action.target is None else getattr(payload, action.target)
-    return Entry(
-        tenant=context.caller.tenant,
-        actor=context.caller.user_id,
-        role=context.caller.role,
-        action=action.name,
-        target=None if target is None else str(target),
-        details=details,
-        trace_id=context.trace_id,
-        address=context.address,
-        user_agent=context.user_agent,
-        key=key,
-    )
+    return context.entry(action.name, target, details=details, key=key)
 
 
 def _key(context: Context, action: Action[Any, Any], payload: Payload, text: str | None) -> Key | None:

@@ -134,6 +134,9 @@ class Endpoint:
     rate: Rate | None = None
     """How often such a one may be asked, where that is not what its class says."""
 
+    audited: str | None = None
+    """Under what a native one that changes something is on record."""
+
     beside: Mapping[str, Shown] = field(default_factory=dict)
     """Keys at the top level below `/api`, for clients from before; `*` spreads what it leads to.
 

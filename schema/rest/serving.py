@@ -19,7 +19,7 @@ from db.database import DatabaseUnavailable
 from guards.errors import BadInput, NotFound, Refusal, Unavailable
 from guards.replays import REPLAYED
 from resolvers.context import Context
-from schema.plan import admit_native
+from schema.plan import admit_native, refused_native
 from schema.rest import envelope, reading, sites
 from schema.rest.endpoints import ENDPOINTS
 from schema.rest.operations import Refused, Stored, Unfit
@@ -165,8 +165,13 @@ def _answering(endpoint: Endpoint, schema: BaseSchema) -> Answering | Direct:
     if native is not None:
 
         async def handled(request: Request, context: Context) -> Answer:
-            await admit_native(context, endpoint.permission, rate=endpoint.rate)
-            return {"data": await native(request, context)}
+            try:
+                await admit_native(context, endpoint.permission, rate=endpoint.rate)
+                return {"data": await native(request, context)}
+            except Refusal as refusal:
+                if endpoint.audited is not None:
+                    await refused_native(context, endpoint.audited, refusal)
+                raise
 
         return handled
     if direct is not None:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from guards.permissions import Permission
+from resolvers.uploads import CHUNK
 from schema.rest import uploads
 from schema.rest.rows import Endpoint, Tag, body, path, query
 
@@ -31,6 +32,7 @@ ROWS: Final = (
             "chunk": body("chunk_size"),
             "sha256": body("sha256"),
         },
+        asks=uploads.Digested,
         shown=("uploadInit", "upload"),
         beside={"uploadId": "data.id", "upload_id": "data.id"},
     ),
@@ -41,8 +43,10 @@ ROWS: Final = (
         summary="Send one chunk, as a form.",
         native=uploads.chunk,
         form=uploads.CHUNK_FORM,
+        asks=uploads.Chunk,
         permission=Permission.UPLOAD_INIT,
         rate=uploads.SENDING,
+        audited=CHUNK,
         beside={"chunk_index": "data.chunk_index", "received": "data.received"},
     ),
     Endpoint(
@@ -53,6 +57,7 @@ ROWS: Final = (
         status=201,
         operation="UploadFinalize",
         variables={"id": body("upload_id"), "chunks": body("total_chunks"), "sha256": body("sha256")},
+        asks=uploads.Digested,
         shown=("uploadFinalize", "upload"),
         beside={"file_path": "data.id", "filePath": "data.id", "metadata": "data"},
     ),

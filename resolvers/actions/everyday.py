@@ -120,7 +120,7 @@ class JobUpdateStatusInput(Payload, frozen=True, kw_only=True):
     """`queued` to try it again, `failed` or `cancelled`; `processing` of one that runs. Its worker completes it."""
 
     progress: Annotated[int, Meta(ge=0, le=100)] | None = None
-    """Percent, of one that runs; it never goes back."""
+    """Percent, of one that runs, and not less than it is; its worker goes on saying how far it is."""
 
     message: Annotated[str, Meta(max_length=500)] | None = None
     """Why it failed, shown with the job; for `failed` alone."""

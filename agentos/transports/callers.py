@@ -5,6 +5,7 @@ is read from PostgreSQL at most four seconds ago, on HTTP and on open sockets al
 than four seconds ago is let through, everybody else is refused with `Unavailable`.
 """
 
+import asyncio
 import hashlib
 import time
 from collections import OrderedDict
@@ -42,6 +43,9 @@ class Callers:
         self._clock = clock
         self._monotonic = monotonic
         self._verified: OrderedDict[bytes, Caller] = OrderedDict()
+        self._asking: dict[tuple[str, UUID], asyncio.Future[Unavailable | None]] = {}
+        """Whose version is being read just now; those who need the same wait for it, and for a refusal as well."""
+
         self._versions: OrderedDict[tuple[str, UUID], tuple[float, int | None]] = OrderedDict()
 
     async def of(self, headers: Mapping[str, str]) -> Caller | None:
@@ -93,18 +97,40 @@ class Callers:
 
     async def _version(self, caller: Caller) -> int | None:
         key = caller.tenant, caller.user_id
-        seen = self._versions.get(key)
-        # Its age counts from before the question: an answer that took long is older than it looks.
-        asked_at = self._monotonic()
-        if seen is not None and asked_at - seen[0] < FRESH_S:
-            return seen[1]
+        # Looked at anew after each wait: who had asked may have gone before there was an answer.
+        while True:
+            seen = self._versions.get(key)
+            # Its age counts from before the question: an answer that took long is older than it looks.
+            asked_at = self._monotonic()
+            if seen is not None and asked_at - seen[0] < FRESH_S:
+                return seen[1]
+            asking = self._asking.get(key)
+            if asking is None:
+                break
+            await asyncio.wait((asking,))
+            if not asking.cancelled() and (refusal := asking.result()) is not None:
+                raise refusal
+        asking = self._asking[key] = asyncio.get_running_loop().create_future()
+        try:
+            version = await self._asked(caller)
+        except Unavailable as refusal:
+            asking.set_result(refusal)
+            raise
+        else:
+            _remember(self._versions, key, (asked_at, version))
+            asking.set_result(None)
+            return version
+        finally:
+            # Without an answer by now, whoever asked is gone: the next one asks.
+            asking.cancel()
+            del self._asking[key]
+
+    async def _asked(self, caller: Caller) -> int | None:
         try:
             async with self._database.transaction(caller.tenant) as tx:
-                version = await users.token_version(tx, caller.user_id)
+                return await users.token_version(tx, caller.user_id)
         except DatabaseUnavailable as error:
             raise Unavailable("who you are cannot be checked just now: try again", retry_after=1) from error
-        _remember(self._versions, key, (asked_at, version))
-        return version
 
 
 def _remember(store: OrderedDict[K, V], key: K, value: V) -> None:

@@ -5,7 +5,7 @@ import base64
 import json
 import time
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import jwt
 import pytest
@@ -15,15 +15,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from agentos.transports import callers as module
 from agentos.transports.callers import Callers
 from db import users
-from db.database import Database
+from db.database import Database, Transaction
 from db.models.identity import Role
 from db.users import User
+from guards.callers import Caller
 from guards.errors import Unauthenticated, Unavailable
 from guards.tokens import Key, Tokens
 from resolvers.context import Services
 from tests.agentos.conftest import TokenOf
 from tests.conftest import People
 from tests.serving import Served
+from tests.waiting import until
 
 
 def b64(raw: bytes) -> str:
@@ -207,3 +209,38 @@ async def test_many_at_once_are_told_alike(services: Services, people: People, t
         found = [group.create_task(callers.holding(f"Bearer {token}")) for _ in range(20)]
 
     assert {people[Role.USER].id} == {task.result().user_id for task in found}
+
+
+async def test_those_at_once_ask_the_database_together_whoever_goes_away(
+    services: Services, people: People, token_of: TokenOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[UUID] = []
+    version_of = users.token_version
+
+    async def counting(tx: Transaction, user_id: UUID) -> int | None:
+        counted.append(user_id)
+        return await version_of(tx, user_id)
+
+    monkeypatch.setattr(users, "token_version", counting)
+    callers, bearer = Callers(services.tokens, services.database), f"Bearer {token_of(people[Role.USER])}"
+    calls = [asyncio.create_task(callers.holding(bearer)) for _ in range(10)]
+    await until(lambda: bool(counted))
+    calls[0].cancel()
+    gone, *others = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert isinstance(gone, asyncio.CancelledError)
+    assert [people[Role.USER].id] * 9 == [caller.user_id for caller in others if isinstance(caller, Caller)]
+    assert 2 == len(counted)
+
+
+async def test_those_at_once_are_refused_together_without_the_database(
+    services: Services, people: People, token_of: TokenOf
+) -> None:
+    away = Database.connect("postgresql+asyncpg://nobody@127.0.0.1:1/none", size=1)
+    callers, bearer = Callers(services.tokens, away), f"Bearer {token_of(people[Role.USER])}"
+
+    found = await asyncio.gather(*(callers.holding(bearer) for _ in range(10)), return_exceptions=True)
+
+    assert {Unavailable} == {type(each) for each in found}
+    assert {} == callers._asking
+    await away.close()

@@ -174,7 +174,7 @@ def _agent(shown: Mapping[str, Any]) -> OldAgent:
 
 def _changes(part: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """One configuration as the schema takes it."""
-    limits = part.get(LIMITS) or {}
+    limits = {} if part.get(LIMITS) is None else part[LIMITS]
     if not isinstance(limits, dict):
         raise BadInput(f"{LIMITS}: an object is needed")
     named = next((part[name] for name in NAMES if part.get(name) is not None), None)

@@ -97,11 +97,14 @@ def _asked(kind: type, shapes: Shapes) -> list[Part]:
 def body(facts: Facts, shapes: Shapes) -> Part | None:
     """What is sent, or None where nothing is."""
     if facts.row.form:
-        return {"required": True, "content": {"multipart/form-data": {"schema": _form(facts.row.form)}}}
+        return {"required": True, "content": {"multipart/form-data": {"schema": _form(facts, shapes)}}}
     if not facts.reads_body:
         return None
+    assert facts.stored is not None
+    sources = facts.row.variables
+    needed = any(sources[name].place is Place.BODY for name in facts.stored.needed if name in sources)
     shape = actions(shapes) if facts.chosen else _object(facts, shapes)
-    return {"required": True, "content": {"application/json": {"schema": shape}}}
+    return {"required": needed, "content": {"application/json": {"schema": shape}}}
 
 
 def actions(shapes: Shapes) -> Shape:
@@ -141,7 +144,7 @@ def _object(facts: Facts, shapes: Shapes) -> Shape:
     }
     variables = shapes.variables(facts.stored.document, sources)
     asked = {} if facts.row.asks is None else shapes.taken(facts.row.asks)
-    properties: dict[str, Shape] = dict(asked.get("properties", {}))
+    properties: dict[str, Shape] = {}
     required: list[str] = list(asked.get("required", ()))
     for variable, source in sources.items():
         shape = _shape(source, variables[variable], shapes)
@@ -150,6 +153,7 @@ def _object(facts: Facts, shapes: Shapes) -> Shape:
         else:
             shape = nullable(shape)
         properties[source.names[0]] = _told(shape, _also(source))
+    properties |= asked.get("properties", {})
     return {"type": "object", "properties": properties} | ({"required": required} if required else {})
 
 
@@ -172,8 +176,10 @@ def _description(shape: Shape) -> Shape:
     return {"description": shape["description"]} if "description" in shape else {}
 
 
-def _form(fields: tuple[str, ...]) -> Shape:
-    properties: dict[str, Shape] = {name.rstrip("?"): {"type": "string"} for name in fields}
+def _form(facts: Facts, shapes: Shapes) -> Shape:
+    fields = facts.row.form
+    asked = {} if facts.row.asks is None else shapes.taken(facts.row.asks)["properties"]
+    properties: dict[str, Shape] = {name.rstrip("?"): {"type": "string"} for name in fields} | asked
     if "file" in properties:
         properties["file"] = {"type": "string", "contentMediaType": "application/octet-stream"}
     required = [name for name in fields if not name.endswith("?")]
@@ -185,6 +191,7 @@ def _parameter(name: str, place: Place, needed: bool, shape: Shape, told: str | 
     text = " ".join(each for each in (shape.get("description"), told) if each)
     part: Part = {"name": name, "in": str(place), "required": needed} | ({"description": text} if text else {})
     if inner.get("type") == "array":
+        inner = {"minItems": 1, **inner}
         part |= {"style": "simple" if place is Place.PATH else "form", "explode": False}
     return part | {"schema": inner}
 

@@ -52,13 +52,13 @@ Seconds = Annotated[float, Meta(ge=SHORTEST_CLIP_S, le=LONGEST_CLIP_S)]
 class OldWishes(TypedDict, total=False):
     """How the clips should be; anything else that stands there is passed over."""
 
-    aspect: str
+    aspect: str | None
     """Across and down, such as `9:16`, or `source` for the shape of the video."""
 
-    min_seconds: Seconds
-    max_seconds: Seconds
-    max_clips: Annotated[int, Meta(ge=1, le=MOST_CLIPS)]
-    platforms: list[str]
+    min_seconds: Seconds | None
+    max_seconds: Seconds | None
+    max_clips: Annotated[int, Meta(ge=1, le=MOST_CLIPS)] | None
+    platforms: list[str] | None
     """For which platforms posts are written, such as `tiktok`."""
 
 

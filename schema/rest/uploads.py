@@ -2,9 +2,10 @@
 
 import re
 from contextlib import AsyncExitStack
-from typing import Final, TypedDict
+from typing import Annotated, Final, NotRequired, TypedDict
 from uuid import UUID
 
+from msgspec import Meta
 from starlette.requests import Request
 
 from db.files import Spooled
@@ -22,6 +23,28 @@ bytes."""
 
 CHUNK_FORM: Final = ("upload_id", "chunk_index", "file", "sha256?")
 _INDEX: Final = re.compile(r"[0-9]{1,6}")
+
+
+Digest = Annotated[str, Meta(pattern="^[0-9A-Fa-f]{64}$")]
+
+
+class Digested(TypedDict, total=False):
+    """What may be said of the bytes of a file."""
+
+    sha256: Digest | None
+    """Hex digest of the whole, which is compared in the end."""
+
+
+class Chunk(TypedDict):
+    """The form of a chunk."""
+
+    upload_id: Annotated[str, Meta(min_length=1)]
+    chunk_index: Annotated[str, Meta(pattern="^[0-9]{1,6}$")]
+    """From 0."""
+
+    file: bytes
+    sha256: NotRequired[Digest]
+    """Hex digest of the chunk; compared when given."""
 
 
 class ChunkTaken(TypedDict):

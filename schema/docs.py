@@ -4,6 +4,9 @@ import ast
 import inspect
 import sys
 from functools import cache
+from typing import Final
+
+_BLOCKS: Final = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 def summary(thing: object) -> str | None:
@@ -52,7 +55,8 @@ def _classes(module: str) -> dict[str, ast.ClassDef]:
     waiting: list[tuple[str, ast.AST]] = [("", ast.parse(inspect.getsource(sys.modules[module])))]
     while waiting:
         place, node = waiting.pop()
-        for inner in ast.iter_child_nodes(node):
+        # Statements alone: most of a module are expressions, and no class is written in one of them.
+        for inner in (each for block in _BLOCKS for each in getattr(node, block, ())):
             name = place
             if isinstance(inner, ast.ClassDef):
                 name = f"{place}{inner.name}."

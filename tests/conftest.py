@@ -73,10 +73,12 @@ def template(pair: Addresses) -> str:
     return asyncio.run(make())
 
 
-@pytest.fixture(scope="session")
-def rooms(pair: Addresses, template: str) -> Rooms:
+@pytest_asyncio.fixture(scope="session")
+async def rooms(pair: Addresses, template: str) -> AsyncIterator[Rooms]:
     """The databases of this worker's tests."""
-    return Rooms(pair.database_url, template)
+    found = Rooms(pair.database_url, template)
+    yield found
+    await found.left()
 
 
 @pytest_asyncio.fixture

@@ -1,5 +1,6 @@
 """Which endpoint a request counts for, and that what is counted gets into the database and stays there."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,16 +15,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from agentos import services as opening
+from agentos.app import create_app
 from agentos.metrics import Metrics
+from agentos.settings import Settings
 from agentos.transports.access import Access
 from agentos.transports.measures import Measures
 from db import traffic
 from db.database import Database
+from db.models.identity import Role
 from db.redis import Redis
 from db.traffic import Key, Traffic
 from resolvers.context import Services
 from schema.rest.endpoints import ENDPOINTS
 from schema.rest.serving import PREFIXES
+from tests.conftest import People
+from tests.serving import served
 from tests.uploading import services_over
 
 SSOT = Key("GET", "/admin/ssot")
@@ -44,7 +51,9 @@ async def client(services: Services) -> AsyncIterator[httpx.AsyncClient]:
             request.state.cache_hit = request.query_params["hit"] == "yes"
         return Response(status_code=int(request.query_params.get("status", 200)))
 
-    paths = [(row, f"{prefix}{row.path}") for row in ENDPOINTS for prefix in (PREFIXES if row.own is None else [""])]
+    # Fixed paths before those with parameters, as they are served.
+    rows = sorted(ENDPOINTS, key=lambda row: [part.startswith("{") for part in row.path.split("/")])
+    paths = [(row, f"{prefix}{row.path}") for row in rows for prefix in (PREFIXES if row.own is None else [""])]
     app = Starlette(
         routes=[*(Route(path, answer, methods=[row.method]) for row, path in paths), Route("/livez", answer)],
         middleware=[Middleware(Access, metrics=Metrics(), measures=Measures(services.traffic))],
@@ -127,3 +136,39 @@ async def test_what_is_no_row_of_the_table_is_not_measured(
     await client.request(method, path)
 
     assert {} == await counted(services)
+
+
+async def asked(settings: Settings, token: str, paths: list[str]) -> list[int]:
+    """The statuses that a whole process answers with, from its start to its quiet end."""
+    bearer = {"authorization": f"Bearer {token}"}
+    async with (
+        opening.opened(settings, application="agentos tests") as opened,
+        served(create_app(settings, opened)) as running,
+    ):
+        return [(await running.client.get(path, headers=bearer)).status_code for path in paths]
+
+
+async def test_processes_add_up_and_their_figures_outlive_them(
+    database: Database, database_url: str, redis_url: str, people: People, tmp_path: Path
+) -> None:
+    """Two at once and a third after them, each ended before the seconds are over after which it would write."""
+    settings = Settings.model_validate({"database_url": database_url, "redis_url": redis_url, "data_dir": tmp_path})
+    reader = people[Role.READONLY]
+    async with opening.opened(settings) as opened:
+        token = opened.tokens.issued(
+            user_id=reader.id, tenant=reader.tenant_id, role=reader.role, token_version=reader.token_version
+        )
+    paths = ["/api/v1/admin/ssot", "/api/admin/ssot", "/api/v1/admin/ssot?time_range=no", "/health"]
+
+    both = await asyncio.gather(*(asked(settings, token, paths) for _ in range(2)))
+    assert [[200, 200, 400, 200]] * 2 == both
+    assert [200, 200] == await asked(settings, token, paths[:2])
+
+    async with database.system() as tx:
+        told = await traffic.by_endpoint(tx, LONG_AGO)
+    ssot = told[SSOT]
+    assert {SSOT: 8, Key("GET", "/health"): 2} == {key: each.requests for key, each in told.items()}
+    assert (6, 2, 3) == (ssot.succeeded, ssot.refused, ssot.legacy)
+    assert 6 == ssot.hits + ssot.misses
+    assert ssot.hits >= 1
+    assert 0 < (ssot.quantile_ms(0.5) or 0) <= (ssot.quantile_ms(0.99) or 0)

@@ -66,6 +66,11 @@ class Table:
         found: Mapping[str, Any] = response.get("content", {}).get("application/json", {}).get("schema", {})
         return self.referred(found)
 
+    def has_example(self, said: Mapping[str, Any], status: str) -> bool:
+        """Whether an answer is shown as one was."""
+        content = self.referred(said["responses"].get(status, {})).get("content", {})
+        return any(each.get("examples") for each in content.values())
+
     def referred(self, part: Mapping[str, Any]) -> Mapping[str, Any]:
         """A part of the description, wherever it is written."""
         while "$ref" in part:
@@ -237,6 +242,8 @@ def _documentation(found: Table) -> Failures:
                 yield name_of(row), f"{path} is described without its limit"
             elif not any(status.startswith("4") for status in said["responses"]):
                 yield name_of(row), f"{path} is described without what it refuses"
+            elif not said.get("deprecated") and not found.has_example(said, str(row.status)):
+                yield name_of(row), f"{path} is described without an example"
 
 
 def _administration(found: Table) -> Failures:
@@ -321,7 +328,7 @@ RULES: Final = (
     ),
     Rule(
         name="documentation",
-        asks="a summary, and a description in OpenAPI with limits and refusals, below every prefix",
+        asks="a summary, and a description in OpenAPI with limits, refusals and an example, below every prefix",
         stated="Governance Rules, Documentation Standards 1 to 4; Governance Checklist: OpenAPI documentation",
         check=_documentation,
     ),

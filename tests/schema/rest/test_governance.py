@@ -194,11 +194,13 @@ def test_an_endpoint_that_is_not_described_breaks_a_rule(described: dict[str, An
     del other["paths"]["/api/v1/jobs/{job_id}"]
     other["paths"]["/api/jobs/{job_id}"]["get"]["x-rateLimit"] = []
     other["paths"]["/api/jobs/{job_id}/cancel"]["post"]["responses"] = {"200": {}}
+    other["paths"]["/api/v1/jobs/{job_id}/cancel"]["post"]["responses"]["200"] = {"description": "Cancelled."}
 
     found = broken("documentation", table(other))
 
     assert [
         "POST /jobs/{job_id}/cancel: /api/jobs/{job_id}/cancel is described without what it refuses",
+        "POST /jobs/{job_id}/cancel: /api/v1/jobs/{job_id}/cancel is described without an example",
         "GET /jobs/{job_id}: /api/jobs/{job_id} is described without its limit",
         "GET /jobs/{job_id}: /api/v1/jobs/{job_id} is not described",
     ] == found

@@ -7,13 +7,11 @@ no more. What they may not see looks like what is not there. PostgreSQL away: `D
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from datetime import datetime
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from uuid import UUID
-
-from strawberry.dataloader import DataLoader
 
 from dataloaders.outlooks import Outlook, outlook
 from dataloaders.snapshot import Snapshot, Snapshots, TimeRange
@@ -28,6 +26,9 @@ from db.uploads import Chunk, Upload
 from db.users import User
 from db.workers import Signs
 
+if TYPE_CHECKING:
+    from strawberry.dataloader import DataLoader
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -40,45 +41,54 @@ class Stretch(NamedTuple):
     skipped: int
 
 
+def _loader(read: "Callable[[list[K]], Awaitable[list[V]]]") -> "DataLoader[K, V]":
+    """A loader over a read of many."""
+    # Here, and not above: every worker and every command has services that could make loaders, and none makes one.
+    # GraphQL would be a fifth of what it takes to start them.
+    from strawberry.dataloader import DataLoader
+
+    return DataLoader(read)
+
+
 class Loaders:
     """The loaders of one operation, each named for the map it is, and made when it is first asked for."""
 
-    job: cached_property[DataLoader[UUID, Job | None]] = cached_property(lambda self: DataLoader(self._jobs))
-    clips_by_job: cached_property[DataLoader[UUID, list[Clip]]] = cached_property(
-        lambda self: DataLoader(self._clips_by_job)
+    job: "cached_property[DataLoader[UUID, Job | None]]" = cached_property(lambda self: _loader(self._jobs))
+    clips_by_job: "cached_property[DataLoader[UUID, list[Clip]]]" = cached_property(
+        lambda self: _loader(self._clips_by_job)
     )
-    steps_by_job: cached_property[DataLoader[UUID, list[Step]]] = cached_property(
-        lambda self: DataLoader(self._steps_by_job)
+    steps_by_job: "cached_property[DataLoader[UUID, list[Step]]]" = cached_property(
+        lambda self: _loader(self._steps_by_job)
     )
-    artifacts_by_job: cached_property[DataLoader[UUID, list[Artifact]]] = cached_property(
-        lambda self: DataLoader(self._artifacts_by_job)
+    artifacts_by_job: "cached_property[DataLoader[UUID, list[Artifact]]]" = cached_property(
+        lambda self: _loader(self._artifacts_by_job)
     )
-    upload: cached_property[DataLoader[UUID, Upload | None]] = cached_property(lambda self: DataLoader(self._uploads))
-    chunks_by_upload: cached_property[DataLoader[UUID, list[Chunk]]] = cached_property(
-        lambda self: DataLoader(self._chunks_by_upload)
+    upload: "cached_property[DataLoader[UUID, Upload | None]]" = cached_property(lambda self: _loader(self._uploads))
+    chunks_by_upload: "cached_property[DataLoader[UUID, list[Chunk]]]" = cached_property(
+        lambda self: _loader(self._chunks_by_upload)
     )
-    user: cached_property[DataLoader[UUID, User | None]] = cached_property(lambda self: DataLoader(self._users))
-    agent: cached_property[DataLoader[str, Agent | None]] = cached_property(lambda self: DataLoader(self._agents))
-    load_by_agent: cached_property[DataLoader[str, Load | None]] = cached_property(lambda self: DataLoader(self._loads))
-    record_by_agent: cached_property[DataLoader[str, Record | None]] = cached_property(
-        lambda self: DataLoader(self._records)
+    user: "cached_property[DataLoader[UUID, User | None]]" = cached_property(lambda self: _loader(self._users))
+    agent: "cached_property[DataLoader[str, Agent | None]]" = cached_property(lambda self: _loader(self._agents))
+    load_by_agent: "cached_property[DataLoader[str, Load | None]]" = cached_property(lambda self: _loader(self._loads))
+    record_by_agent: "cached_property[DataLoader[str, Record | None]]" = cached_property(
+        lambda self: _loader(self._records)
     )
-    trouble_by_agent: cached_property[DataLoader[str, Trouble | None]] = cached_property(
-        lambda self: DataLoader(self._troubles)
+    trouble_by_agent: "cached_property[DataLoader[str, Trouble | None]]" = cached_property(
+        lambda self: _loader(self._troubles)
     )
-    last_activity_by_agent: cached_property[DataLoader[str, datetime | None]] = cached_property(
-        lambda self: DataLoader(self._last_activities)
+    last_activity_by_agent: "cached_property[DataLoader[str, datetime | None]]" = cached_property(
+        lambda self: _loader(self._last_activities)
     )
-    waiting_by_agent: cached_property[DataLoader[str, int]] = cached_property(lambda self: DataLoader(self._waiting))
-    queue_by_agent: cached_property[DataLoader[Stretch, list[Job]]] = cached_property(
-        lambda self: DataLoader(self._queues)
+    waiting_by_agent: "cached_property[DataLoader[str, int]]" = cached_property(lambda self: _loader(self._waiting))
+    queue_by_agent: "cached_property[DataLoader[Stretch, list[Job]]]" = cached_property(
+        lambda self: _loader(self._queues)
     )
-    signs: cached_property[DataLoader[str, Signs]] = cached_property(lambda self: DataLoader(self._signs))
+    signs: "cached_property[DataLoader[str, Signs]]" = cached_property(lambda self: _loader(self._signs))
     """What is heard of the workers, whatever the key."""
 
-    outlook: cached_property[DataLoader[str, Outlook]] = cached_property(lambda self: DataLoader(self._outlooks))
-    snapshot: cached_property[DataLoader[tuple[str, TimeRange], Snapshot]] = cached_property(
-        lambda self: DataLoader(self._whole_snapshots)
+    outlook: "cached_property[DataLoader[str, Outlook]]" = cached_property(lambda self: _loader(self._outlooks))
+    snapshot: "cached_property[DataLoader[tuple[str, TimeRange], Snapshot]]" = cached_property(
+        lambda self: _loader(self._whole_snapshots)
     )
 
     def __init__(self, database: Database, snapshots: Snapshots, *, tenant: str, owner: UUID | None) -> None:

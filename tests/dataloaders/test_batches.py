@@ -1,6 +1,8 @@
 """Batches: one statement for all that is asked at once, and nothing of what the caller may not see."""
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 from uuid import uuid4
 
@@ -89,3 +91,11 @@ async def test_nobody_is_shown_nothing(services: Services, database: Database, p
     job = await worked(database, people[Role.USER])
 
     assert await context_of(services, None).loaders.job.load(job.id) is None
+
+
+def test_workers_and_commands_start_without_graphql() -> None:
+    """None of them makes a loader; each would wait for a library that is as large as all of theirs."""
+    modules = "agentos.worker, agentos.warmer, agentos.up, agentos.first_run"
+    program = f"import sys, {modules}; sys.exit(bool({{'strawberry', 'graphql', 'schema'}} & sys.modules.keys()))"
+
+    assert 0 == subprocess.run([sys.executable, "-c", program], check=False).returncode

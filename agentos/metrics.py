@@ -27,6 +27,9 @@ class Metrics:
             buckets=BUCKETS,
             registry=self.registry,
         )
+        self._series: dict[tuple[str, str, int], Histogram] = {}
+        """Each combination of labels there was, which the library would look up under a lock."""
+
         self._operations = Counter(
             "agentos_graphql_operations",
             "GraphQL operations by each of their root fields.",
@@ -41,7 +44,11 @@ class Metrics:
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
-        self._requests.labels(route, method, str(status)).observe(seconds)
+        key = route, method, status
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = self._requests.labels(route, method, str(status))
+        series.observe(seconds)
 
     def operation(self, kind: str, field: str, *, ok: bool) -> None:
         """Count a GraphQL operation under one of its root fields."""

@@ -45,6 +45,7 @@ CATCHES_ALL = {
     "agentos/transports/answers.py": "the HTTP edge: what nobody foresaw becomes one 500 with a trace id, logged once",
     "agentos/transports/sockets.py": "an operation that fails for reasons of ours must not end its socket",
     "workers/turn.py": "a fault of ours in one job must not take the worker's other jobs along",
+    "resolvers/relay.py": "the relay of events: it outlives whatever the stores answer",
     "resolvers/live.py": "the reader behind all subscriptions of a process: it outlives whatever PostgreSQL answers",
     "resolvers/operations.py": "what fails after its call was answered is put on record; nobody else would be told",
     "workers/rounds.py": "a mistake of ours in one manager must not end the others, nor the worker they are in",

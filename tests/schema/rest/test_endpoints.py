@@ -388,3 +388,65 @@ def test_a_row_that_does_not_fit_its_operation_stops_the_server(
 
     with pytest.raises(Unfit):
         serving.routes(SCHEMA, identify)
+
+
+SPECIFIED = """
+GET /api/admin/ssot
+GET /api/admin/ssot/dashboard
+GET /api/admin/ssot/health
+POST /api/admin/action
+GET /api/admin/action/status
+GET /api/jobs/today
+GET /api/jobs/history
+GET /api/jobs/{job_id}
+GET /api/jobs/{job_id}/clips
+GET /api/jobs/{job_id}/retry
+GET /api/jobs/status/{status}
+GET /api/jobs/summary/stats
+GET /api/jobs/recent/{limit}
+POST /api/jobs/create
+POST /api/jobs/{job_id}/cancel
+POST /api/jobs/{job_id}/status
+GET /api/jobs/user/{user_id}
+GET /api/agents/status
+GET /api/agents/{agent_id}
+POST /api/agents/{agent_id}/start
+POST /api/agents/{agent_id}/stop
+GET /api/agents/performance
+GET /api/agents/health
+POST /api/agents/restart
+GET /api/agents/logs/{agent_id}
+GET /api/agents/config
+POST /api/agents/config
+GET /api/agents/queue/{agent_id}
+POST /api/agents/clear-queue
+GET /api/upload
+POST /api/upload/init
+POST /api/upload/chunk
+POST /api/upload/finalize
+GET /api/upload/status/{upload_id}
+GET /api/queue/status
+GET /api/queue/details
+GET /api/queue/stats
+GET /api/clips/recent
+GET /api/clips/{clip_id}
+GET /
+GET /health
+GET /api/analytics/metrics
+POST /api/auth/refresh
+"""
+"""The specification's list, word for word."""
+
+LIVE = """
+GET /api/agents
+GET /api/jobs/{job_id}/status
+"""
+"""What clients that exist call besides."""
+
+
+def test_the_specified_endpoints_are_served_and_no_others() -> None:
+    served = {f"{row.method} {'' if row.own else '/api'}{row.path}" for row in ENDPOINTS}
+
+    assert 43 == len(SPECIFIED.split("\n")) - 2
+    assert set(SPECIFIED.strip().splitlines()) | set(LIVE.strip().splitlines()) == served
+    assert 45 == len(ENDPOINTS)

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Final
 
-from db.models.identity import DEFAULT_TENANT, Role
+from db.roles import DEFAULT_TENANT, Role
 
 
 class Permission(StrEnum):

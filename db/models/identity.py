@@ -1,23 +1,10 @@
 """Who there is: tenants, their users, and the refresh tokens that keep a person signed in."""
 
-from enum import StrEnum
-
 import sqlalchemy as sa
 
 from db.models.columns import count, document, enum, key, metadata, moment, optional, tenant, text
-
-
-class Role(StrEnum):
-    """What a user is; permissions are patterns over this (`guards.permissions`)."""
-
-    ADMIN = "admin"
-    OPERATOR = "operator"
-    SUPERVISOR = "supervisor"
-    USER = "user"
-    READONLY = "readonly"
-
-
-DEFAULT_TENANT = "default"
+from db.roles import DEFAULT_TENANT as DEFAULT_TENANT
+from db.roles import Role as Role
 
 tenants = sa.Table(
     "tenants",

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from db import jobs, leases, seed, tallies
 from db.database import Database, Transaction
 from db.jobs import NewJob
+from db.migrations import runner
 from db.models.work import JobStatus, StepStatus, job_gauges, job_hours, processing_steps
 from db.models.work import jobs as table
 
@@ -315,3 +316,20 @@ async def test_a_seeded_history_has_its_steps_counted_and_folding_keeps_them(dat
 
     assert before == await ended_steps(database, tenant)
     assert {} == await ended_steps(database, "other")
+
+
+async def test_an_upgraded_house_has_the_steps_of_its_last_month_counted(database: Database, tenant: str) -> None:
+    at = datetime.now(UTC)
+    await seed.fill(database, tenant, jobs=40, events=0, chain=CHAIN, seed=1, now=at)
+    async with database.system() as tx:
+        [old] = (await tx.rows(sa.select(processing_steps.c.id).where(processing_steps.c.finished_at.is_not(None))))[0]
+        moved = {"started_at": at - timedelta(days=40), "finished_at": at - timedelta(days=40)}
+        await tx.execute(sa.update(processing_steps).where(processing_steps.c.id == old).values(moved))
+    before = await plainly(database, tenant)
+
+    await runner.downgrade(database.url, "0028")
+    await runner.upgrade(database.url)
+
+    counted = await ended_steps(database, tenant)
+    assert sum(before.values()) - 1 == sum(counted.values())
+    assert before.keys() >= counted.keys()

@@ -20,7 +20,6 @@ from db.files import MB, PiecesMissing, Spooled, TooLong, blocks
 from db.models.work import UploadStatus
 from db.rows import Row
 from db.uploads import Chunk, StillNeeded, Upload
-from guards.audit import Entry
 from guards.chain import Answered
 from guards.errors import Conflict, Mismatch, NotFound, TooLarge
 from resolvers import house, uploads
@@ -132,17 +131,7 @@ async def terminate(context: Context, upload_id: UUID) -> None:
         tx.after_commit(partial(services.files.discard, upload_id))
         return Answered(msgspec.json.encode({"upload_id": upload_id}))
 
-    entry = Entry(
-        tenant=caller.tenant,
-        actor=caller.user_id,
-        role=caller.role,
-        action=TERMINATED,
-        target=str(upload_id),
-        details={},
-        trace_id=context.trace_id,
-        address=context.address,
-        user_agent=context.user_agent,
-    )
+    entry = context.entry(TERMINATED, upload_id)
     await services.chain.admit(entry, effect, key=None)
 
 

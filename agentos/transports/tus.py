@@ -31,7 +31,7 @@ from resolvers import appending, uploads
 from resolvers.appending import Checksum, Reached
 from resolvers.context import Context
 from resolvers.timing import ms_since
-from schema.plan import admit_native
+from schema.plan import admit_native, refused_native
 from schema.rest import envelope
 from schema.rest.operations import Refused, Stored
 from schema.rest.serving import Identify
@@ -189,7 +189,7 @@ class _Uploads:
         return _standing(here, 201, headers)
 
     async def _head(self, request: Request, context: Context) -> Response:
-        upload_id = await self._let_pass(request, context)
+        upload_id = await self._let_pass(request, context, None)
         here = await appending.reached(context, upload_id)
         if here.unverified:
             # Whoever sent the last byte, or the server, was gone before it was verified. Told that all is there, a
@@ -232,12 +232,21 @@ class _Uploads:
         return done
 
     async def _delete(self, request: Request, context: Context) -> Response:
-        await appending.terminate(context, await self._let_pass(request, context))
+        await appending.terminate(context, await self._let_pass(request, context, appending.TERMINATED))
         return Response(status_code=204)
 
-    async def _let_pass(self, request: Request, context: Context) -> UUID:
-        """The id of the upload, once the caller may send, and not too often."""
-        await admit_native(context, Permission.UPLOAD_INIT, rate=SENDING)
+    async def _let_pass(self, request: Request, context: Context, action: str | None = uploads.CHUNK) -> UUID:
+        """The id of the upload, once the caller may send, and not too often.
+
+        Args:
+            action: under what it is put on record that they may not; None for what changes nothing.
+        """
+        try:
+            await admit_native(context, Permission.UPLOAD_INIT, rate=SENDING)
+        except Refusal as refusal:
+            if action is not None:
+                await refused_native(context, action, refusal)
+            raise
         return upload_id_of(request.path_params["upload_id"])
 
     async def _taken(

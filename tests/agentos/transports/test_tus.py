@@ -472,6 +472,9 @@ async def test_others_find_nothing_there(tus: Tus, people: People, other_people:
     ]
 
     assert [403] * 3 == [answer.status_code for answer in forbidden]
+    async with tus.services.database.system() as tx:
+        denied = await tx.rows(sa.text("SELECT action FROM audit WHERE outcome = 'denied' ORDER BY seq"))
+    assert ["upload.chunk", "upload.init"] == [action for (action,) in denied]
     assert 0 == await tus.offset(place)
 
 

@@ -38,11 +38,13 @@ class Bell:
 
     async def hear(self) -> None:
         """Listen until cancelled."""
-        while True:
+        own = asyncio.current_task()
+        # The client loses a cancellation that comes while it connects, and then nobody would end this.
+        while own is not None and not own.cancelling():
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as heard:
                     await heard.subscribe(*self._channels)
-                    while True:
+                    while not own.cancelling():
                         if await heard.get_message(timeout=LONGEST_PAUSE_S) is not None:
                             self._rung.set()
             except REDIS_AWAY:

@@ -255,8 +255,9 @@ class Hub:
             self._followed.pop(listener.tenant, None)
 
     async def _read(self) -> None:
-        failures = 0
-        while True:
+        failures, own = 0, asyncio.current_task()
+        # A cancellation that comes while a store fails, or is connected to, may be lost: then nobody would end this.
+        while own is not None and not own.cancelling():
             try:
                 more = await self._look()
                 failures = 0

@@ -13,7 +13,7 @@ from typing import Final
 
 from agentos.transports import legacy_messages as messages
 from agentos.transports.legacy_messages import Numbers
-from agentos.transports.seats import Ended
+from agentos.transports.seats import Ended, going_on
 from dataloaders.snapshot import Found
 from db import tallies, workers
 from db.database import Database
@@ -119,7 +119,7 @@ class Feed:
 
     async def _listen(self) -> None:
         kinds = (Kind.JOB_CHANGED, Kind.QUEUE_CHANGED, Kind.SNAPSHOT_CHANGED)
-        while True:
+        while going_on():
             try:
                 async with self._services.hub.listen(self._tenant, kinds) as told:
                     async for event in told:
@@ -136,7 +136,7 @@ class Feed:
                 await asyncio.sleep(APART_S)
 
     async def _count(self) -> None:
-        while True:
+        while going_on():
             self._recount.clear()
             with suppress(*DATABASE_FAILED):
                 counted = await numbers(self._services.database, self._tenant)
@@ -148,7 +148,7 @@ class Feed:
 
     async def _paint(self) -> None:
         painted = ""
-        while True:
+        while going_on():
             await _set_or_due(self._repaint)
             self._repaint.clear()
             announced, self._announced = self._announced, None

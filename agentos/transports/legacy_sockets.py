@@ -131,7 +131,7 @@ class LegacySockets:
         """
         name = f"{process}-{socket.gethostname()}-{os.getpid()}"
         try:
-            while True:
+            while seats.going_on():
                 with suppress(*REDIS_AWAY):
                     await sockets.say(self.services.redis, name, len(self.open))
                 await asyncio.sleep(SAY_EVERY_S)

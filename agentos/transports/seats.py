@@ -115,7 +115,7 @@ class Seats:
         Raises:
             Ended: that is so.
         """
-        while True:
+        while going_on():
             if self._callers.expired(present()):
                 raise Ended(4403, "the access token has expired")
             try:
@@ -125,6 +125,13 @@ class Seats:
             except Unavailable:
                 log.debug("a socket's user cannot be checked just now")
             await asyncio.sleep(WATCH_S)
+        raise asyncio.CancelledError
+
+
+def going_on() -> bool:
+    """Whether the running task was not cancelled; while a store fails, or is connected to, that may be lost."""
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()
 
 
 async def send(websocket: WebSocket, text: str) -> None:

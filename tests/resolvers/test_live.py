@@ -257,3 +257,31 @@ async def test_who_listens_is_told_when_the_process_goes(database: Database, red
         with pytest.raises(Unavailable):
             await waiting
     assert 0 == hub.listeners
+
+
+class Unlucky(Hub):
+    """A hub whose store fails just when it is told to end, and answers with an error of its own."""
+
+    def __init__(self, database: Database, redis: Redis) -> None:
+        super().__init__(database, redis)
+        self.looking = asyncio.Event()
+
+    async def _look(self) -> bool:
+        self.looking.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            raise Unavailable("the store went away") from error
+        return False
+
+
+async def test_a_hub_ends_although_its_store_fails_just_then(database: Database, redis: Redis) -> None:
+    """Else a server that is told to stop would wait for its reader for ever."""
+    hub = Unlucky(database, redis)
+    ending = asyncio.create_task(hub.run())
+    await hub.looking.wait()
+
+    ending.cancel()
+    done, _ = await asyncio.wait([ending], timeout=PATIENCE_S)
+
+    assert {ending} == done

@@ -6,7 +6,6 @@ window.ui = SwaggerUIBundle({
   defaultModelsExpandDepth: 0,
   docExpansion: "list",
   filter: true,
-  operationsSorter: "alpha",
   // A token typed in here must not stay behind in the browser's storage.
   persistAuthorization: false,
   requestSnippetsEnabled: true,

@@ -1,10 +1,14 @@
 // GraphiQL with the explorer, over the address of this page; what is asked stands in the address, tokens never do.
-const WELCOME = `# Operations of AgentOS; the documentation is the book at the left.
+const WELCOME = `# The documentation is the book at the left.
 #
-# Sign in: mutation { login(input: { email: "…", password: "…" }) { … } }, then put the token into the headers pane
-# below: { "authorization": "Bearer …" }
+# Sign in, or make a token on the command line:
+#   mutation { login(input: { email: "…", password: "…" })
+#     { session { accessToken } } }
+# Put it into the headers pane below, and reload the schema
+# with the arrows at the left:
+#   { "authorization": "Bearer …" }
 #
-# Run with Ctrl-Enter, complete with Ctrl-Space. Subscriptions take the same token, and need nothing else.
+# Run with Ctrl-Enter, complete with Ctrl-Space.
 
 `;
 

@@ -56,12 +56,8 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 def _methods(request: Request) -> set[str]:
     """All that may be asked of a path; a route knows of its own method alone."""
     routes = [route for route in request.app.routes if isinstance(route, Route)]
-    return {
-        method
-        for route in routes
-        if route.matches(request.scope)[0] is not Match.NONE
-        for method in route.methods or ()
-    }
+    fitting = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return {method for route in fitting if route.path == fitting[0].path for method in route.methods or ()}
 
 
 class Failures:

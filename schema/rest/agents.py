@@ -5,8 +5,9 @@ They know an agent by one word, which is its id; underscores, blanks and capital
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, TypedDict
+from typing import Annotated, Any, Final, TypedDict
 
+from msgspec import Meta
 from strawberry.utils.str_converters import to_camel_case
 
 from guards.errors import BadInput, NotFound, Refusal
@@ -100,7 +101,7 @@ def known_as(value: Any, context: Context) -> str:
     return word
 
 
-def several(value: str | list[str], context: Context) -> list[str]:
+def several(value: str | Annotated[list[str], Meta(min_length=1)], context: Context) -> list[str]:
     """The ids of the agents that somebody names.
 
     Raises:

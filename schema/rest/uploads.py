@@ -14,7 +14,7 @@ from guards.allowances import Rate
 from guards.errors import BadInput, NotFound
 from resolvers import uploads
 from resolvers.context import Context
-from resolvers.uploads import LARGEST_CHUNK
+from resolvers.uploads import LARGEST_CHUNK, LARGEST_FILE
 from schema.rest import bodies
 
 SENDING: Final = Rate(600)
@@ -33,6 +33,16 @@ class Digested(TypedDict, total=False):
 
     sha256: Digest | None
     """Hex digest of the whole, which is compared in the end."""
+
+
+class Begun(Digested, total=False):
+    """What is going to be sent."""
+
+    file_size: Annotated[int, Meta(ge=1, le=LARGEST_FILE)]
+    """Bytes."""
+
+    chunk_size: Annotated[int, Meta(ge=1, le=LARGEST_CHUNK)] | None
+    """Length of every chunk but the last; 8 MB unless said, and not so short that there would be over ten thousand."""
 
 
 class Chunk(TypedDict):

@@ -32,7 +32,7 @@ ROWS: Final = (
             "chunk": body("chunk_size"),
             "sha256": body("sha256"),
         },
-        asks=uploads.Digested,
+        asks=uploads.Begun,
         shown=("uploadInit", "upload"),
         beside={"uploadId": "data.id", "upload_id": "data.id"},
     ),

@@ -23,7 +23,7 @@ from agentos.embedded import running
 from agentos.embedded.places import Unreachable
 from agentos.ports import PortTaken, free_port
 from agentos.settings import Settings
-from agentos.up import announced_url
+from agentos.whereabouts import announced_url
 from db import servers
 from db.migrations import runner
 

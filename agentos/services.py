@@ -1,12 +1,12 @@
 """What one process has for all of its calls, made from the settings and given back at the end."""
 
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from uuid import uuid4
 
 from agentos import VERSION
+from agentos.keys import key_ring, link_secret, seals_of
 from agentos.settings import Settings
 from dataloaders.snapshot import About, Snapshots
 from db.database import Database
@@ -20,9 +20,8 @@ from guards.links import Links
 from guards.lockouts import Lockouts
 from guards.rates import Rates
 from guards.replays import Replays
-from guards.seals import Seals
 from guards.sessions import Sessions
-from guards.tokens import KeyRing, Tokens
+from guards.tokens import Tokens
 from resolvers.context import Services
 from resolvers.live import Hub
 from resolvers.operations import Operations
@@ -83,28 +82,6 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
         await database.close()
 
 
-def key_ring(settings: Settings) -> KeyRing:
-    """The signing keys: from the environment, else from the data directory, where a first pair is made if need be.
-
-    Raises:
-        ValueError: they cannot be read.
-    """
-    if settings.jwt_keys is not None:
-        return KeyRing.parsed(settings.jwt_keys.get_secret_value())
-    return KeyRing.kept_in(settings.keys_file)
-
-
-def seals_of(settings: Settings) -> Seals:
-    """What the audit trail is signed and sealed with: keys of its own, which are kept for as long as the trail.
-
-    Raises:
-        ValueError: they cannot be read.
-    """
-    if settings.audit_keys is not None:
-        return Seals(KeyRing.parsed(settings.audit_keys.get_secret_value()))
-    return Seals(KeyRing.kept_in(settings.audit_dir / "keys.json"))
-
-
 def anchors_of(settings: Settings, database: Database) -> Anchors:
     """Where the audit trail is anchored outside of the database.
 
@@ -112,11 +89,6 @@ def anchors_of(settings: Settings, database: Database) -> Anchors:
         ValueError: the keys cannot be read.
     """
     return Anchors(database, seals_of(settings), settings.audit_dir / "anchors.ndjson")
-
-
-def link_secret(ring: KeyRing) -> bytes:
-    """The secret of file links, the same in every process that has the same keys."""
-    return hashlib.sha256(b"agentos file links\0" + ring.stored().encode()).digest()
 
 
 def about(settings: Settings) -> About:

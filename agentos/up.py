@@ -27,12 +27,12 @@ from agentos.logs import Journal
 from agentos.ports import free_port
 from agentos.settings import Settings, inherited
 from agentos.supervisor import Program, Supervisor
+from agentos.whereabouts import ADDRESS, announced_url
 from db import profiles
 from db.database import Database, Transaction
 from db.migrations import runner
 from db.services import NewProcess, Process, Service
 
-ADDRESS: Final = "address.json"
 GRACE_S: Final = 2.0
 """What services get to put back what they hold; the rest of the five seconds is for the stores."""
 
@@ -274,15 +274,6 @@ class Told:
     def stopped(self) -> None:
         """All services have ended."""
         self._say("stopped")
-
-
-def announced_url(data_dir: Path) -> str | None:
-    """Where the API of a data directory answers right now, or None when none is up."""
-    if announced(data_dir.absolute()) is None:
-        return None
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
-        return str(json.loads((data_dir / ADDRESS).read_text())["url"])
-    return None
 
 
 def refuse_company(data_dir: Path) -> None:

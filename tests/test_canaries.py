@@ -22,7 +22,7 @@ import pytest_asyncio
 import sqlalchemy as sa
 from websockets.asyncio.client import connect
 
-from agentos.services import seals_of
+from agentos.keys import seals_of
 from agentos.settings import Settings
 from db import users
 from db.database import Database

@@ -26,7 +26,8 @@ async def verify(*, tenant: str | None = None, as_json: AsJson = False) -> int:
         tenant: Whose; default everybody's.
         as_json: Print JSON.
     """
-    from agentos.services import anchors_of, seals_of
+    from agentos.keys import seals_of
+    from agentos.services import anchors_of
     from guards import anchors, trail
 
     settings = settings_with()
@@ -71,7 +72,7 @@ async def export(
         check: Write nothing; make sure that this file is an export, whole and unchanged.
         as_json: Print what was written or checked as JSON.
     """
-    from agentos.services import seals_of
+    from agentos.keys import seals_of
 
     settings = settings_with()
     seals = seals_of(settings)
@@ -107,7 +108,7 @@ async def erase(
     """
     from uuid import UUID, uuid4
 
-    from agentos.services import seals_of
+    from agentos.keys import seals_of
     from guards.audit import Audit
 
     if (user is None) == (address is None):

@@ -153,7 +153,7 @@ async def _recorded(
     """Put on record what this transaction does, which nobody who is signed in does."""
     from uuid import uuid4
 
-    from agentos.services import seals_of
+    from agentos.keys import seals_of
     from guards.audit import Audit, by_hand
 
     done = by_hand(tx.tenant, action, target, trace_id=uuid4().hex, details=details)

@@ -163,7 +163,7 @@ def _first_admin(people: Iterable["User"]) -> "User | None":
 
 def token_for(settings: "Settings", user: "User", *, role: str | None = None, ttl: int | None = None) -> str:
     """An access token signed with the keys of this installation."""
-    from agentos.services import key_ring
+    from agentos.keys import key_ring
     from db.models.identity import Role
     from guards.tokens import LONGEST_LIFE, Tokens
 
@@ -207,7 +207,7 @@ def address_of(settings: "Settings", url: str | None = None) -> str:
             raise Failed(f"{url} is not the address of an API", "Give it as http://HOST:PORT.", wrong_usage=True)
         return url.rstrip("/")
 
-    from agentos.up import announced_url
+    from agentos.whereabouts import announced_url
 
     return announced_url(Path(settings.data_dir)) or settings.base_url
 

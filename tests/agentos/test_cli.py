@@ -19,7 +19,7 @@ from agentos.cli.app import main
 from agentos.cli.people import RoleName
 from agentos.cli.places import user_of
 from agentos.first_run import FIRST_ADMIN
-from agentos.services import key_ring
+from agentos.keys import key_ring
 from agentos.settings import Settings
 from db import audit, keys, users
 from db.database import Database

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import SecretStr
 
-from agentos.services import NoStores, about, key_ring, link_secret, opened
+from agentos.keys import key_ring, link_secret
+from agentos.services import NoStores, about, opened
 from agentos.settings import Settings
 from db.files import MB
 from resolvers.uploads import LARGEST_FILE

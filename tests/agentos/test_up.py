@@ -15,7 +15,7 @@ import pytest
 
 from agentos import embedded
 from agentos.ports import PortTaken, free_port
-from agentos.up import announced_url
+from agentos.whereabouts import announced_url
 from db import services, users
 from db.database import Database
 from db.models.identity import DEFAULT_TENANT, Role

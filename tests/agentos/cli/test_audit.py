@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 
 from agentos.cli.app import main
-from agentos.services import anchors_of, seals_of
+from agentos.keys import seals_of
+from agentos.services import anchors_of
 from agentos.settings import Settings
 from db.database import Database
 from db.models.identity import Role

@@ -92,7 +92,8 @@ async def test_a_late_writer_takes_nothing_from_who_was_quicker(sender: Context)
         yield CONTENT[1_400:1_600]
 
     first = asyncio.create_task(appending.append(sender, upload.id, 1_300, late()))
-    await waiting.wait()
+    async with asyncio.timeout(10):
+        await waiting.wait()
     # The very same bytes, so that the late one's file has the same name.
     await appended(sender, upload, 1_300, 1_500)
     await appended(sender, upload, 1_500, 1_600)

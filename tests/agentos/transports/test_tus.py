@@ -534,10 +534,12 @@ async def test_what_came_before_a_broken_connection_is_kept(tus: Tus, monkeypatc
         f"Upload-Offset: 0\r\nContent-Type: {STRETCH['content-type']}\r\nContent-Length: {len(CONTENT)}\r\n\r\n"
     )
     writer.write(head.encode() + CONTENT[:6_500])
-    await writer.drain()
-    await eventually(lambda: tus.offset(place), lambda offset: offset == 6_000)
-    writer.close()
-    await writer.wait_closed()
+    try:
+        await writer.drain()
+        await eventually(lambda: tus.offset(place), lambda offset: offset == 6_000)
+    finally:
+        writer.close()
+        await writer.wait_closed()
 
     assert 6_500 == await eventually(lambda: tus.offset(place), lambda offset: offset > 6_000)
     assert 204 == (await tus.patch(place, 6_500, CONTENT[6_500:])).status_code

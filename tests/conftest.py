@@ -36,6 +36,7 @@ People = dict[Role, User]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of our own."""
+    parser.addoption("--examples", action="store_true", help="record a call of every endpoint, to be described with")
     parser.addoption("--outcomes", action="store_true", help="write down what comes of every action, to be looked at")
 
 

@@ -2,7 +2,7 @@
 
 from agentos import logs, serving
 from agentos.app import create_app
-from agentos.connections import Limits
+from agentos.connections import limits_of
 from agentos.ports import PortTaken
 from agentos.services import opened
 from agentos.settings import Settings
@@ -24,9 +24,5 @@ async def serve(settings: Settings, *, supervised: bool) -> int:
     except OSError as error:
         raise PortTaken(settings.host, settings.port, "--port", error) from error
     async with opened(settings, application="agentos api") as services:
-        limits = Limits(
-            connections=settings.connections,
-            connections_per_address=settings.connections_per_address,
-            trusted=settings.trusted_proxies,
-        )
-        return await serving.serve(create_app(settings, services), listening, lifeline=supervised, limits=limits)
+        app, limits = create_app(settings, services), limits_of(settings)
+        return await serving.serve(app, listening, lifeline=supervised, limits=limits)

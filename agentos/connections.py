@@ -21,6 +21,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from agentos.settings import Settings
 from agentos.transports.headers import careful
 from guards import networks
 from guards.networks import Network
@@ -64,6 +65,15 @@ class Limits:
 
     trusted: tuple[Network, ...] = ()
     """Proxies, which speak for many."""
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What clients may take of a process with these settings."""
+    return Limits(
+        connections=settings.connections,
+        connections_per_address=settings.connections_per_address,
+        trusted=settings.trusted_proxies,
+    )
 
 
 def fitted(limits: Limits) -> Limits:

@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from agentos import logs, serving
+from agentos.connections import limits_of
 from agentos.health import Health
 from agentos.logs import Journal
 from agentos.metrics import Metrics
@@ -52,7 +53,8 @@ async def serve(settings: Settings, *, supervised: bool) -> int:
     except OSError as error:
         raise PortTaken(settings.host, settings.ws_port, "AGENTOS_WS_PORT =", error) from error
     async with opened(settings, pool_size=6, application="agentos websocket") as services:
-        return await serving.serve(create_app(settings, services), listening, ready=_say, lifeline=supervised)
+        app, limits = create_app(settings, services), limits_of(settings)
+        return await serving.serve(app, listening, ready=_say, lifeline=supervised, limits=limits)
 
 
 def create_app(settings: Settings, services: Services) -> Starlette:

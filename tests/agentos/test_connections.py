@@ -19,8 +19,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from websockets.asyncio.client import connect
 
-from agentos.connections import OWN_FILES, TURNED_AWAY, Connection, Limits, fitted
+from agentos.connections import OWN_FILES, TURNED_AWAY, Connection, Limits, fitted, limits_of
 from agentos.serving import LIMITS, Server
+from agentos.settings import Settings
 from tests.visiting import MEGABYTE, PATIENCE_S, House, house
 from tests.waiting import until
 
@@ -386,6 +387,14 @@ async def test_the_loop_that_serves_outside_of_tests_does_the_same() -> None:
 
     assert (b"HTTP/1.1 408 Request Timeout", True) == (head, fast)
     assert head == body
+
+
+def test_limits_are_those_of_the_settings() -> None:
+    proxies = (ip_network("10.0.0.0/8"),)
+    set_so = Settings(connections=7, connections_per_address=3, trusted_proxies=proxies)
+
+    assert replace(LIMITS, connections=7, connections_per_address=3, trusted=proxies) == limits_of(set_so)
+    assert limits_of(Settings()) == LIMITS
 
 
 @pytest.fixture

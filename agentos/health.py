@@ -16,6 +16,7 @@ from db.database import Database
 from db.health import DATABASE_FAILED
 from db.migrations import runner
 from db.redis import REDIS_AWAY, Redis
+from db.tasks import going_on
 
 PROBE_EVERY_S: Final = 2.0
 PATIENCE_S: Final = 2.0
@@ -74,7 +75,7 @@ class Health:
 
     async def run(self) -> None:
         """Probe every two seconds until cancelled."""
-        while True:
+        while going_on():
             await self.probe()
             await asyncio.sleep(PROBE_EVERY_S)
 

@@ -25,6 +25,7 @@ from db.health import DATABASE_FAILED
 from db.logs import NewLine, write
 from db.models.identity import DEFAULT_TENANT
 from db.models.records import Severity
+from db.tasks import going_on
 
 SECRET: Final = frozenset(
     {"authorization", "password", "token", "access_token", "refresh_token", "cookie", "secret", "jwt_keys", "signature"}
@@ -142,7 +143,7 @@ async def follow(database: Database, level: Level, format: Format) -> None:
         format: likewise.
     """
     obeyed: tuple[Level, Format] | None = None
-    while True:
+    while going_on():
         try:
             async with database.transaction(DEFAULT_TENANT) as tx:
                 version = await configuration.in_force(tx)
@@ -186,7 +187,7 @@ class Journal(logging.Handler):
         """Write what is queued, every second until cancelled; what is left then is written once more."""
         logging.getLogger().addHandler(self)
         try:
-            while True:
+            while going_on():
                 with suppress(TimeoutError):
                     async with asyncio.timeout(WRITE_EVERY_S):
                         await self._hurry.wait()

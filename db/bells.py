@@ -8,6 +8,7 @@ import logging
 from typing import Final
 
 from db.redis import REDIS_AWAY, Redis
+from db.tasks import going_on
 
 LONGEST_PAUSE_S: Final = 5.0
 
@@ -38,13 +39,11 @@ class Bell:
 
     async def hear(self) -> None:
         """Listen until cancelled."""
-        own = asyncio.current_task()
-        # The client loses a cancellation that comes while it connects, and then nobody would end this.
-        while own is not None and not own.cancelling():
+        while going_on():
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as heard:
                     await heard.subscribe(*self._channels)
-                    while not own.cancelling():
+                    while going_on():
                         if await heard.get_message(timeout=LONGEST_PAUSE_S) is not None:
                             self._rung.set()
             except REDIS_AWAY:

@@ -25,6 +25,7 @@ from db.bells import Bell
 from db.database import Database
 from db.events import Cursor, Event, Kind
 from db.redis import REDIS_AWAY, Redis
+from db.tasks import going_on
 from guards.errors import Refusal, Unavailable
 
 MAILBOX: Final = 256
@@ -255,9 +256,8 @@ class Hub:
             self._followed.pop(listener.tenant, None)
 
     async def _read(self) -> None:
-        failures, own = 0, asyncio.current_task()
-        # A cancellation that comes while a store fails, or is connected to, may be lost: then nobody would end this.
-        while own is not None and not own.cancelling():
+        failures = 0
+        while going_on():
             try:
                 more = await self._look()
                 failures = 0

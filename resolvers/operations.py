@@ -18,6 +18,7 @@ from db import operations
 from db.database import Database
 from db.health import DATABASE_FAILED
 from db.operations import Operation
+from db.tasks import going_on
 from guards.audit import Audit, Entry, Outcome
 from guards.errors import Refusal
 
@@ -45,7 +46,7 @@ class Operations:
     async def run(self) -> None:
         """Keep hold of what is at work until cancelled; then give up what is left."""
         try:
-            while True:
+            while going_on():
                 await asyncio.sleep(KEEP_EVERY_S)
                 await self._keep()
         finally:

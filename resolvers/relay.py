@@ -16,6 +16,7 @@ from db.bells import Bell
 from db.database import Database
 from db.events import Cursor, Event
 from db.redis import REDIS_AWAY, Redis
+from db.tasks import going_on
 
 PAGE: Final = 500
 LOOK_EVERY_S: Final = 0.2
@@ -56,7 +57,7 @@ class Relay:
 
     async def _relay(self) -> None:
         failures = 0
-        while True:
+        while going_on():
             try:
                 more = await (self._lead() if self._epoch is None else self._take_over(self._epoch))
                 failures = 0

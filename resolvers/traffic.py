@@ -18,6 +18,7 @@ from db import traffic
 from db.database import Database
 from db.health import DATABASE_FAILED
 from db.histograms import bucket_of
+from db.tasks import going_on
 from db.traffic import HOUR, KEPT, MINUTE, Entry, Key
 
 FLUSH_EVERY_S: Final = 5.0
@@ -122,7 +123,7 @@ class Recorder:
 
     async def run(self) -> None:
         """Write down every few seconds what was counted, until cancelled."""
-        while True:
+        while going_on():
             await asyncio.sleep(FLUSH_EVERY_S)
             await self.flush()
 

@@ -13,12 +13,13 @@ from typing import Final
 
 from agentos.transports import legacy_messages as messages
 from agentos.transports.legacy_messages import Numbers
-from agentos.transports.seats import Ended, going_on
+from agentos.transports.seats import Ended
 from dataloaders.snapshot import Found
 from db import tallies, workers
 from db.database import Database
 from db.events import Kind
 from db.health import DATABASE_FAILED
+from db.tasks import going_on
 from guards.errors import Refusal
 from resolvers.context import Services
 from schema.rest.snapshots import older

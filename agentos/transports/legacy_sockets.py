@@ -34,6 +34,7 @@ from db.database import DatabaseUnavailable
 from db.events import Event, Kind
 from db.redis import REDIS_AWAY
 from db.services import Service
+from db.tasks import going_on
 from guards.allowances import of_new_sockets
 from guards.callers import Caller
 from guards.errors import BadInput, QuotaExceeded, RateLimited, Refusal, Unauthenticated, Unavailable
@@ -131,7 +132,7 @@ class LegacySockets:
         """
         name = f"{process}-{socket.gethostname()}-{os.getpid()}"
         try:
-            while seats.going_on():
+            while going_on():
                 with suppress(*REDIS_AWAY):
                     await sockets.say(self.services.redis, name, len(self.open))
                 await asyncio.sleep(SAY_EVERY_S)

@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
+from db.tasks import going_on
 from guards.callers import Caller
 from guards.errors import RateLimited, Unauthenticated, Unavailable
 
@@ -126,12 +127,6 @@ class Seats:
                 log.debug("a socket's user cannot be checked just now")
             await asyncio.sleep(WATCH_S)
         raise asyncio.CancelledError
-
-
-def going_on() -> bool:
-    """Whether the running task was not cancelled; while a store fails, or is connected to, that may be lost."""
-    task = asyncio.current_task()
-    return task is not None and not task.cancelling()
 
 
 async def send(websocket: WebSocket, text: str) -> None:

@@ -80,7 +80,7 @@ def test_control_the_reckonings_are_not_the_same(pair: Addresses, runner: asynci
 
     async def differs(algorithm: Algorithm, oracle: Admits) -> bool:
         async with connect(pair.redis_url, answer_timeout_s=5) as redis:
-            said, expected = await replayed(redis, counter(algorithm, 5, 3_000), [1] * 400, oracle)
+            said, expected = await replayed(redis, counter(algorithm, 5, 10_000), [1] * 400, oracle)
         return said != expected
 
     assert runner.run(differs(Algorithm.SLIDING_WINDOW, reckoning.fixed))

@@ -219,6 +219,9 @@ async def test_those_at_once_ask_the_database_together_whoever_goes_away(
 
     async def counting(tx: Transaction, user_id: UUID) -> int | None:
         counted.append(user_id)
+        if len(counted) == 1:
+            # The database takes its time, until who asks is gone.
+            await asyncio.Event().wait()
         return await version_of(tx, user_id)
 
     monkeypatch.setattr(users, "token_version", counting)

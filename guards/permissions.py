@@ -221,7 +221,7 @@ _SUPERVISING: Final = (
 )
 _OPERATING: Final = (
     *_SUPERVISING,
-    *EVERYDAY,
+    *(EVERYDAY - {Permission.AGENTS_CONFIGURE, Permission.AGENT_QUEUE_CLEAR}),
     Permission.QUEUE_PAUSE,
     Permission.QUEUE_RESUME,
     Permission.QUEUE_DRAIN,

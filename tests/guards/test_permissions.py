@@ -31,7 +31,7 @@ BY_HAND: Final[Mapping[tuple[Role, ...], str]] = {
         analytics.generate_report job.priority
     """,
     (A, O): """
-        job.update_status agent.start agent.stop agents.restart agent.configure agent.queue_clear queue.pause
+        job.update_status agent.start agent.stop agents.restart agent.configure queue.pause
         queue.resume dashboard.restart_failed_jobs service.start service.restart worker.start worker.stop
         worker.restart worker.scale_up worker.scale_down worker.spawn_new worker.restart_all worker.configure
         agent.test manager.start manager.restart manager.start_all config.configure_agent queue.drain worker.scale
@@ -46,7 +46,7 @@ BY_HAND: Final[Mapping[tuple[Role, ...], str]] = {
         worker.stop_all worker.upload_files worker.create_generic manager.stop manager.restart_all manager.configure
         manager.force_kill manager.reset_state logs.clear logs.clear_all logs.download_full logs.restart_service
         config.save config.reset_defaults config.backup config.restore config.download_backup config.add_agent
-        config.remove_agent system.backup system.maintenance cache.clear
+        config.remove_agent agents.configure agent.queue_clear system.backup system.maintenance cache.clear
     """,
 }
 

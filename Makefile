@@ -18,12 +18,13 @@ test: .venv/.dev $(PAGES) ## Run the tests on two processes
 
 check: lint types test ## Run all that must be green before anything lands
 
-lint: .venv/.dev ## Look for wrong format, broken rules, forbidden imports and stale generated pages
+lint: .venv/.dev ## Look for wrong format, broken rules, forbidden imports, stale generated pages
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/lint-imports
 	.venv/bin/hadolint Dockerfile
 	$(PYTHON_OF_VENV) -m agentos docs --check
+	$(PYTHON_OF_VENV) -m agentos endpoints check
 
 types: .venv/.dev ## Check every annotation, strictly
 	.venv/bin/mypy

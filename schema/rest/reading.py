@@ -74,7 +74,7 @@ async def given(
     places: dict[Place, Any] = {Place.PATH: request.path_params, Place.QUERY: request.query_params}
     if any(source.place is Place.BODY for source in sources.values()):
         try:
-            places[Place.BODY] = {} if _bare(request) else await bodies.json(request)
+            places[Place.BODY] = await bodies.json(request)
         except Refusal as refusal:
             for variable, source in sources.items():
                 if source.place is Place.BODY:
@@ -89,11 +89,6 @@ async def given(
         except BadInput as fault:
             found.wrong("first", fault)
     return found
-
-
-def _bare(request: Request) -> bool:
-    """Whether a request brings no body, as one may whose body could only be empty."""
-    return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
 
 
 def page_of(query: Mapping[str, str]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from schema.rest.advice import ADVICE
 from schema.rest.envelope import RESERVED, Pagination
 from schema.rest.facts import FAULT, Facts
 from schema.rest.rows import Shown
-from schema.rest.shapes import REF, Shape, Shapes
+from schema.rest.shapes import REF, Shape, Shapes, without_null
 
 MOMENT: Final[Shape] = {"type": "string", "format": "date-time"}
 WAITING: Final = frozenset({"CIRCUIT_OPEN", "IDEMPOTENCY_IN_PROGRESS", "MAINTENANCE", "RATE_LIMITED", "UNAVAILABLE"})
@@ -130,33 +130,20 @@ def data(facts: Facts, shapes: Shapes) -> tuple[Shape, Shape]:
     row = facts.row
     if facts.stored is None:
         kind = _answers(facts)
-        shape = {} if kind is None else shapes.of(kind)
+        shape: Shape = {} if kind is None else shapes.of(kind)
         return shape, {"properties": {"data": shape}}
     answer = shapes.answer(facts.stored.document)
     shape = answer
     for step in row.shown:
-        shape = _there(shapes, shape["properties"][step])
+        shape, _ = without_null(shape["properties"][step])
     if row.paged:
-        node = _there(shapes, shapes.at(shape, ("edges",)))["items"]["properties"]["node"]
-        shape = {"type": "array", "items": shapes.named(f"{facts.name}Entry", _there(shapes, node))}
+        edges, _ = without_null(shapes.at(shape, ("edges",)))
+        node, _ = without_null(edges["items"]["properties"]["node"])
+        shape = {"type": "array", "items": shapes.named(f"{facts.name}Entry", node)}
     elif "properties" in shape:
         shape = shapes.named(f"{facts.name}Data", shape)
     beside = {"data": shape} | ({"pagination": {"$ref": f"{REF}Pagination"}} if row.paged else {})
     return shape, {"properties": answer["properties"] | beside}
-
-
-def _there(shapes: Shapes, shape: Shape) -> Shape:
-    """What a value is when it is there; what is null is not found, and answered as that."""
-    return shapes.at({"properties": {"it": shape}}, ("it",)) if not shape else _without_null(shape)
-
-
-def _without_null(shape: Shape) -> Shape:
-    kinds = shape.get("type")
-    if isinstance(kinds, list):
-        return shape | {"type": next(kind for kind in kinds if kind != "null")}
-    if "anyOf" in shape:
-        return next(each for each in shape["anyOf"] if each != {"type": "null"})
-    return shape
 
 
 def _envelope(facts: Facts, shapes: Shapes, *, legacy: bool) -> Shape:

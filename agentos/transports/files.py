@@ -27,6 +27,7 @@ from db.files import BLOCK, Files, OutsideStore
 from guards.errors import NotFound, Refusal
 from guards.links import PLACE, Link, Links
 from schema.rest import envelope
+from schema.rest.conditions import none_match
 
 SANDBOX: Final = "sandbox; default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'"
 SHOWN_IN_PLACE: Final = frozenset(
@@ -162,9 +163,8 @@ def range_of(header: str | None, size: int) -> Stretch | None:
 
 
 def _unchanged(headers: Headers, etag: str, modified: datetime) -> bool:
-    if (known := headers.get("if-none-match")) is not None:
-        tags = {tag.strip().removeprefix("W/") for tag in known.split(",")}
-        return etag in tags or "*" in tags
+    if "if-none-match" in headers:
+        return none_match(headers, etag)
     since = _moment(headers.get("if-modified-since"))
     return since is not None and modified <= since
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
@@ -22,6 +21,7 @@ from agentos import VERSION
 from guards.errors import NotFound
 from schema import root
 from schema.rest import envelope, openapi, openapi30
+from schema.rest.conditions import none_match
 from schema.rest.endpoints import ENDPOINTS
 from schema.rest.openapi import Document
 from schema.rest.serving import NEWEST
@@ -90,7 +90,7 @@ async def file(request: Request) -> Response:
         found, headers["content-encoding"] = smaller, "gzip"
     facts = found.stat()
     headers["etag"] = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
-    if _known(request.headers, headers["etag"]):
+    if none_match(request.headers, headers["etag"]):
         return Response(status_code=304, headers=headers)
     content = await asyncio.to_thread(found.read_bytes)
     return Response(content, media_type=(OWN | BUILT)[name], headers=headers)
@@ -109,7 +109,7 @@ class Described:
             self._kept = msgspec.json.encode(await asyncio.to_thread(self._made))
         etag = f'"{hashlib.sha256(self._kept).hexdigest()[:32]}"'
         headers = {"etag": etag, "cache-control": "public, max-age=300"}
-        if _known(request.headers, etag):
+        if none_match(request.headers, etag):
             return Response(status_code=304, headers=headers)
         return Response(self._kept, media_type="application/json", headers=headers)
 
@@ -165,8 +165,3 @@ def _listed() -> str:
 
 def _path(path: str, *, own: bool) -> str:
     return path if own else f"{NEWEST}{path}"
-
-
-def _known(headers: Headers, etag: str) -> bool:
-    tags = {tag.strip().removeprefix("W/") for tag in headers.get("if-none-match", "").split(",")}
-    return etag in tags or "*" in tags

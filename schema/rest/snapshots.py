@@ -30,6 +30,7 @@ from resolvers.context import Context
 from resolvers.queries import snapshots as reads
 from resolvers.timing import ms_since
 from schema.rest import envelope
+from schema.rest.conditions import none_match
 
 MOST_LINES: Final = 500
 DEEPEST: Final = 1_000
@@ -42,7 +43,6 @@ _ANY: Final = "all"
 _Word = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
 
 _PARTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 _WEIGHT: Final = re.compile(r"\s*[qQ]\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*")
 
 _LASTING: Final = int(TTL.total_seconds())
@@ -153,11 +153,6 @@ def coding_of(accepted: str) -> Coding:
     return best if weights.get(best, others) else Coding.IDENTITY
 
 
-def none_match(asked: str, tag: str) -> bool:
-    """Whether a client has the bytes of a tag already, by the `If-None-Match` that it sends."""
-    return asked.strip() == "*" or tag in _TAG.findall(asked)
-
-
 def _weighed(part: str) -> tuple[str, float]:
     name, _, parameter = part.partition(";")
     if not parameter.strip():
@@ -179,7 +174,7 @@ def _answered(request: Request, body: Body, generated_at: datetime, *, hit: bool
         (b"age", b"%d" % age),
         (b"x-cache", b"HIT" if hit else b"MISS"),
     ]
-    if none_match(",".join(request.headers.getlist("if-none-match")), body.tag):
+    if none_match(request.headers, body.tag):
         return Prepared(b"", 304, headers)
     if body.coding is not Coding.IDENTITY:
         headers.append((b"content-encoding", body.coding.encode()))

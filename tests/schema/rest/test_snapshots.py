@@ -26,7 +26,7 @@ from db.models.records import Severity
 from db.redis import connect
 from resolvers.context import Context, Services
 from schema.rest import serving
-from schema.rest.snapshots import coding_of, none_match
+from schema.rest.snapshots import coding_of
 from schema.root import schema
 from tests.conftest import People
 from tests.uploading import context_of
@@ -226,14 +226,6 @@ async def test_who_has_the_bytes_already_is_told_so(client: httpx.AsyncClient, a
             name: answer.headers[name] for name in ("etag", "cache-control", "vary")
         }
         assert all(name in answer.headers for name in LIMITS)
-
-
-def test_tags_are_compared_whole() -> None:
-    assert none_match('W/"a", "b"', '"b"')
-    assert none_match(' "a" ', '"a"')
-    assert not none_match('"ab", a', '"a"')
-    assert not none_match("", '"a"')
-    assert not none_match('"*"', '"a"')
 
 
 async def test_another_path_coding_or_version_is_another_tag(client: httpx.AsyncClient, own: Services) -> None:

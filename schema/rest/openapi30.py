@@ -72,7 +72,13 @@ def _perhaps(choices: list[dict[str, Any]], known: Mapping[str, Any]) -> dict[st
     if len(choices) > 1:
         return {"anyOf": [{**each, "nullable": True} for each in choices]}
     [inner] = choices
-    if "$ref" in inner:
-        kind = known[inner["$ref"].rpartition("/")[2]].get("type", "object")
-        inner = {"type": kind, "allOf": [inner]}
-    return {"type": "object", **inner, "nullable": True}
+    if len(inner.get("allOf", ())) == 1:
+        # A described reference, which was said in these words a moment ago.
+        inner = inner["allOf"][0]
+    if "$ref" not in inner:
+        return {"type": "object", **inner, "nullable": True}
+    named = known[inner["$ref"].rpartition("/")[2]]
+    if "enum" in named:
+        return {"type": "string", "enum": [*named["enum"], None], "nullable": True}
+    kind = named.get("type", "object")
+    return {"type": kind, "anyOf": [inner, {"type": kind, "enum": [None], "nullable": True}], "nullable": True}

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Final, NoReturn
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -21,6 +20,7 @@ from agentos.transports.contexts import Contexts
 from db.tasks import going_on
 from guards.callers import Caller
 from guards.errors import RateLimited, Unauthenticated, Unavailable
+from schema.rest import sites
 
 MOST_BYTES: Final = 64 * 1024
 MOST_SOCKETS: Final = 5
@@ -57,13 +57,7 @@ class Seats:
 
     def welcome(self, websocket: WebSocket) -> bool:
         """Whether a page of that origin may; what sends no origin is no browser and has no cookies to abuse."""
-        origin = websocket.headers.get("origin")
-        if origin is None or origin.lower() in self._origins:
-            return True
-        try:
-            return urlsplit(origin).netloc.lower() == websocket.headers.get("host", "")
-        except ValueError:
-            return False
+        return websocket.headers.get("origin", "").lower() in self._origins or sites.from_here(websocket.headers)
 
     async def verified(self, websocket: WebSocket, authorization: str) -> Caller:
         """Who an `Authorization` of the form `Bearer …` speaks for.

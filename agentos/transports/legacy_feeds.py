@@ -12,16 +12,15 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
 from agentos.transports import legacy_messages as messages
-from agentos.transports.legacy_messages import Numbers
 from agentos.transports.seats import Ended
 from dataloaders.snapshot import Found
-from db import tallies, workers
-from db.database import Database
 from db.events import Kind
 from db.health import DATABASE_FAILED
 from db.tasks import going_on
 from guards.errors import Refusal
 from resolvers.context import Services
+from resolvers.queries import queues
+from resolvers.queries.queues import Numbers
 from schema.rest.snapshots import older
 
 APART_S: Final = 1.0
@@ -35,12 +34,6 @@ PATIENCE_S: Final = 3.0
 """How long the snapshot that was announced is waited for; then the one that is there is told."""
 
 log = logging.getLogger(__name__)
-
-
-async def numbers(database: Database, tenant: str) -> Numbers:
-    """How many jobs are where, now."""
-    async with database.transaction(tenant) as tx:
-        return Numbers.of(await tallies.counts(tx), await workers.how_many(tx, alive=True))
 
 
 class Latest:
@@ -140,7 +133,7 @@ class Feed:
         while going_on():
             self._recount.clear()
             with suppress(*DATABASE_FAILED):
-                counted = await numbers(self._services.database, self._tenant)
+                counted = await queues.numbers(self._services.database, self._tenant)
                 if self._counted not in (None, counted):
                     self.numbers.put(messages.queue_stats(counted, type="queue_stats_update"))
                 self._counted = counted

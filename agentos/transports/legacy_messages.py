@@ -3,7 +3,7 @@
 Times are UTC and end in `Z`. An agent is called by its id; a job's status is spelled as everywhere else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,39 +11,13 @@ import msgspec
 
 from db.jobs import Job
 from db.models.work import JobStatus
-from db.rows import Row
 from db.steps import Step
+from resolvers.queries.queues import Numbers
 
 SOURCE: Final = "snapshot"
 """What an `admin_data_update` says where it comes from."""
 
 _ENCODER: Final = msgspec.json.Encoder()
-
-
-class Numbers(Row, frozen=True, kw_only=True):
-    """How many jobs of a tenant are where, and how many workers there are for them."""
-
-    queue_length: int
-    """Jobs that wait."""
-
-    processing_jobs: int
-    total_jobs: int
-    completed_jobs: int
-    failed_jobs: int
-    active_workers: int
-    """Workers that are heard of."""
-
-    @classmethod
-    def of(cls, jobs: Mapping[JobStatus, int], workers: int) -> "Numbers":
-        """The numbers, from the counters of each status."""
-        return cls(
-            queue_length=jobs[JobStatus.QUEUED],
-            processing_jobs=jobs[JobStatus.PROCESSING],
-            total_jobs=sum(jobs.values()),
-            completed_jobs=jobs[JobStatus.COMPLETED],
-            failed_jobs=jobs[JobStatus.FAILED],
-            active_workers=workers,
-        )
 
 
 def message(type: str, **said: Any) -> str:
@@ -53,7 +27,15 @@ def message(type: str, **said: Any) -> str:
 
 def queue_stats(numbers: Numbers, *, type: str = "queue_stats") -> str:
     """How many jobs are where; `queue_stats_update` where nobody asked."""
-    return message(type, **msgspec.structs.asdict(numbers))
+    return message(
+        type,
+        queue_length=numbers.jobs[JobStatus.QUEUED],
+        processing_jobs=numbers.jobs[JobStatus.PROCESSING],
+        total_jobs=sum(numbers.jobs.values()),
+        completed_jobs=numbers.jobs[JobStatus.COMPLETED],
+        failed_jobs=numbers.jobs[JobStatus.FAILED],
+        active_workers=numbers.workers_alive,
+    )
 
 
 def job_status(job: Job, steps: Sequence[Step]) -> str:

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from agentos.metrics import Metrics
-from agentos.transports import bodies, legacy_feeds, seats
+from agentos.transports import bodies, seats
 from agentos.transports import legacy_messages as messages
 from agentos.transports.contexts import Contexts
 from agentos.transports.legacy_feeds import Feed, Feeds
@@ -41,6 +41,7 @@ from guards.errors import BadInput, QuotaExceeded, RateLimited, Refusal, Unauthe
 from guards.permissions import Permission
 from resolvers.context import Context, Services
 from resolvers.live import SlowConsumer
+from resolvers.queries import queues
 from schema.plan import admit_native
 
 COOKIE: Final = "agentos_token"
@@ -251,7 +252,7 @@ class _Socket:
         number = self._feed.numbers.number
         await self._admit_and(self._ask_numbers, {})
         if self._context().may(Permission.QUEUE_READ):
-            self._group.create_task(self._tell_numbers(self._feed, number), name="legacy socket numbers")
+            self._group.create_task(self._tell(number, self._feed.numbers.after), name="legacy socket numbers")
         self._group.create_task(self._tell_events(), name="legacy socket events")
         await self._listening.wait()
         self._greeted.set()
@@ -322,7 +323,7 @@ class _Socket:
 
     async def _ask_numbers(self, context: Context, said: dict[str, Any]) -> None:
         await admit_native(context, Permission.QUEUE_READ)
-        counted = await legacy_feeds.numbers(self._route.services.database, context.caller.tenant)
+        counted = await queues.numbers(self._route.services.database, context.caller.tenant)
         await self._say(messages.queue_stats(counted))
 
     async def _subscribe(self, said: dict[str, Any]) -> None:
@@ -385,9 +386,6 @@ class _Socket:
 
     def _context(self) -> Context:
         return self._route.contexts.of(self._websocket, self._present())
-
-    async def _tell_numbers(self, feed: Feed, number: int) -> None:
-        await self._tell(number, feed.numbers.after)
 
     async def _tell(self, number: int, after: Callable[[int], Awaitable[tuple[int, str]]]) -> None:
         while True:

@@ -1,13 +1,23 @@
-"""How the queue went: read from counters and from who works on it, as the snapshot shows it, never from all jobs."""
+"""How the queue stands and went: read from counters and from who works on it, never from all jobs."""
 
 from datetime import timedelta
 
 from dataloaders.snapshot import work
 from dataloaders.snapshot.work import Throughput
 from db import logs, tallies, workers
+from db.database import Database
 from db.models.work import JobStatus
 from db.rows import Row
 from resolvers.context import Context
+
+
+class Numbers(Row, frozen=True, kw_only=True):
+    """How many jobs of a tenant are where, and how many workers there are for them."""
+
+    jobs: dict[JobStatus, int]
+    """Of every status; 0 where none is."""
+
+    workers_alive: int
 
 
 class Statistics(Row, frozen=True, kw_only=True):
@@ -33,6 +43,12 @@ class Statistics(Row, frozen=True, kw_only=True):
     completed_today: int
     failed_today: int
     cancelled_today: int
+
+
+async def numbers(database: Database, tenant: str) -> Numbers:
+    """How many jobs of a tenant are where, now."""
+    async with database.transaction(tenant) as tx:
+        return Numbers(jobs=await tallies.counts(tx), workers_alive=await workers.how_many(tx, alive=True))
 
 
 async def statistics(context: Context) -> Statistics:

@@ -171,16 +171,16 @@ def _guarded(permission: Permission) -> Guarded:
 
 
 async def refused_native(context: Context, action: str, refusal: Refusal) -> None:
-    """Put on record that something was refused that does not go through the schema, unless all too often already.
-
-    Raises:
-        RateLimited: it was; nothing is put on record any more.
-    """
+    """Put on record that something was refused that does not go through the schema, unless all too often already."""
     if context.viewer is None:
         return
     spent = context.spent
-    await _charge(context, (of_denials(context.viewer.user_id),))
-    context.spent = spent
+    try:
+        await _charge(context, (of_denials(context.viewer.user_id),))
+    except RateLimited:
+        return
+    finally:
+        context.spent = spent
     await context.services.chain.refuse(context.entry(action), refusal)
 
 

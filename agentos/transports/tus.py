@@ -94,8 +94,8 @@ class _Uploads:
 
     def __init__(self, schema: BaseSchema, identify: Identify) -> None:
         self._identify = identify
-        self._init = Stored("UploadInit", schema)
-        self._finalize = Stored("UploadFinalize", schema)
+        self._init = stored("UploadInit", schema)
+        self._finalize = stored("UploadFinalize", schema)
 
     async def begin(self, request: Request) -> Response:
         """What is asked of all uploads together."""
@@ -168,7 +168,7 @@ class _Uploads:
             _require_stretch(request)
         wanted = {
             "filename": known.get("filename") or known.get("name") or "upload",
-            "size": size,
+            "size_bytes": size,
             "chunk": appending.CHUNK_BYTES,
             "sha256": known.get("sha256"),
         }
@@ -295,7 +295,7 @@ class _Uploads:
     async def _finalized(self, context: Context, upload_id: UUID) -> dict[str, Any]:
         # The key of the request belongs to its beginning; finalizing may be repeated without one.
         context.idempotency_key = None
-        answer = await self._finalize.run(context, {"id": str(upload_id)})
+        answer = await self._finalize.run(context, {"upload_id": str(upload_id)})
         found: dict[str, Any] = answer["uploadFinalize"]["upload"]
         return found
 

@@ -22,7 +22,7 @@ from resolvers.context import Context
 from schema.plan import admit_native, refused_native
 from schema.rest import envelope, reading, sites
 from schema.rest.endpoints import ENDPOINTS
-from schema.rest.operations import Refused, Stored, Unfit
+from schema.rest.operations import Refused, Stored, Unfit, stored
 from schema.rest.rows import Answer, Direct, Endpoint, Own, Place, Shown
 
 PREFIXES: Final[Mapping[str, bool]] = {"/api": True, "/api/v1": False}
@@ -39,6 +39,7 @@ PAGE: Final = frozenset({"first", "offset"})
 Identify = Callable[[Request], Awaitable[Context]]
 Answering = Callable[[Request, Context], Awaitable[Answer]]
 
+_NAMED: Final = re.compile(r"(\w+): (.*)", re.DOTALL)
 _VARIABLE: Final = re.compile(r"Variable '\$(\w+)'(?:[^;]*?; ?| of required type .*| )(.*)", re.DOTALL)
 
 
@@ -181,19 +182,18 @@ def _answering(endpoint: Endpoint, schema: BaseSchema) -> Answering | Direct:
             return await direct(request, context)
 
         return sent
-    stored = fitting(endpoint, schema)
+    operation = fitting(endpoint, schema)
 
     async def answered(request: Request, context: Context) -> Answer:
         if endpoint.changes:
             sites.require_own(request)
-        given = await reading.given(request, context, endpoint.variables, stored, paged=endpoint.paged)
+        given = await reading.given(request, context, endpoint.variables, operation, paged=endpoint.paged)
         try:
-            answer = await stored.run(context, given.values)
+            answer = await operation.run(context, given.values)
         except Refused as refused:
             if refused.code == BadInput.code and given.fault is not None:
                 raise given.fault from refused
-            if refused.unfitting:
-                raise BadInput(_renamed(str(refused), endpoint)) from refused
+            refused.args = (_renamed(str(refused), endpoint),)
             raise
         shown = answer
         for step in endpoint.shown:
@@ -224,17 +224,17 @@ def fitting(endpoint: Endpoint, schema: BaseSchema) -> Stored:
     """
     if endpoint.operation is None:
         raise Unfit(f"{endpoint.path}: it has neither an operation nor a handler")
-    stored = Stored(endpoint.operation, schema)
+    found = stored(endpoint.operation, schema)
     filled = set(endpoint.variables) | (PAGE if endpoint.paged else set())
-    if filled != set(stored.types):
-        raise Unfit(f"{endpoint.path}: the row and {stored.name} differ in {', '.join(filled ^ set(stored.types))}")
-    if stored.changes and endpoint.method == "GET" and not endpoint.changes:
-        raise Unfit(f"{endpoint.path}: a GET runs the mutation {stored.name}, and the row does not say so")
+    if filled != set(found.types):
+        raise Unfit(f"{endpoint.path}: the row and {found.name} differ in {', '.join(filled ^ set(found.types))}")
+    if found.changes and endpoint.method == "GET" and not endpoint.changes:
+        raise Unfit(f"{endpoint.path}: a GET runs the mutation {found.name}, and the row does not say so")
     parameters = set(re.findall(r"{(\w+)}", endpoint.path))
     read = {name for source in endpoint.variables.values() if source.place is Place.PATH for name in source.names}
     if parameters != read:
         raise Unfit(f"{endpoint.path}: its parameters and what is read of them differ")
-    return stored
+    return found
 
 
 def _require_reachable(ordered: Sequence[Endpoint]) -> None:
@@ -264,8 +264,8 @@ def _missing(request: Request, endpoint: Endpoint) -> str:
 
 
 def _renamed(message: str, endpoint: Endpoint) -> str:
-    """What GraphQL finds wrong with a variable, by the name that the client knows."""
-    found = _VARIABLE.match(message)
+    """What is wrong with a variable, by the name that the client knows."""
+    found = _VARIABLE.match(message) or _NAMED.match(message)
     source = endpoint.variables.get(found[1]) if found else None
     if found is None or source is None or not source.names:
         return message

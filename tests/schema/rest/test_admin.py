@@ -89,8 +89,8 @@ async def test_v1_answers_the_envelope_and_nothing_else(client: httpx.AsyncClien
 @pytest.mark.parametrize(
     ("body", "code", "message"),
     [
-        ({"payload": {"job_id": "7"}}, "VALIDATION_ERROR", "action: choose exactly one"),
-        ({"action": None}, "VALIDATION_ERROR", "action: choose exactly one"),
+        ({"payload": {"job_id": "7"}}, "VALIDATION_ERROR", "action: it is missing"),
+        ({"action": None}, "VALIDATION_ERROR", "action: it is missing"),
         ({"action": 7}, "VALIDATION_ERROR", "action: choose exactly one"),
         ({"action": {"job.cancel": 1}}, "VALIDATION_ERROR", "action: choose exactly one"),
         ({"action": "job.cancle"}, "UNKNOWN_ACTION", "action: there is no action job.cancle; did you mean job.cancel"),

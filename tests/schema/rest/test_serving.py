@@ -53,9 +53,11 @@ async def test_a_wrong_value_is_named_as_the_client_knows_it(client: httpx.Async
     as_user = {"x-test-role": "user"}
     wrong = await client.post("/api/upload/init", json={"filename": "a.mp4", "file_size": "big"}, headers=as_user)
     missing = await client.post("/api/upload/init", json={"file_size": 1}, headers=as_user)
+    empty = await client.post("/api/upload/init", json={"filename": "a.mp4", "file_size": 0}, headers=as_user)
 
     assert (400, "VALIDATION_ERROR") == (wrong.status_code, wrong.json()["error_code"])
     assert wrong.json()["error"].startswith("file_size: ")
+    assert (400, "file_size: more than 0 is needed") == (empty.status_code, empty.json()["error"])
     assert (400, "filename: it is missing") == (missing.status_code, missing.json()["error"])
 
 

@@ -1,10 +1,9 @@
-"""Uploads: begun, filled chunk by chunk in any order, finalized into a verified video.
+"""Uploads: begun, and filled chunk by chunk in any order.
 
-Sending is for the owner alone; anybody else's upload looks missing, also to an administrator. Everything may be asked
-twice: a chunk that is there already and an upload that is complete answer as they did the first time.
+Sending is for the owner alone; anybody else's upload looks missing, also to an administrator. A chunk may be sent
+twice: one that is there already is answered as it was the first time.
 """
 
-import asyncio
 import logging
 import re
 import unicodedata
@@ -12,7 +11,6 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -21,14 +19,11 @@ import msgspec
 from db import configuration, tunables, uploads
 from db.configuration import Configuration
 from db.database import Transaction
-from db.files import MB, DiskFull, FileKind, PiecesMissing, Spooled, TooLong
+from db.files import MB, DiskFull, PiecesMissing, Spooled, TooLong
 from db.models.identity import DEFAULT_TENANT
 from db.models.work import UploadStatus
-from db.rows import Row
 from db.uploads import Chunk, NewUpload, Upload
-from guards import containers
-from guards.containers import Container
-from guards.errors import BadInput, Conflict, Mismatch, NotFound, QuotaExceeded, TooLarge, Unavailable, Unsupported
+from guards.errors import BadInput, Conflict, Mismatch, NotFound, QuotaExceeded, TooLarge, Unavailable
 from resolvers import house
 from resolvers.context import Context
 
@@ -81,7 +76,7 @@ async def init(
         filename=plain_name(filename),
         size_bytes=size_bytes,
         chunk_bytes=LARGEST_CHUNK if chunk_bytes is None else chunk_bytes,
-        sha256=_digest(sha256),
+        sha256=digest_of(sha256),
     )
     settings = await configuration.in_force(tx)
     _require_sizes(new, largest=_largest(settings))
@@ -161,7 +156,7 @@ async def keep(context: Context, upload_id: UUID, index: int, whole: Spooled, sh
     async with context.services.database.transaction(tenant) as tx:
         await house.require_open(tx)
         upload = await own(tx, context, upload_id)
-        _require_chunk(upload, index, whole, _digest(sha256))
+        _require_chunk(upload, index, whole, digest_of(sha256))
         beginning = await uploads.chunk_at(tx, upload_id, index)
         if beginning is not None and beginning.bytes == whole.size_bytes:
             # Read again: it may have been counted between the two statements above.
@@ -230,80 +225,6 @@ async def placed(
         return counted
 
 
-class Joined(Row, frozen=True):
-    """An upload whose bytes are verified and in their place; its row does not say so yet."""
-
-    upload: Upload
-    path: str
-    sha256: str
-    media_type: str
-
-
-async def joined(
-    context: Context, upload_id: UUID, total_chunks: int | None = None, sha256: str | None = None
-) -> Joined | Upload:
-    """Verify the whole file, see that it is a video, and give it its place; an upload that is complete already as is.
-
-    Args:
-        total_chunks: how many chunks the client sent; compared when given.
-        sha256: hex digest of the whole; compared when given, besides the one told at the beginning.
-
-    Raises:
-        NotFound: the caller has no such upload, or it has expired.
-        BadInput: there are not that many chunks.
-        Conflict: chunks are missing; it can go on.
-        Mismatch: the bytes are not the ones that were announced.
-        Unsupported: it is no video.
-        Unavailable: the disk is full; the chunks are still there.
-    """
-    database, files, tenant = context.services.database, context.services.files, context.caller.tenant
-    async with database.transaction(tenant) as tx:
-        await house.require_open(tx)
-        upload = await own(tx, context, upload_id)
-        chunks = await uploads.chunks_of(tx, upload_id)
-    if total_chunks is not None and total_chunks != upload.chunk_count:
-        raise BadInput(f"total_chunks: the upload has {upload.chunk_count} chunks, not {total_chunks}")
-    if upload.status is UploadStatus.COMPLETED:
-        _require_digest(upload.sha256 or "", _digest(sha256))
-        return upload
-    whole_ones = {chunk.index for chunk in chunks if chunk.bytes == upload.length_of(chunk.index)}
-    if len(whole_ones) < upload.chunk_count:
-        raise Conflict(_still_missing(upload, whole_ones))
-    try:
-        pieces = [(chunk.index, chunk.sha256, chunk.bytes) for chunk in chunks]
-        with room():
-            async with files.joined(upload_id, pieces) as whole:
-                _require_digest(whole.sha256, upload.sha256, _digest(sha256))
-                container = await asyncio.to_thread(_container, whole.path)
-                path = await files.settle(whole, tenant, FileKind.UPLOADS, container.suffix)
-    except PiecesMissing as error:
-        async with database.transaction(tenant) as tx:
-            await uploads.lose_chunks(tx, upload_id, [chunk for chunk in chunks if chunk.index in error.indexes])
-            upload = await own(tx, context, upload_id)
-        if upload.status is UploadStatus.COMPLETED:
-            # Finalized twice at once: the other one was quicker, and put the pieces away.
-            return upload
-        raise Conflict(_still_missing(upload, whole_ones - set(error.indexes))) from error
-    return Joined(upload, path, whole.sha256, container.media_type)
-
-
-async def completed(context: Context, tx: Transaction, found: Joined | Upload) -> Upload:
-    """The upload, complete; its pieces are put away after the commit.
-
-    Raises:
-        Conflict: chunks were lost while the file was verified.
-    """
-    if isinstance(found, Upload):
-        return found
-    upload_id = found.upload.id
-    await uploads.mark_completed(tx, upload_id, path=found.path, sha256=found.sha256, media_type=found.media_type)
-    upload = await own(tx, context, upload_id)
-    if upload.status is not UploadStatus.COMPLETED:
-        raise Conflict("chunks were lost meanwhile: ask which are missing")
-    tx.after_commit(partial(context.services.files.discard, upload_id))
-    return upload
-
-
 def plain_name(filename: str) -> str:
     """A client's file name as it may be shown: no folders, nothing invisible or turning the text around, ≤ 255 long."""
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", filename))[-1]
@@ -346,6 +267,19 @@ async def own(tx: Transaction, context: Context, upload_id: UUID) -> Upload:
     return upload
 
 
+def digest_of(sha256: str | None) -> str | None:
+    """A digest that a client told, in the letters that ours have; None when it told none.
+
+    Raises:
+        BadInput: it is none.
+    """
+    if sha256 is None:
+        return None
+    if not _SHA256.fullmatch(sha256.lower()):
+        raise BadInput("sha256: 64 hexadecimal digits are needed")
+    return sha256.lower()
+
+
 def _largest(settings: Configuration | None) -> int:
     most_mb: int = tunables.value(settings, tunables.MAX_UPLOAD_SIZE_MB)
     return most_mb * MB
@@ -378,32 +312,3 @@ def _same(upload: Upload, there: Chunk, whole: Spooled) -> Upload:
     if there.sha256 != whole.sha256:
         raise Conflict(f"chunk {there.index} was received with other bytes; it stays as it is")
     return upload
-
-
-def _require_digest(found: str, *wanted: str | None) -> None:
-    if any(digest is not None and digest != found for digest in wanted):
-        raise Mismatch("the bytes of the whole file are not those of its digest")
-
-
-def _container(path: Path) -> Container:
-    with open(path, "rb") as file:
-        head = file.read(containers.HEAD_BYTES)
-    container = containers.container_of(head)
-    if container is None:
-        raise Unsupported(f"only videos are taken; this seems to be {containers.seems(head)}")
-    return container
-
-
-def _still_missing(upload: Upload, there: set[int]) -> str:
-    gaps = [index for index in range(upload.chunk_count) if index not in there]
-    named = ", ".join(str(index) for index in gaps[:10])
-    count = "1 chunk is" if len(gaps) == 1 else f"{len(gaps)} chunks are"
-    return f"{count} still missing: {named}{', …' if len(gaps) > 10 else ''}"
-
-
-def _digest(sha256: str | None) -> str | None:
-    if sha256 is None:
-        return None
-    if not _SHA256.fullmatch(sha256.lower()):
-        raise BadInput("sha256: 64 hexadecimal digits are needed")
-    return sha256.lower()

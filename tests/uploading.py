@@ -10,6 +10,7 @@ from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from dataloaders.snapshot import About, Snapshots
+from db import uploads as rows
 from db.database import Database
 from db.files import Files
 from db.redis import Redis
@@ -112,6 +113,13 @@ async def finalized(
     done = await act(context, "upload.finalize", upload_id=str(upload_id), total_chunks=total_chunks, sha256=digest)
     upload: Upload = done.upload
     return upload
+
+
+async def fingerprint(context: Context, upload_id: UUID) -> object:
+    """All that can be seen of an upload."""
+    async with context.services.database.system() as tx:
+        row, chunks = await rows.by_id(tx, upload_id), await rows.chunks_of(tx, upload_id)
+    return row, chunks, pieces_on_disk(context.services.files, upload_id)
 
 
 async def begun(context: Context, content: bytes, chunk_bytes: int, *, digest: str | None = None) -> Upload:

@@ -13,7 +13,7 @@ from db.models.work import AgentPriority, JobStatus
 from db.rows import Row
 from db.uploads import Upload
 from guards.errors import BadInput
-from resolvers import agents, jobs, own_agents, uploads
+from resolvers import agents, finalizing, jobs, own_agents, uploads
 from resolvers.actions.contract import (
     KEPT,
     Action,
@@ -28,6 +28,7 @@ from resolvers.actions.contract import (
     action,
 )
 from resolvers.context import Context
+from resolvers.finalizing import Joined
 
 
 class JobSourceInput(Payload, frozen=True, kw_only=True):
@@ -374,14 +375,14 @@ class UploadFinalized(Row, frozen=True):
     upload: Upload
 
 
-async def _joined(context: Context, asked: UploadFinalizeInput) -> uploads.Joined | Upload:
-    return await uploads.joined(context, asked.upload_id, asked.total_chunks, asked.sha256)
+async def _joined(context: Context, asked: UploadFinalizeInput) -> Joined | Upload:
+    return await finalizing.joined(context, asked.upload_id, asked.total_chunks, asked.sha256)
 
 
 @action("upload.finalize", View.EVERYDAY, target="upload_id", prepare=_joined)
 async def upload_finalize(call: Call[UploadFinalized], asked: UploadFinalizeInput) -> UploadFinalized:
     """Verify an upload of which every chunk was sent; again gives the same upload."""
-    return UploadFinalized(await uploads.completed(call.context, call.tx, call.prepared))
+    return UploadFinalized(await finalizing.completed(call.context, call.tx, call.prepared))
 
 
 ACTIONS: Final[tuple[Action[Any, Any], ...]] = (

@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from db import events
-from db import uploads as rows
 from db.database import Database
 from db.events import START, Kind
 from db.files import MB
@@ -27,7 +26,6 @@ from guards.errors import (
     Refusal,
     TooLarge,
     Unavailable,
-    Unsupported,
 )
 from resolvers import uploads
 from resolvers.context import Context, Services
@@ -37,6 +35,7 @@ from tests.uploading import (
     begun,
     context_of,
     finalized,
+    fingerprint,
     full_after,
     opened,
     pieces_on_disk,
@@ -61,13 +60,6 @@ def house(database: Database, redis: Redis, tmp_path: Path) -> Services:
 @pytest.fixture
 def sender(house: Services, people: People) -> Context:
     return context_of(house, people[Role.USER])
-
-
-async def fingerprint(context: Context, upload_id: UUID) -> object:
-    """All that can be seen of an upload."""
-    async with context.services.database.system() as tx:
-        row, chunks = await rows.by_id(tx, upload_id), await rows.chunks_of(tx, upload_id)
-    return row, chunks, pieces_on_disk(context.services.files, upload_id)
 
 
 async def test_chunks_in_any_order_make_a_verified_video(sender: Context) -> None:
@@ -95,21 +87,6 @@ async def test_each_step_is_told_to_who_listens(sender: Context) -> None:
     assert [0, 1000, 2000, 2500, 2500] == [event.payload["received_bytes"] for event in told]
     assert ["initialized", "uploading", "uploading", "uploading", "completed"] == [e.payload["status"] for e in told]
     assert {(str(upload.id), upload.user_id)} == {(event.entity_id, event.owner_id) for event in told}
-
-
-async def test_finalizing_again_gives_the_same(sender: Context) -> None:
-    done = await uploaded(sender, CONTENT)
-
-    assert done == await finalized(sender, done.id, 3, sha256(CONTENT))
-
-
-async def test_four_at_once_finalize_once(sender: Context) -> None:
-    upload = await sent(sender, await begun(sender, CONTENT, 1000), CONTENT)
-
-    done = await asyncio.gather(*(finalized(sender, upload.id) for _ in range(4)))
-
-    assert 1 == len(set(done))
-    assert UploadStatus.COMPLETED is done[0].status
 
 
 async def test_the_same_chunk_again_changes_nothing(sender: Context) -> None:
@@ -190,18 +167,6 @@ async def test_on_a_full_disk_a_chunk_is_refused_and_nothing_of_it_stays(sender:
     assert 100 == (await sent(sender, upload, content)).progress
 
 
-async def test_on_a_full_disk_an_upload_is_not_finalized_and_keeps_its_chunks(sender: Context) -> None:
-    content = video(900_000)
-    upload = await sent(sender, await begun(sender, content, 200_000), content)
-    before = await fingerprint(sender, upload.id)
-
-    with full_after(300_000), pytest.raises(Unavailable, match="the server's disk is full"):
-        await finalized(sender, upload.id)
-
-    assert before == await fingerprint(sender, upload.id)
-    assert UploadStatus.COMPLETED is (await finalized(sender, upload.id)).status
-
-
 async def test_of_four_equal_chunks_at_once_one_is_counted(sender: Context) -> None:
     upload = await begun(sender, CONTENT, 1000)
 
@@ -222,71 +187,6 @@ async def test_of_four_different_chunks_at_once_one_wins_whole(sender: Context) 
     assert 3 == sum(isinstance(answer, Conflict) for answer in answers)
     [winner] = [rival for rival, answer in zip(rivals, answers, strict=True) if not isinstance(answer, Exception)]
     assert [f"000000-{sha256(winner)}"] == pieces_on_disk(sender.services.files, upload.id)
-
-
-async def test_finalizing_names_what_is_missing_and_can_go_on(sender: Context) -> None:
-    upload = await sent(sender, await begun(sender, CONTENT, 1000), CONTENT, 1)
-
-    with pytest.raises(Conflict, match="2 chunks are still missing: 0, 2"):
-        await finalized(sender, upload.id)
-
-    await sent(sender, upload, CONTENT, 0, 2)
-    assert UploadStatus.COMPLETED is (await finalized(sender, upload.id)).status
-
-
-async def test_a_piece_gone_from_disk_is_asked_for_again(sender: Context) -> None:
-    upload = await sent(sender, await begun(sender, CONTENT, 1000), CONTENT)
-    await sender.services.files.drop_piece(upload.id, 1, sha256(CONTENT[1000:2000]))
-
-    with pytest.raises(Conflict, match="1 chunk is still missing: 1"):
-        await finalized(sender, upload.id)
-
-    stands = await standing(sender, upload.id)
-    assert stands is not None
-    assert [Range(1000, 2000)] == stands.missing
-    await sent(sender, upload, CONTENT, 1)
-    assert UploadStatus.COMPLETED is (await finalized(sender, upload.id)).status
-
-
-@pytest.mark.parametrize("told", ["at the beginning", "at the end"])
-async def test_a_file_with_another_digest_is_not_taken(sender: Context, told: str) -> None:
-    wrong = sha256(b"other")
-    early, late = (wrong, None) if told == "at the beginning" else (None, wrong)
-    upload = await sent(sender, await begun(sender, CONTENT, 1000, digest=early), CONTENT)
-    before = await fingerprint(sender, upload.id)
-
-    with pytest.raises(Mismatch):
-        await finalized(sender, upload.id, 3, late)
-
-    assert before == await fingerprint(sender, upload.id)
-
-
-async def test_a_completed_upload_is_not_confirmed_with_another_digest(sender: Context) -> None:
-    done = await uploaded(sender, CONTENT)
-
-    with pytest.raises(Mismatch):
-        await finalized(sender, done.id, 3, sha256(b"other"))
-
-
-async def test_another_number_of_chunks_is_refused(sender: Context) -> None:
-    upload = await sent(sender, await begun(sender, CONTENT, 1000), CONTENT)
-
-    with pytest.raises(BadInput):
-        await finalized(sender, upload.id, 4)
-
-
-@pytest.mark.parametrize(
-    ("content", "seems"),
-    [(b"%PDF-1.7" + bytes(992), "application/pdf"), (b"#!/bin/sh\n" * 100, "text"), (bytes(1000), "empty space")],
-)
-async def test_what_is_no_video_is_refused_whatever_it_is_called(sender: Context, content: bytes, seems: str) -> None:
-    upload = await sent(sender, await begun(sender, content, 600), content)
-    before = await fingerprint(sender, upload.id)
-
-    with pytest.raises(Unsupported, match=seems):
-        await finalized(sender, upload.id)
-
-    assert before == await fingerprint(sender, upload.id)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from schema import golden
 from schema.rest import openapi, openapi30, promises, terms, tracking
 from schema.rest.advice import ADVICE
 from schema.rest.endpoints import ENDPOINTS
-from schema.rest.operations import Stored
+from schema.rest.operations import stored
 from schema.rest.rows import Endpoint, Place
 from schema.rest.serving import PREFIXES
 from schema.root import schema
@@ -259,7 +259,7 @@ def _terms() -> str:
 def _sent(row: Endpoint) -> str:
     if row.form:
         return f"form: {_words(row.form)}"
-    needed = Stored(row.operation, schema).needed if row.operation else frozenset()
+    needed = stored(row.operation, schema).needed if row.operation else frozenset()
     read = {
         place: [
             "|".join(source.names) + ("" if variable in needed else "?")
@@ -275,7 +275,7 @@ def _sent(row: Endpoint) -> str:
 
 def _answered(row: Endpoint) -> str:
     if row.operation:
-        return _words(Stored(row.operation, schema).keys((*row.shown, *(("edges", "node") if row.paged else ()))))
+        return _words(stored(row.operation, schema).keys((*row.shown, *(("edges", "node") if row.paged else ()))))
     return _words(get_type_hints(get_type_hints(row.native)["return"])) if row.native else ""
 
 

@@ -33,7 +33,7 @@ from resolvers.context import Context
 from resolvers.timing import ms_since
 from schema.plan import admit_native, refused_native
 from schema.rest import envelope
-from schema.rest.operations import Refused, Stored
+from schema.rest.operations import Refused, stored
 from schema.rest.serving import Identify
 from schema.rest.uploads import SENDING, upload_id_of
 

@@ -4,6 +4,7 @@ A document names its fields as REST clients know them, by aliases; nothing is re
 """
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -102,6 +103,16 @@ class Stored:
             raise Refused(answer.errors[0])
         found: dict[str, Any] = looks.seen(answer.data, self._look)
         return found
+
+
+@cache
+def stored(name: str, schema: BaseSchema) -> Stored:
+    """The operation of a document, which is checked once for a schema.
+
+    Raises:
+        Unfit: it does not fit.
+    """
+    return Stored(name, schema)
 
 
 def _only_operation(name: str, document: DocumentNode) -> OperationDefinitionNode:

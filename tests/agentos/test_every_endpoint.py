@@ -28,7 +28,7 @@ from db.redis import Redis
 from db.users import User
 from resolvers.context import Services
 from schema.rest.endpoints import ENDPOINTS
-from schema.rest.operations import Stored
+from schema.rest.operations import stored
 from schema.rest.rows import Endpoint
 from schema.rest.serving import PREFIXES
 from schema.root import schema
@@ -113,7 +113,7 @@ class Shelf:
 def changes(endpoint: Endpoint) -> bool:
     """Whether an endpoint does something."""
     if endpoint.operation is not None:
-        return Stored(endpoint.operation, schema).changes
+        return stored(endpoint.operation, schema).changes
     return endpoint.method == "POST"
 
 

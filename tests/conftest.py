@@ -8,6 +8,7 @@ same tests against servers that are there already; the tests make and drop datab
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
@@ -28,6 +29,11 @@ from guards.callers import Caller
 from tests.rooms import Rooms, administer
 from tests.urls import with_database
 from workers.agents.roster import ROSTER
+
+# Some machines are told to keep no bytecode. Hundreds of processes are started here, and each would then compile
+# all that it loads.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 TEMPLATE = "agentos_tests_template"
 OTHER_TENANT = "other"

@@ -27,14 +27,6 @@ def sockets(process: str) -> str:
     """How many legacy sockets a process has open; there while it says so."""
     return f"{SOCKETS}:{process}"
 
-SOCKETS = PREFIX + "sockets"
-"""Which processes have legacy sockets, or had some lately."""
-
-
-def sockets(process: str) -> str:
-    """How many legacy sockets a process has open; there while it says so."""
-    return f"{SOCKETS}:{process}"
-
 
 def snapshot(tenant: str) -> str:
     """The admin snapshot of a tenant; the default tenant's has the name that older clients know."""

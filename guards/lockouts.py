@@ -187,7 +187,9 @@ def _counted(record: Record, now: datetime, most: int) -> Record:
     failures = [*record.failures, _micros(now)]
     if len(failures) < most:
         return msgspec.structs.replace(record, failures=failures)
-    until = now + min(FIRST * 2**record.locks, LONGEST)
+    # Doubled for each lock of somebody who never tires, it would be longer than any time that can be told, and from the
+    # forty-first on every attempt would fail instead of being refused.
+    until = now + min(FIRST * 2 ** min(record.locks, LONGEST // FIRST), LONGEST)
     return msgspec.structs.replace(record, failures=[], locks=record.locks + 1, locked_until=until)
 
 

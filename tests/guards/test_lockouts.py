@@ -143,6 +143,17 @@ async def test_a_lock_lasts_a_minute_then_two_then_four_up_to_fifteen(guard: Loc
     assert [1, 2, 4, 8, 15, 15] == lasted
 
 
+async def test_who_never_tires_is_locked_out_as_before(guard: Lockouts, database: Database) -> None:
+    """Twenty days of guessing make two thousand locks."""
+    await failed(guard, attempt())
+    async with database.system() as tx:
+        await tx.execute(sa.text("UPDATE lockouts SET locks = 2000"))
+
+    tries = [await failed(guard, attempt()) for _ in range(MOST_FAILURES)]
+
+    assert [Admission.ADMITTED] * 3 + [Admission.LAST, Admission.BARRED] == tries
+
+
 async def test_after_a_quiet_day_the_first_lock_is_a_minute_again(guard: Lockouts, database: Database) -> None:
     for _ in range(2):
         for _ in range(MOST_FAILURES):

@@ -5,9 +5,20 @@ that only waits to be thrown out would then go on for ever, and a server that is
 """
 
 import asyncio
+from typing import Final
+
+LONGEST_PAUSE_S: Final = 5.0
+FIRST_PAUSE_S: Final = 0.4
 
 
 def going_on() -> bool:
     """Whether the running task was not cancelled."""
     task = asyncio.current_task()
     return task is not None and not task.cancelling()
+
+
+def pause_s(failures: int, chance: float) -> float:
+    """Seconds to leave a store alone: doubling up to five with each failure in a row, spread by a `chance` in 0..1."""
+    # After an hour without an answer, two to the power of the failures is more than a float holds.
+    doublings = min(failures, 10) - 1
+    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**doublings) * (0.5 + chance / 2)

@@ -25,13 +25,12 @@ from db.bells import Bell
 from db.database import Database
 from db.events import Cursor, Event, Kind
 from db.redis import REDIS_AWAY, Redis
-from db.tasks import going_on
+from db.tasks import going_on, pause_s
 from guards.errors import Refusal, Unavailable
 
 MAILBOX: Final = 256
 LOOK_EVERY_S: Final = 0.2
 IDLE_LOOK_S: Final = 1.0
-LONGEST_PAUSE_S: Final = 5.0
 PATIENCE_S: Final = 8.0
 PAGE: Final = 500
 
@@ -266,7 +265,7 @@ class Hub:
                 # who listens in this process depends on it, and its cursor says where to go on.
                 failures += 1
                 log.warning("events cannot be read, trying again: %s", error)
-                await asyncio.sleep(min(LONGEST_PAUSE_S, LOOK_EVERY_S * 2**failures) * (0.5 + random.random() / 2))
+                await asyncio.sleep(pause_s(failures, random.random()))
                 continue
             if not more:
                 await self._rest()

@@ -16,14 +16,13 @@ from db.bells import Bell
 from db.database import Database
 from db.events import Cursor, Event
 from db.redis import REDIS_AWAY, Redis
-from db.tasks import going_on
+from db.tasks import going_on, pause_s
 
 PAGE: Final = 500
 LOOK_EVERY_S: Final = 0.2
 AWAIT_S: Final = 0.5
 """How often a relay that does not relay looks whether it should."""
 
-LONGEST_PAUSE_S: Final = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ class Relay:
                 # Whatever a store answers while it goes down or comes up, the relay has to outlive it.
                 failures += 1
                 log.warning("events are not relayed, trying again: %s", error)
-                await asyncio.sleep(min(LONGEST_PAUSE_S, LOOK_EVERY_S * 2**failures) * (0.5 + random.random() / 2))
+                await asyncio.sleep(pause_s(failures, random.random()))
                 continue
             if not more:
                 await self._bell.wait(LOOK_EVERY_S if self.leading else AWAIT_S)

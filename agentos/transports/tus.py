@@ -169,7 +169,7 @@ class _Uploads:
         wanted = {
             "filename": known.get("filename") or known.get("name") or "upload",
             "size_bytes": size,
-            "chunk": appending.CHUNK_BYTES,
+            "chunk_bytes": appending.CHUNK_BYTES,
             "sha256": known.get("sha256"),
         }
         begun = (await self._init.run(context, wanted))["uploadInit"]["upload"]

@@ -96,6 +96,9 @@ class Stored:
         Raises:
             Refused: the operation has errors; the first of them.
         """
+        assert variables.keys() <= self.types.keys(), (
+            f"{self.name} has no variables {variables.keys() - self.types.keys()}"
+        )
         answer = await self._schema.execute(
             self._text, variable_values=dict(variables), context_value=context, operation_name=self.name
         )

@@ -7,9 +7,6 @@ file is verified; only then does its offset tell that it is complete.
 """
 
 import base64
-import binascii
-import hashlib
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC
@@ -22,9 +19,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from strawberry.schema.base import BaseSchema
 
+from agentos.transports import tus_headers
 from db.database import DatabaseUnavailable
 from db.models.work import UploadStatus
-from guards.errors import BadInput, Conflict, Mismatch, Refusal, Unavailable, Unsupported
+from guards.errors import BadInput, Conflict, Mismatch, Refusal, Unavailable
 from guards.permissions import Permission
 from guards.replays import REPLAYED
 from resolvers import appending, uploads
@@ -40,7 +38,6 @@ from schema.rest.uploads import SENDING, upload_id_of
 PLACE: Final = "/files/uploads"
 VERSION: Final = "1.0.0"
 EXTENSIONS: Final = ("creation", "creation-with-upload", "expiration", "checksum", "termination")
-STRETCH: Final = "application/offset+octet-stream"
 CHECKSUM_MISMATCH: Final = 460
 METHODS: Final = ("OPTIONS", "HEAD", "POST", "PATCH", "PUT", "DELETE")
 
@@ -69,10 +66,6 @@ SHOWN: Final = (
     "upload-metadata",
 )
 """Headers of answers that they may read."""
-
-_WHOLE: Final = re.compile(r"[0-9]{1,15}")
-_RANGE: Final = re.compile(r"bytes (?:([0-9]{1,15})-([0-9]{1,15})|\*)/([0-9]{1,15}|\*)", re.IGNORECASE)
-_KEY: Final = re.compile(r"[!-+\--~]+")
 
 Answering = Callable[[Request, Context], Awaitable[Response]]
 
@@ -162,10 +155,11 @@ class _Uploads:
         for header in ("upload-defer-length", "upload-concat"):
             if header in request.headers:
                 raise BadInput(f"{header}: this extension is not spoken here")
-        size, known = _number(request, "upload-length"), _metadata(request)
-        checksum, brings = _checksum(request), _brings(request)
+        size = tus_headers.number(request.headers, "upload-length")
+        known = tus_headers.metadata(request.headers)
+        checksum, brings = tus_headers.checksum(request.headers), tus_headers.brings(request.headers)
         if brings:
-            _require_stretch(request)
+            tus_headers.require_stretch(request.headers)
         wanted = {
             "filename": known.get("filename") or known.get("name") or "upload",
             "size_bytes": size,
@@ -174,14 +168,14 @@ class _Uploads:
         }
         begun = (await self._init.run(context, wanted))["uploadInit"]["upload"]
         headers = {"location": f"{PLACE}/{begun['id']}", **(REPLAYED if context.told_again else {})}
-        upload_id, announced = UUID(begun["id"]), _announced(request)
+        upload_id = UUID(begun["id"])
         here = await appending.reached(context, upload_id)
         if brings:
             await admit_native(context, Permission.UPLOAD_INIT, rate=SENDING)
             if here.offset:
                 # Begun by an earlier call of the same idempotency key: it tells how far that one came.
                 return _standing(here, 201, headers)
-            answer = await self._taken(request, context, upload_id, 0, checksum=checksum, announced=announced)
+            answer = await self._taken(request, context, upload_id, 0, checksum=checksum)
             if isinstance(answer, Response):
                 answer.headers.update(headers)
                 return answer
@@ -203,11 +197,10 @@ class _Uploads:
 
     async def _patch(self, request: Request, context: Context) -> Response:
         upload_id = await self._let_pass(request, context)
-        _require_stretch(request)
-        offset, checksum = _number(request, "upload-offset"), _checksum(request)
-        answer = await self._taken(
-            request, context, upload_id, offset, checksum=checksum, announced=_announced(request)
-        )
+        tus_headers.require_stretch(request.headers)
+        offset = tus_headers.number(request.headers, "upload-offset")
+        checksum = tus_headers.checksum(request.headers)
+        answer = await self._taken(request, context, upload_id, offset, checksum=checksum)
         return answer if isinstance(answer, Response) else _standing(answer, 204)
 
     async def _put(self, request: Request, context: Context) -> Response:
@@ -215,12 +208,12 @@ class _Uploads:
         began = time.perf_counter()
         upload_id = await self._let_pass(request, context)
         here = await appending.reached(context, upload_id)
-        asked = _asked(request, here)
+        asked = tus_headers.beginning(request.headers, here.upload.size_bytes)
         if asked is not None:
             if asked not in (0, here.offset):
                 told = Conflict(f"the upload goes on at {here.offset}, not at {asked}")
                 return _refused(told, 416, _come(here))
-            answer = await self._taken(request, context, upload_id, asked, announced=_announced(request), again=True)
+            answer = await self._taken(request, context, upload_id, asked, again=True)
             if isinstance(answer, Response):
                 return answer
             here = answer
@@ -256,12 +249,11 @@ class _Uploads:
         upload_id: UUID,
         offset: int,
         *,
-        announced: int | None,
         checksum: Checksum | None = None,
         again: bool = False,
     ) -> Reached | Response:
         """How far the upload has come with what a request brings, verified if that was the last of it; or a refusal."""
-        body = _Body(request)
+        body, announced = _Body(request), tus_headers.announced(request.headers)
         try:
             here = await appending.append(
                 context, upload_id, offset, body.blocks(), announced=announced, checksum=checksum, again=again
@@ -346,83 +338,3 @@ def _come(here: Reached) -> dict[str, str]:
     """How far it has come, for clients of either kind."""
     there = {"range": f"bytes=0-{here.offset - 1}"} if here.offset else {}
     return {"upload-offset": str(here.offset), **there}
-
-
-def _number(request: Request, name: str) -> int:
-    text = request.headers.get(name, "")
-    if not _WHOLE.fullmatch(text):
-        raise BadInput(f"{name}: a whole number of bytes is needed")
-    return int(text)
-
-
-def _announced(request: Request) -> int | None:
-    """How many bytes a body should have, if that is said."""
-    return None if "content-length" not in request.headers else _number(request, "content-length")
-
-
-def _brings(request: Request) -> bool:
-    """Whether a request has a body."""
-    return "transfer-encoding" in request.headers or bool(_announced(request))
-
-
-def _require_stretch(request: Request) -> None:
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != STRETCH:
-        raise Unsupported(f"send the bytes as {STRETCH}")
-
-
-def _checksum(request: Request) -> Checksum | None:
-    text = request.headers.get("upload-checksum")
-    if text is None:
-        return None
-    algorithm, _, digest = text.partition(" ")
-    if algorithm not in appending.ALGORITHMS:
-        raise BadInput(f"upload-checksum: {' or '.join(appending.ALGORITHMS)} and the digest in base64 are needed")
-    expected = _decoded("upload-checksum", digest)
-    if len(expected) != hashlib.new(algorithm, usedforsecurity=False).digest_size:
-        raise BadInput(f"upload-checksum: that is no digest of {algorithm}")
-    return Checksum(algorithm, expected)
-
-
-def _metadata(request: Request) -> dict[str, str]:
-    """What is said of a file: keys with values in base64."""
-    found: dict[str, str] = {}
-    for pair in filter(None, map(str.strip, request.headers.get("upload-metadata", "").split(","))):
-        key, _, value = pair.partition(" ")
-        if not _KEY.fullmatch(key) or key in found:
-            raise BadInput("upload-metadata: each key is one word, and is there once")
-        try:
-            found[key] = _decoded("upload-metadata", value).decode()
-        except UnicodeDecodeError as error:
-            raise BadInput(f"upload-metadata: {key} is not UTF-8") from error
-    return found
-
-
-def _decoded(name: str, text: str) -> bytes:
-    try:
-        return base64.b64decode(text.strip(), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadInput(f"{name}: the value is not base64") from error
-
-
-def _asked(request: Request, here: Reached) -> int | None:
-    """Where the body of a PUT begins in its file; None when only how far it has come is asked for.
-
-    Raises:
-        BadInput: it is another file's, or has another length than its range.
-    """
-    size, announced, text = here.upload.size_bytes, _announced(request), request.headers.get("content-range")
-    if text is None:
-        if announced is not None and announced != size:
-            raise BadInput(f"the upload was begun for {size} bytes, not {announced}; send a part with Content-Range")
-        return 0
-    found = _RANGE.fullmatch(text.strip())
-    if found is None:
-        raise BadInput("content-range: it must be like bytes 0-99/100")
-    if found[3] not in ("*", str(size)):
-        raise BadInput(f"content-range: the upload was begun for {size} bytes, not {found[3]}")
-    if found[1] is None:
-        return None
-    start, end = int(found[1]), int(found[2]) + 1
-    if not start < end <= size or announced not in (None, end - start):
-        raise BadInput("content-range: it does not fit the file, or the length of the body")
-    return start

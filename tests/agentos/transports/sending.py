@@ -12,7 +12,7 @@ import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
 
-from agentos.transports import tus
+from agentos.transports import tus, tus_headers
 from db import users
 from db.database import Database
 from db.redis import connect
@@ -37,7 +37,7 @@ async def upload(client: httpx.AsyncClient, size: int) -> None:
         digest.update(block)
     begun = await client.post(tus.PLACE, headers={"upload-length": str(size)})
     headers = {
-        "content-type": tus.STRETCH,
+        "content-type": tus_headers.STRETCH,
         "upload-offset": "0",
         "upload-checksum": f"sha256 {base64.b64encode(digest.digest()).decode()}",
     }

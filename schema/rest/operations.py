@@ -108,13 +108,18 @@ class Stored:
         return found
 
 
-@cache
 def stored(name: str, schema: BaseSchema) -> Stored:
     """The operation of a document, which is checked once for a schema.
 
     Raises:
         Unfit: it does not fit.
     """
+    known: Any = schema  # a protocol, which does not say that what fits it can be a key
+    return _checked(name, known)
+
+
+@cache
+def _checked(name: str, schema: BaseSchema) -> Stored:
     return Stored(name, schema)
 
 

@@ -23,7 +23,7 @@ from agentos.logs import Journal
 from agentos.metrics import Metrics
 from agentos.settings import Settings
 from agentos.tracing import Tracing
-from agentos.transports import files, pages, tus
+from agentos.transports import files, pages, probes, tus
 from agentos.transports.access import Access
 from agentos.transports.addresses import Addresses
 from agentos.transports.answers import Failures, on_database_away, on_http_error, on_refusal
@@ -99,7 +99,7 @@ def create_app(settings: Settings, services: Services) -> Starlette:
 
 def assembled(settings: Settings, services: Services, schema: AnySchema, rest: Rest) -> Starlette:
     """The same for any schema, with the routes that `rest` makes of it."""
-    metrics, roots, journal = Metrics(), Roots(), Journal(source="api")
+    metrics, roots, journal = Metrics(), Roots(), Journal(source=Service.API)
     health = Health(services.database, services.redis)
     callers = Callers(services.tokens, services.database)
     contexts = Contexts(services, callers)
@@ -142,6 +142,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
             *rest(contexts.identify, {Own.ROOT: own.root, Own.HEALTH: own.health}),
             *files.routes(services.links, services.files),
             *pages.routes(),
+            *probes.routes(health),
             *own.routes(),
         ],
         middleware=[
@@ -192,10 +193,8 @@ class _Own:
         self._metrics = metrics
 
     def routes(self) -> list[BaseRoute]:
-        """The paths of probes, of Prometheus and of verifiers of tokens, which are no endpoints for clients."""
+        """The paths of Prometheus and of verifiers of tokens, which are no endpoints for clients."""
         return [
-            Route("/livez", self.alive),
-            Route("/readyz", self.ready),
             Route("/metrics", self.metrics),
             Route("/.well-known/jwks.json", self.keys),
         ]
@@ -212,16 +211,6 @@ class _Own:
         }
         told = {"name": "AgentOS", "version": VERSION, "links": links}
         return envelope.told(told, 200, taken_ms=ms_since(began), beside=told)
-
-    async def alive(self, request: Request) -> Response:
-        """That the event loop turns; nothing else."""
-        return JSON({"status": "alive"})
-
-    async def ready(self, request: Request) -> Response:
-        """Whether to send work here, check by check."""
-        report = await self._health.readiness()
-        shown = {"status": "ready" if report.ready else "not ready", "draining": report.draining}
-        return JSON({**shown, "checks": report.checks}, status_code=200 if report.ready else 503)
 
     async def health(self, request: Request, context: Context) -> Response:
         """How everything stood a moment ago, for anybody."""

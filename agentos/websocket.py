@@ -24,6 +24,7 @@ from agentos.ports import PortTaken
 from agentos.services import opened
 from agentos.settings import Settings
 from agentos.tracing import Tracing
+from agentos.transports import probes
 from agentos.transports.addresses import Addresses
 from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
@@ -32,7 +33,6 @@ from agentos.transports.legacy_sockets import LegacySockets
 from agentos.transports.seats import Seats
 from db.services import Service
 from resolvers.context import Services
-from schema.rest.envelope import JSON
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +88,7 @@ def create_app(settings: Settings, services: Services) -> Starlette:
 
     app = Starlette(
         routes=[
-            Route("/livez", _alive),
-            Route("/readyz", _Ready(health).show),
+            *probes.routes(health),
             Route("/{path:path}", _elsewhere),
             WebSocketRoute("/{path:path}", legacy),
         ],
@@ -104,25 +103,7 @@ def _say(host: str, port: int) -> None:
     log.info("the legacy WebSocket listens on ws://%s:%d", host, port)
 
 
-async def _alive(request: Request) -> Response:
-    """That the event loop turns; nothing else."""
-    return JSON({"status": "alive"})
-
-
 async def _elsewhere(request: Request) -> Response:
     """That only sockets are served here."""
     told = "this port speaks WebSocket; everything else is at the API's\n"
     return PlainTextResponse(told, 426, {"upgrade": "websocket", "connection": "upgrade"})
-
-
-class _Ready:
-    """Whether to send clients here."""
-
-    def __init__(self, health: Health) -> None:
-        self._health = health
-
-    async def show(self, request: Request) -> Response:
-        """The word for it, check by check."""
-        report = await self._health.readiness()
-        shown = {"status": "ready" if report.ready else "not ready", "draining": report.draining}
-        return JSON({**shown, "checks": report.checks}, status_code=200 if report.ready else 503)

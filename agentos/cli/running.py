@@ -49,11 +49,12 @@ def serve(*, host: str | None = None, port: int | None = None, supervised: Super
         port: Port to listen on; default AGENTOS_PORT, else 8001.
         supervised: The standard input is a lifeline to a supervisor.
     """
+    # First of all: whoever has set nothing is told before everything is loaded.
+    settings = located(settings_with(host=host, port=port))
     import uvloop
 
     from agentos import api
 
-    settings = located(settings_with(host=host, port=port))
     return uvloop.run(api.serve(settings, supervised=supervised))
 
 
@@ -64,11 +65,11 @@ def websocket(*, host: str | None = None, supervised: Supervised = False) -> int
         host: Address to listen on; default AGENTOS_HOST, else 127.0.0.1.
         supervised: The standard input is a lifeline to a supervisor.
     """
+    settings = located(settings_with(host=host))
     import uvloop
 
     from agentos import websocket as process
 
-    settings = located(settings_with(host=host))
     return uvloop.run(process.serve(settings, supervised=supervised))
 
 

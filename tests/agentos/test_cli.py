@@ -1,4 +1,4 @@
-"""The command line from outside: real processes, their output and their exit codes."""
+"""The command line from outside: output and exit codes, of real processes where it is they that matter."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import get_args
@@ -31,6 +31,7 @@ from guards.tokens import Tokens
 from tests.agentos.commands import ROOT, Outcome, environment, run
 
 Env = Mapping[str, str]
+Ran = Callable[..., Awaitable[Outcome]]
 MOMENT = "2031-05-04T12:30:00+00:00"
 
 
@@ -44,6 +45,23 @@ async def env(tmp_path: Path, database_url: str, redis_url: str) -> Env:
 def nowhere(tmp_path: Path) -> Env:
     """Stores, and an API, at addresses where nobody listens."""
     return environment(tmp_path, database_url="postgresql://a@127.0.0.1:1/b", redis_url="redis://127.0.0.1:1", port="1")
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Ran:
+    """Run a command as `run` does, in a thread of this process, which has loaded already what commands load."""
+
+    async def outcome(*arguments: str, env: Env) -> Outcome:
+        with monkeypatch.context() as patch:
+            for name in os.environ.keys() - env.keys():
+                patch.delenv(name)
+            for name, value in env.items():
+                patch.setenv(name, value)
+            capfd.readouterr()
+            code = await asyncio.to_thread(main, arguments)
+        return Outcome(code, *capfd.readouterr())
+
+    return outcome
 
 
 def test_the_version_is_that_of_the_project() -> None:
@@ -105,8 +123,8 @@ async def test_a_setting_that_makes_no_sense_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [["migrate"], ["user", "list"], ["seed"], ["health"], ["job", "list"]], ids=" ".join
 )
-async def test_stores_that_are_away_are_told_in_a_few_lines(arguments: list[str], nowhere: Env) -> None:
-    outcome = await run(*arguments, env=nowhere)
+async def test_stores_that_are_away_are_told_in_a_few_lines(ran: Ran, arguments: list[str], nowhere: Env) -> None:
+    outcome = await ran(*arguments, env=nowhere)
 
     assert (1, "") == (outcome.code, outcome.out)
     assert outcome.err.startswith("error: ")
@@ -179,15 +197,15 @@ async def test_an_address_that_is_none_is_not_said_to_be_down(
     assert "http://HOST:PORT" in advice
 
 
-async def test_migrate_prints_the_revision_and_nothing_else(env: Env) -> None:
+async def test_migrate_prints_the_revision_and_nothing_else(ran: Ran, env: Env) -> None:
     assert (0, runner.head() + "\n") == _said(await run("migrate", env=env))
-    assert (0, runner.head() + "\n") == _said(await run("migrate", "--check", env=env))
+    assert (0, runner.head() + "\n") == _said(await ran("migrate", "--check", env=env))
 
 
-async def test_migrate_check_fails_on_another_revision(env: Env, database_url: str) -> None:
+async def test_migrate_check_fails_on_another_revision(ran: Ran, env: Env, database_url: str) -> None:
     await runner.downgrade(database_url, "base")
 
-    outcome = await run("migrate", "--check", env=env)
+    outcome = await ran("migrate", "--check", env=env)
 
     assert (1, "none\n") == _said(outcome)
     assert runner.head() in outcome.err
@@ -195,12 +213,12 @@ async def test_migrate_check_fails_on_another_revision(env: Env, database_url: s
 
 
 async def test_seeding_twice_alike_gives_the_same_answer_and_drops_the_cached_snapshot(
-    env: Env, database: Database, redis: Redis, tenant: str
+    ran: Ran, env: Env, database: Database, redis: Redis, tenant: str
 ) -> None:
     await redis.set(keys.snapshot(tenant), b"old")
 
-    first = await run("seed", "--jobs", "30", "--events", "10", "--now", MOMENT, "--clean", "--json", env=env)
-    again = await run("seed", "--jobs", "30", "--events", "10", "--now", MOMENT, "--clean", "--json", env=env)
+    first = await ran("seed", "--jobs", "30", "--events", "10", "--now", MOMENT, "--clean", "--json", env=env)
+    again = await ran("seed", "--jobs", "30", "--events", "10", "--now", MOMENT, "--clean", "--json", env=env)
 
     assert (0, 0) == (first.code, again.code)
     assert await redis.get(keys.snapshot(tenant)) is None
@@ -210,8 +228,8 @@ async def test_seeding_twice_alike_gives_the_same_answer_and_drops_the_cached_sn
     assert (30, 10, MOMENT) == (made["jobs"], made["system_events"], made["now"])
 
 
-async def test_seeding_a_tenant_that_is_not_there_is_refused(env: Env, database: Database) -> None:
-    outcome = await run("seed", "--tenant", "nobody", env=env)
+async def test_seeding_a_tenant_that_is_not_there_is_refused(ran: Ran, env: Env, database: Database) -> None:
+    outcome = await ran("seed", "--tenant", "nobody", env=env)
 
     assert 1 == outcome.code
     assert "tenant add nobody" in outcome.err
@@ -231,18 +249,18 @@ async def test_token_prints_one_token_and_nothing_else(
         assert (operator.id, Role.OPERATOR, "default") == (caller.user_id, caller.role, caller.tenant)
 
 
-async def test_who_is_locked_out_gets_no_token(env: Env, people: dict[Role, users.User]) -> None:
+async def test_who_is_locked_out_gets_no_token(ran: Ran, env: Env, people: dict[Role, users.User]) -> None:
     operator = people[Role.OPERATOR]
-    assert 0 == (await run("user", "disable", operator.email, env=env)).code
+    assert 0 == (await ran("user", "disable", operator.email, env=env)).code
 
-    outcome = await run("token", "--user", operator.email, env=env)
+    outcome = await ran("token", "--user", operator.email, env=env)
 
     assert (1, "") == _said(outcome)
     assert f"error: {operator.email} is locked out" == outcome.err.splitlines()[0]
 
 
-async def test_a_user_that_is_not_here_may_be_in_another_tenant(env: Env, database: Database) -> None:
-    outcome = await run("token", "--user", "nobody@example.com", env=env)
+async def test_a_user_that_is_not_here_may_be_in_another_tenant(ran: Ran, env: Env, database: Database) -> None:
+    outcome = await ran("token", "--user", "nobody@example.com", env=env)
 
     problem, advice = outcome.err.splitlines()
     assert "error: there is no user nobody@example.com in the tenant default" == problem
@@ -268,11 +286,11 @@ async def test_commands_that_name_nobody_act_as_an_administrator_who_is_really_h
     assert [first.email, present.email, seeded.email] == chosen
 
 
-async def test_a_user_is_added_once_listed_and_locked_out(env: Env, database: Database, tenant: str) -> None:
-    added = await run("user", "add", "Ada@Example.com", "--role", "operator", "--json", env=env)
-    twice = await run("user", "add", "ada@example.com", env=env)
-    disabled = await run("user", "disable", "ada@example.com", env=env)
-    listed = await run("user", "list", "--json", env=env)
+async def test_a_user_is_added_once_listed_and_locked_out(ran: Ran, env: Env, database: Database, tenant: str) -> None:
+    added = await ran("user", "add", "Ada@Example.com", "--role", "operator", "--json", env=env)
+    twice = await ran("user", "add", "ada@example.com", env=env)
+    disabled = await ran("user", "disable", "ada@example.com", env=env)
+    listed = await ran("user", "list", "--json", env=env)
 
     assert (0, 1, 0, 0) == (added.code, twice.code, disabled.code, listed.code)
     made = json.loads(added.out)
@@ -286,12 +304,12 @@ async def test_a_user_is_added_once_listed_and_locked_out(env: Env, database: Da
     assert (str(found.id), 2) == (made["id"], found.token_version)
 
 
-async def test_who_may_come_in_is_on_record_however_it_was_changed(env: Env, database: Database) -> None:
+async def test_who_may_come_in_is_on_record_however_it_was_changed(ran: Ran, env: Env, database: Database) -> None:
     """Nobody is signed in on the command line, and no address is kept; what changed nothing leaves no entry."""
-    assert [0, 0] == [(await run("tenant", "add", "acme", env=env)).code for _ in range(2)]
+    assert [0, 0] == [(await ran("tenant", "add", "acme", env=env)).code for _ in range(2)]
     given = ("ada@example.com", "--tenant", "acme")
-    added = await run("user", "add", *given, "--role", "operator", "--json", env=env)
-    assert [1, 0, 0] == [(await run("user", verb, *given, env=env)).code for verb in ("add", "disable", "disable")]
+    added = await ran("user", "add", *given, "--role", "operator", "--json", env=env)
+    assert [1, 0, 0] == [(await ran("user", verb, *given, env=env)).code for verb in ("add", "disable", "disable")]
 
     made = json.loads(added.out)["id"]
     async with database.transaction("acme") as tx:
@@ -303,21 +321,23 @@ async def test_who_may_come_in_is_on_record_however_it_was_changed(env: Env, dat
     ] == [(each.action, each.target, each.details) for each in trail]
     assert {(None, None, "done", None)} == {(each.actor_id, each.role, each.outcome, each.commitment) for each in trail}
     assert "example.com" not in repr(trail)
-    assert 0 == (await run("audit", "verify", env=env)).code
+    assert 0 == (await ran("audit", "verify", env=env)).code
 
 
-async def test_listing_the_users_of_a_tenant_that_is_not_there_is_refused(env: Env, database: Database) -> None:
-    outcome = await run("user", "list", "--tenant", "nope", env=env)
+async def test_listing_the_users_of_a_tenant_that_is_not_there_is_refused(
+    ran: Ran, env: Env, database: Database
+) -> None:
+    outcome = await ran("user", "list", "--tenant", "nope", env=env)
 
     assert (1, "") == (outcome.code, outcome.out)
     assert "error: there is no tenant nope" == outcome.err.splitlines()[0]
 
 
-async def test_a_new_tenant_has_agents_of_its_own(env: Env, database: Database) -> None:
-    assert 0 == (await run("tenant", "add", "acme", env=env)).code
-    assert 2 == (await run("tenant", "add", "Not A Name", env=env)).code
+async def test_a_new_tenant_has_agents_of_its_own(ran: Ran, env: Env, database: Database) -> None:
+    assert 0 == (await ran("tenant", "add", "acme", env=env)).code
+    assert 2 == (await ran("tenant", "add", "Not A Name", env=env)).code
 
-    assert "acme" in json.loads((await run("tenant", "list", "--json", env=env)).out)
+    assert "acme" in json.loads((await ran("tenant", "list", "--json", env=env)).out)
 
 
 async def _admin(database: Database, email: str) -> users.User:

@@ -73,12 +73,7 @@ class Table:
 
     def referred(self, part: Mapping[str, Any]) -> Mapping[str, Any]:
         """A part of the description, wherever it is written."""
-        while "$ref" in part:
-            found: Any = self.described
-            for step in part["$ref"].removeprefix("#/").split("/"):
-                found = found[step]
-            part = found
-        return part
+        return openapi.referred(part, self.described)
 
 
 Failures = Iterable[tuple[str, str]]

@@ -91,6 +91,16 @@ def described(schema: BaseSchema, version: str, rows: Sequence[Endpoint] = ENDPO
     }
 
 
+def referred(part: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A part of a description, wherever in it that is written."""
+    while "$ref" in part:
+        found: Any = document
+        for step in part["$ref"].removeprefix("#/").split("/"):
+            found = found[step]
+        part = found
+    return part
+
+
 def _operation(each: Facts, number: int, shapes: Shapes, refused: dict[str, Any], *, legacy: bool) -> dict[str, Any]:
     row = each.row
     older = legacy and row.own is None

@@ -6,6 +6,8 @@ What is added breaks nobody; what goes, what is asked for beside what was, and w
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from schema.rest.openapi import referred
+
 Document = Mapping[str, Any]
 Shape = Mapping[str, Any]
 
@@ -31,8 +33,8 @@ def _path(place: str, before: Document, after: Document) -> Iterator[str]:
 
 
 def _parameters(operation: Shape, now: Shape, before: Document, after: Document) -> Iterator[str]:
-    known = {_named(part, before)["name"]: _named(part, before) for part in operation.get("parameters", ())}
-    there = {_named(part, after)["name"]: _named(part, after) for part in now.get("parameters", ())}
+    known = {referred(part, before)["name"]: referred(part, before) for part in operation.get("parameters", ())}
+    there = {referred(part, after)["name"]: referred(part, after) for part in now.get("parameters", ())}
     for name in known.keys() - there.keys():
         yield f"the parameter {name} is gone"
     for name, part in there.items():
@@ -49,7 +51,7 @@ def _body(operation: Shape, now: Shape, before: Document, after: Document) -> It
         if kind not in there:
             yield f"a body of {kind} is no longer taken"
         else:
-            yield from _taken("body", _named(shape, before), _named(there[kind], after), before, after)
+            yield from _taken("body", referred(shape, before), referred(there[kind], after), before, after)
 
 
 def _taken(place: str, shape: Shape, now: Shape, before: Document, after: Document) -> Iterator[str]:
@@ -62,7 +64,7 @@ def _taken(place: str, shape: Shape, now: Shape, before: Document, after: Docume
         if name not in there:
             yield f"{place}: {name} is no longer taken"
         else:
-            inner = [_named({"$ref": place}, text) for place, text in ((reference, before), (there[name], after))]
+            inner = [referred({"$ref": place}, text) for place, text in ((reference, before), (there[name], after))]
             yield from _taken(name, inner[0], inner[1], before, after)
 
 
@@ -78,7 +80,7 @@ def _answer(operation: Shape, now: Shape, before: Document, after: Document) -> 
             if kind not in there:
                 yield f"it no longer answers {kind}"
             else:
-                yield from _told("", _named(shape, before), _named(there[kind], after), before, after, DEEPEST)
+                yield from _told("", referred(shape, before), referred(there[kind], after), before, after, DEEPEST)
 
 
 def _told(place: str, shape: Shape, now: Shape, before: Document, after: Document, deeper: int) -> Iterator[str]:
@@ -93,11 +95,11 @@ def _told(place: str, shape: Shape, now: Shape, before: Document, after: Documen
         if name not in now.get("properties", {}):
             yield f"{where} has no {name} any more"
             continue
-        found = _named(now["properties"][name], after)
-        yield from _told(f"{place}.{name}", _named(inner, before), found, before, after, deeper - 1)
+        found = referred(now["properties"][name], after)
+        yield from _told(f"{place}.{name}", referred(inner, before), found, before, after, deeper - 1)
     # A list of so many places has no items beside them.
     if shape.get("items") and now.get("items"):
-        items = _named(shape["items"], before), _named(now["items"], after)
+        items = referred(shape["items"], before), referred(now["items"], after)
         yield from _told(f"{place}[]", *items, before, after, deeper - 1)
 
 
@@ -112,16 +114,7 @@ def _kinds(shape: Shape) -> set[str]:
 def _there(shape: Shape, document: Document) -> Shape:
     """What it is when it is not null."""
     choices = [each for each in shape.get("anyOf", ()) if each != {"type": "null"}]
-    return _named(choices[0], document) if len(choices) == 1 else shape
-
-
-def _named(part: Shape, document: Document) -> Shape:
-    while "$ref" in part:
-        found: Any = document
-        for step in part["$ref"][2:].split("/"):
-            found = found[step]
-        part = found
-    return part
+    return referred(choices[0], document) if len(choices) == 1 else shape
 
 
 def _content(part: Shape) -> dict[str, Shape]:

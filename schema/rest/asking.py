@@ -148,13 +148,16 @@ def _object(facts: Facts, shapes: Shapes) -> Shape:
     required: list[str] = list(asked.get("required", ()))
     for variable, source in sources.items():
         shape = _shape(source, variables[variable], shapes)
-        if variable in facts.stored.needed:
-            required.append(source.names[0])
-        else:
+        if variable not in facts.stored.needed:
             shape = nullable(shape)
+        elif len(source.names) == 1:
+            required.append(source.names[0])
         properties[source.names[0]] = _told(shape, _also(source))
+        # Of several names one is needed, whichever: a client that is made of this must be able to send any.
+        properties |= {name: shape for name in source.names[1:] if "." not in name}
     properties |= asked.get("properties", {})
-    return {"type": "object", "properties": properties} | ({"required": required} if required else {})
+    closed = {"additionalProperties": False} if facts.row.strict else {}
+    return {"type": "object", "properties": properties} | ({"required": required} if required else {}) | closed
 
 
 def _shape(source: From, shape: Shape, shapes: Shapes) -> Shape:

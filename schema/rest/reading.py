@@ -35,6 +35,7 @@ USUAL: Final = 20
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
+_AFTER_A_LINE: Final = re.compile("_([a-z])")
 _TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -63,12 +64,14 @@ async def given(
     stored: Stored,
     *,
     paged: bool,
+    strict: bool = False,
 ) -> Given:
     """What a request gives to the variables of an operation; what it leaves out is left out.
 
     Args:
         stored: the operation.
         paged: whether the page is read as well.
+        strict: whether a body with a key that nothing reads is refused.
     """
     found = Given()
     places: dict[Place, Any] = {Place.PATH: request.path_params, Place.QUERY: request.query_params}
@@ -82,6 +85,8 @@ async def given(
     for variable, source in sources.items():
         if source.place in places:
             _read(found, variable, source, places[source.place], stored, context)
+    if strict and Place.BODY in places:
+        _require_known(found, sources, places[Place.BODY])
     if paged:
         try:
             found.per_page, found.offset = page_of(request.query_params)
@@ -128,6 +133,8 @@ def _read(
     else:
         name, value = "the body", place
     try:
+        if source.place is Place.QUERY:
+            value = _only(name, place, kind)
         if source.read is not None:
             value = source.read(value, context)
         # What was read already, and what came as JSON, has its type; an enum of a body is a word all the same.
@@ -143,10 +150,44 @@ def _read(
 def _at(place: Mapping[str, Any], name: str) -> Any:
     """What stands in a place; a key of an object in it is named with a dot between them."""
     outer, _, inner = name.partition(".")
-    found = place.get(outer)
+    found = _either(place, outer)
     if not inner:
         return found
-    return found.get(inner) if isinstance(found, dict) else None
+    return _either(found, inner) if isinstance(found, dict) else None
+
+
+def _either(place: Mapping[str, Any], name: str) -> Any:
+    """What stands under a name, or under the same in camelCase, as those write who also speak GraphQL."""
+    found = place.get(name)
+    return place.get(camel(name)) if found is None else found
+
+
+def camel(name: str) -> str:
+    """A name of REST as GraphQL spells it."""
+    return _AFTER_A_LINE.sub(lambda letter: letter[1].upper(), name)
+
+
+def _only(name: str, query: Any, kind: GraphQLInputType) -> str:
+    """The value of a parameter; of a list, all that were given.
+
+    Raises:
+        BadInput: it was given several times, and is no list.
+    """
+    values: list[str] = query.getlist(name) or query.getlist(camel(name))
+    inner = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
+    if len(values) > 1 and not isinstance(inner, GraphQLList):
+        raise BadInput(f"{name}: it was given {len(values)} times")
+    return ",".join(values)
+
+
+def _require_known(found: Given, sources: Mapping[str, From], body: Mapping[str, Any]) -> None:
+    """Have a body refused that says something which would be passed over."""
+    read = {variable: source for variable, source in sources.items() if source.place is Place.BODY}
+    known = {name.partition(".")[0] for source in read.values() for name in source.names}
+    strange = sorted(key for key in body if key not in known | {camel(name) for name in known})
+    if strange:
+        told = f"{strange[0][:50]}: there is no such field; {', '.join(sorted(known))} are understood"
+        found.wrong(next(iter(read)), BadInput(told))
 
 
 def coerced(name: str, value: Any, kind: GraphQLInputType) -> Any:

@@ -146,5 +146,8 @@ class Endpoint:
     changes: bool = False
     """For a GET that runs a mutation because it always was so: that this is known."""
 
+    strict: bool = False
+    """Whether a body with a key that nothing reads is refused: where what is left out means everything."""
+
     deprecated: bool = False
     """Whether it is kept only for those who use it."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -39,7 +40,8 @@ PAGE: Final = frozenset({"first", "offset"})
 Identify = Callable[[Request], Awaitable[Context]]
 Answering = Callable[[Request, Context], Awaitable[Answer]]
 
-_NAMED: Final = re.compile(r"(\w+): (.*)", re.DOTALL)
+_NAMED: Final = re.compile(r"([a-z][\w.]*): (.*)", re.DOTALL)
+_UPPER: Final = re.compile("([A-Z])")
 _VARIABLE: Final = re.compile(r"Variable '\$(\w+)'(?:[^;]*?; ?| of required type .*| )(.*)", re.DOTALL)
 
 
@@ -82,6 +84,7 @@ class _Served:
         self._answering = answering
         older = self._legacy and endpoint.own is None
         self._headers = _deprecation(endpoint) if older or endpoint.deprecated else {}
+        self._templated = older and not endpoint.deprecated and "{" in endpoint.path
         if endpoint.changes:
             self._headers = {**self._headers, "cache-control": "no-store"}
 
@@ -105,6 +108,10 @@ class _Served:
         answer = await self._told(request, context, began)
         took_ms = (time.perf_counter() - began) * 1000
         said = {**self._headers, "server-timing": f"app;dur={took_ms:.2f}"}
+        if self._templated:
+            # As it was sent, still encoded, so that whatever a client writes there ends no header.
+            sent = request.scope["raw_path"].decode("ascii", "ignore").removeprefix("/api")
+            said["link"] = f'<{NEWEST}{quote(sent, safe="/%")}>; rel="successor-version"'
         if context.spent is not None:
             said |= context.spent.headers()
         if context.told_again:
@@ -187,7 +194,9 @@ def _answering(endpoint: Endpoint, schema: BaseSchema) -> Answering | Direct:
     async def answered(request: Request, context: Context) -> Answer:
         if endpoint.changes:
             sites.require_own(request)
-        given = await reading.given(request, context, endpoint.variables, operation, paged=endpoint.paged)
+        given = await reading.given(
+            request, context, endpoint.variables, operation, paged=endpoint.paged, strict=endpoint.strict
+        )
         try:
             answer = await operation.run(context, given.values)
         except Refused as refused:
@@ -266,10 +275,11 @@ def _missing(request: Request, endpoint: Endpoint) -> str:
 def _renamed(message: str, endpoint: Endpoint) -> str:
     """What is wrong with a variable, by the name that the client knows."""
     found = _VARIABLE.match(message) or _NAMED.match(message)
-    source = endpoint.variables.get(found[1]) if found else None
-    if found is None or source is None or not source.names:
+    if found is None:
         return message
-    return f"{source.names[0]}: {found[2].rstrip('.') or 'it is missing'}"
+    source = endpoint.variables.get(found[1])
+    name = source.names[0] if source is not None and source.names else _UPPER.sub(r"_\1", found[1]).lower()
+    return f"{name}: {found[2].rstrip('.') or 'it is missing'}"
 
 
 def _deprecation(endpoint: Endpoint) -> dict[str, str]:

@@ -21,7 +21,7 @@ ROWS: Final = (
         tag=Tag.MISC,
         summary="A new pair of tokens for a refresh token, which is used up by it.",
         operation="AuthRefresh",
-        variables={"token": body("refresh_token", "refreshToken")},
+        variables={"token": body("refresh_token")},
         shown=("refresh", "session"),
         beside={"*": "data"},
     ),

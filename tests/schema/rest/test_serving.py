@@ -65,7 +65,7 @@ async def test_everything_below_the_old_prefix_names_its_successor(client: httpx
     headers = {"x-test-role": "user"}
     old, new = [await client.get(f"{prefix}/upload/status/x", headers=headers) for prefix in ("/api", "/api/v1")]
 
-    assert ("@1795392000", '</api/v1/upload/status/{upload_id}>; rel="successor-version"') == (
+    assert ("@1795392000", '</api/v1/upload/status/x>; rel="successor-version"') == (
         old.headers["deprecation"],
         old.headers["link"],
     )
@@ -112,3 +112,30 @@ def test_a_table_that_does_not_fit_together_is_not_served(
 
     with pytest.raises(Unfit, match=told.replace("{", r"\{")):
         serving.routes(schema, nobody)
+
+
+@pytest.mark.parametrize("name", ["agent", "agent_name", "agentid", "dryrun"])
+async def test_what_would_be_passed_over_does_not_mean_everything(name: str, client: httpx.AsyncClient) -> None:
+    answer = await client.post(
+        "/api/v1/agents/clear-queue", json={name + "s": "clipper"}, headers={"x-test-role": "admin"}
+    )
+
+    assert (400, "VALIDATION_ERROR") == (answer.status_code, answer.json()["error_code"])
+    assert answer.json()["error"].startswith(f"{name}s: there is no such field; agent, agent_id, dry_run")
+
+
+async def test_names_are_understood_as_graphql_spells_them(client: httpx.AsyncClient) -> None:
+    body = {"agentId": "clipper", "dryRun": True}
+    answer = await client.post("/api/v1/agents/clear-queue", json=body, headers={"x-test-role": "admin"})
+
+    assert (200, True) == (answer.status_code, answer.json()["data"]["dry_run"])
+
+
+async def test_a_list_is_joined_and_what_is_none_is_given_once(client: httpx.AsyncClient) -> None:
+    headers = {"x-test-role": "admin"}
+    both = await client.get("/api/v1/jobs/history?status=failed&status=cancelled", headers=headers)
+    joined = await client.get("/api/v1/jobs/history?status=failed,cancelled", headers=headers)
+    twice = await client.get("/api/v1/jobs/history?user_id=me&user_id=you", headers=headers)
+
+    assert both.json()["data"] == joined.json()["data"]
+    assert (400, "user_id: it was given 2 times") == (twice.status_code, twice.json()["error"])

@@ -145,22 +145,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
             *probes.routes(health),
             *own.routes(),
         ],
-        middleware=[
-            Middleware(Tracing),
-            Middleware(Addresses, trusted=settings.trusted_proxies),
-            Middleware(Access, metrics=metrics, measures=Measures(services.traffic)),
-            Middleware(SecurityHeaders, https=settings.base_url.startswith("https://")),
-            Middleware(
-                CORSMiddleware,
-                allow_origins=settings.cors_origins,
-                allow_methods=METHODS,
-                allow_headers=TAKEN,
-                expose_headers=SHOWN,
-                max_age=600,
-            ),
-            Middleware(Sizes),
-            Middleware(Failures),
-        ],
+        middleware=_middleware(settings, services, metrics),
         exception_handlers={
             Refusal: on_refusal,
             DatabaseUnavailable: on_database_away,
@@ -170,6 +155,26 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
     )
     app.state.health, app.state.legacy = health, legacy
     return app
+
+
+def _middleware(settings: Settings, services: Services, metrics: Metrics) -> list[Middleware]:
+    """What every request goes through, the outermost first."""
+    return [
+        Middleware(Tracing),
+        Middleware(Addresses, trusted=settings.trusted_proxies),
+        Middleware(Access, metrics=metrics, measures=Measures(services.traffic)),
+        Middleware(SecurityHeaders, https=settings.base_url.startswith("https://")),
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=METHODS,
+            allow_headers=TAKEN,
+            expose_headers=SHOWN,
+            max_age=600,
+        ),
+        Middleware(Sizes),
+        Middleware(Failures),
+    ]
 
 
 class _Sdl:

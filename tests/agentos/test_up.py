@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from agentos import embedded
 from agentos.ports import PortTaken, free_port
@@ -23,7 +24,7 @@ from db.redis import connect
 from db.services import Process
 from resolvers.context import Context
 from tests.acting import act
-from tests.agentos.commands import environment, run, started
+from tests.agentos.commands import Outcome, environment, run, started
 from tests.uploading import context_of, services_over
 from tests.waiting import eventually, until
 
@@ -70,30 +71,48 @@ async def up(env: Mapping[str, str], *options: str) -> AsyncIterator[Up]:
                 await process.communicate()
 
 
-@pytest.mark.slow
-async def test_up_is_ready_refuses_company_and_stops(tmp_path: Path) -> None:
-    env = environment(tmp_path / "data", ws_port="0", log_level="error")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visited:
+    """A first start that is over: what it said, and what commands said meanwhile."""
+
+    data_dir: Path
+    url: str
+    lines: list[str]
+    healthy: Outcome
+    listed: Outcome
+    second: Outcome
+    ended: tuple[int, float]
+
+
+@pytest_asyncio.fixture(scope="module")
+async def visited(tmp_path_factory: pytest.TempPathFactory) -> Visited:
+    """The first start of a data directory, until it was interrupted."""
+    data_dir = tmp_path_factory.mktemp("up") / "data"
+    env = environment(data_dir, ws_port="0", log_level="error")
     async with up(env) as first:
-        healthy = await run("health", env=env)
-        listed = await run("job", "list", "--json", env=env)
-        second = await run("up", "--port", "0", env=env)
-        code, took = await first.stop()
+        return Visited(
+            data_dir=data_dir,
+            url=first.url,
+            lines=first.lines,
+            healthy=await run("health", env=env),
+            listed=await run("job", "list", "--json", env=env),
+            second=await run("up", "--port", "0", env=env),
+            ended=await first.stop(signal.SIGINT),
+        )
 
-    assert (0, f"ready {first.url}\n") == (healthy.code, healthy.out)
-    assert (0, []) == (listed.code, json.loads(listed.out))
-    assert 1 == second.code
-    assert first.url in second.err
+
+@pytest.mark.slow
+async def test_up_is_ready_refuses_company_and_stops(visited: Visited) -> None:
+    [told] = [line for line in visited.lines if "password" in line]
+    code, took = visited.ended
+
+    assert (0, f"ready {visited.url}\n") == (visited.healthy.code, visited.healthy.out)
+    assert (0, []) == (visited.listed.code, json.loads(visited.listed.out))
+    assert 1 == visited.second.code
+    assert visited.url in visited.second.err
     assert 0 == code
     assert took < STOPPED_S
-    assert announced_url(tmp_path / "data") is None
-
-    [told] = [line for line in first.lines if "password" in line]
     assert told.startswith("sign in as admin@localhost with the password ")
-    async with up(env) as again:
-        assert [] == [line for line in again.lines if "password" in line]
-        code, took = await again.stop(signal.SIGINT)
-    assert 0 == code
-    assert took < STOPPED_S
 
 
 @asynccontextmanager
@@ -130,9 +149,10 @@ async def _settled(context: Context, *, renewed: int) -> dict[str, Process]:
 
 
 @pytest.mark.slow
-async def test_up_is_restarted_and_shut_down_through_its_database(tmp_path: Path) -> None:
-    """The API comes last, under the same address; and everything ends by itself when that is desired."""
-    data_dir = tmp_path / "data"
+async def test_up_again_is_restarted_and_shut_down_through_its_database(visited: Visited) -> None:
+    """It knows its administrator; the API comes last, under the same address; everything ends when that is desired."""
+    data_dir = visited.data_dir
+    assert announced_url(data_dir) is None
     async with up(environment(data_dir, ws_port="0", log_level="error")) as whole, steering(data_dir) as admin:
         before = await _settled(admin, renewed=0)
 
@@ -144,6 +164,7 @@ async def test_up_is_restarted_and_shut_down_through_its_database(tmp_path: Path
         async with asyncio.timeout(READY_S):
             await whole.process.communicate()
 
+    assert [] == [line for line in whole.lines if "password" in line]
     assert ["warmer", "worker-1", "websocket", "api"] == answered.components
     assert all(before[name].pid != after[name].pid for name in answered.components)
     assert (True, ["worker-1"]) == (ended.drained, ended.stopped)

@@ -9,7 +9,7 @@ import pytest
 from agentos import demo
 from agentos.client import Away, Client, Refused
 from tests.agentos.commands import environment, run
-from tests.agentos.test_up import up
+from tests.agentos.test_up import STOPPED_S, up
 
 WHOLE_WAY_S = 300
 
@@ -34,6 +34,7 @@ async def test_an_empty_system_gets_a_history_and_a_video_whose_clips_decode(tmp
                 await client.cancel(job_id)
         again = await run("demo", "--first", env=env)
         shown = await run("job", "show", job_id, "--json", env=env)
+        code, took = await here.stop()
 
     assert "COMPLETED" == states[-1].status
     assert {"COMPLETED"} == {step.status for step in states[-1].steps} - {"SKIPPED"}
@@ -44,6 +45,7 @@ async def test_an_empty_system_gets_a_history_and_a_video_whose_clips_decode(tmp
     assert "CONFLICT" == refused.value.code
     assert (0, "") == (again.code, again.out)
     assert job_id == json.loads(shown.out)["id"]
+    assert (0, True) == (code, took < STOPPED_S)
 
 
 async def test_where_nobody_listens_the_client_says_so() -> None:

@@ -20,7 +20,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "or have `AGENTOS_UPLOAD_QUOTA_MB` raised.",
     "CHECKSUM_MISMATCH": "Bytes were changed on the way, or the digest is of something else: compare it with the "
     "file here, then send that chunk, or the file, again.",
-    "UNSUPPORTED_MEDIA": "Send MP4, MOV, WebM, MKV or AVI; it is the content that counts, not the name.",
+    "UNSUPPORTED_MEDIA": "Send a body as what the message names, JSON as `application/json`; a video as MP4, MOV, "
+    "WebM, MKV or AVI, where it is the content that counts, not the name.",
     "RATE_LIMITED": "Wait for the `retryAfter` seconds of the answer, then go on more slowly.",
     "IDEMPOTENCY_IN_PROGRESS": "Ask again after `retryAfter`, with the same key: the answer of the first call follows.",
     "IDEMPOTENCY_MISMATCH": "Choose a new key for each call, and send the same payload when you repeat one.",

@@ -395,8 +395,14 @@ def _tidied(shape: Any) -> Any:
     if not isinstance(shape, dict):
         return shape
     if "$ref" in shape:
-        return shape | {"$ref": REF + _short(shape["$ref"].removeprefix(REF))}
+        kept = {key: value for key, value in shape.items() if key != "default" or not isinstance(value, dict)}
+        return kept | {"$ref": REF + _short(shape["$ref"].removeprefix(REF))}
     tidied = {key: _tidied(value) for key, value in shape.items() if key != "title" and (key, value) not in _IDLE}
+    # Generators of clients stop at these two, and nothing is lost: so many of one kind, and an object's own defaults.
+    if isinstance(tidied.get("default"), dict):
+        del tidied["default"]
+    if (places := tidied.get("prefixItems")) and all(place == places[0] for place in places):
+        tidied["items"] = tidied.pop("prefixItems")[0]
     if (
         isinstance(words := tidied.get("enum"), list)
         and "type" not in tidied

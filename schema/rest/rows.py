@@ -135,7 +135,7 @@ class Endpoint:
     """How often such a one may be asked, where that is not what its class says."""
 
     audited: str | None = None
-    """Under what a native one that changes something is on record."""
+    """Under what a native one that changes something is on record, and a GET that does when it is refused to a site."""
 
     beside: Mapping[str, Shown] = field(default_factory=dict)
     """Keys at the top level below `/api`, for clients from before; `*` spreads what it leads to.

@@ -18,6 +18,7 @@ from strawberry.schema.base import BaseSchema
 
 from db.database import DatabaseUnavailable
 from guards.errors import BadInput, NotFound, Refusal, Unavailable
+from guards.permissions import Permission
 from guards.replays import REPLAYED
 from resolvers.context import Context
 from schema.plan import admit_native, refused_native
@@ -193,7 +194,7 @@ def _answering(endpoint: Endpoint, schema: BaseSchema) -> Answering | Direct:
 
     async def answered(request: Request, context: Context) -> Answer:
         if endpoint.changes:
-            sites.require_own(request)
+            await _require_own_site(request, context, endpoint)
         given = await reading.given(
             request, context, endpoint.variables, operation, paged=endpoint.paged, strict=endpoint.strict
         )
@@ -213,6 +214,21 @@ def _answering(endpoint: Endpoint, schema: BaseSchema) -> Answering | Direct:
         return {**answer, **(_page(shown, given) if endpoint.paged else {"data": shown})}
 
     return answered
+
+
+async def _require_own_site(request: Request, context: Context, endpoint: Endpoint) -> None:
+    """Make sure that no page of another site makes a call; whose token it brings is counted, and it is on record.
+
+    Raises:
+        Refusal: one does, or nobody is signed in, or all too often.
+    """
+    try:
+        sites.require_own(request)
+    except Refusal as refusal:
+        await admit_native(context, Permission.ME_READ)
+        assert endpoint.audited is not None
+        await refused_native(context, endpoint.audited, refusal)
+        raise
 
 
 def _open(direct: Direct) -> Direct:
@@ -237,6 +253,8 @@ def fitting(endpoint: Endpoint, schema: BaseSchema) -> Stored:
     filled = set(endpoint.variables) | (PAGE if endpoint.paged else set())
     if filled != set(found.types):
         raise Unfit(f"{endpoint.path}: the row and {found.name} differ in {', '.join(filled ^ set(found.types))}")
+    if endpoint.changes and endpoint.audited is None:
+        raise Unfit(f"{endpoint.path}: it does not say under what it is on record when it is refused to a site")
     if found.changes and endpoint.method == "GET" and not endpoint.changes:
         raise Unfit(f"{endpoint.path}: a GET runs the mutation {found.name}, and the row does not say so")
     parameters = set(re.findall(r"{(\w+)}", endpoint.path))

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from guards.permissions import Permission
 from schema.rest import legacy
 from schema.rest.rows import Endpoint, Tag, body, path, query
 
@@ -78,6 +79,7 @@ ROWS: Final = (
         shown=("jobRetry", "job"),
         beside={"job_id": "data.id", "status": "data.status", "message": "data.message"},
         changes=True,
+        audited=str(Permission.JOB_RETRY),
         deprecated=True,
     ),
     Endpoint(

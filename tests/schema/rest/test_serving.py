@@ -97,9 +97,9 @@ def row(**facts: object) -> Endpoint:
         ([row(path="/{kind}/status/x"), row(path="/{any}/status/x")], "it is hidden by /{kind}/status/x"),
         ([row()], "it has neither an operation nor a handler"),
         ([row(operation="AuthRefresh", variables={"token": path("upload_id")})], "a GET runs the mutation AuthRefresh"),
-        ([row(operation="AuthRefresh", changes=True)], "the row and AuthRefresh differ in token"),
+        ([row(operation="AuthRefresh", changes=True, audited="x")], "the row and AuthRefresh differ in token"),
         (
-            [row(operation="AuthRefresh", changes=True, variables={"token": path("id")})],
+            [row(operation="AuthRefresh", changes=True, audited="x", variables={"token": path("id")})],
             "its parameters and what is read",
         ),
         ([row(operation="AdminActionStatus", paged=True)], "the row and AdminActionStatus differ in"),

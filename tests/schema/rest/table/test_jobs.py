@@ -344,6 +344,10 @@ async def test_a_retry_by_get_is_guarded_as_the_change_it_is(rest: Rest, databas
 
     assert [(403, "FORBIDDEN")] * 5 == [(answer.status_code, answer.json()["error_code"]) for answer in refused]
     assert (405, before) == (head.status_code, await standing(database))
+    assert all("ratelimit" in answer.headers for answer in refused)
+    async with database.system() as tx:
+        entries = await tx.rows(sa.text("SELECT action, outcome FROM audit"))
+    assert [("job.retry", "denied")] * 5 == [tuple(entry) for entry in entries]
 
     done = await rest("GET", path, headers={"origin": "http://api.test", "sec-fetch-site": "same-origin"})
     again = await rest("GET", path)

@@ -43,7 +43,9 @@ async def test_every_path_of_its_own_answers(real: Served, people: People, token
     assert "d" not in keys.json()["keys"][0]
     assert schema.as_str() == sdl.text
     # GraphQL is there and says that a query is missing.
-    assert {"/graphql": 400} | dict.fromkeys(("/graphql/schema.graphql", "/health", "/docs", "/openapi.json"), 200) == on
+    assert {"/graphql": 400} | dict.fromkeys(
+        ("/graphql/schema.graphql", "/health", "/docs", "/openapi.json"), 200
+    ) == on
     assert 200 == me.status_code, me.text
 
 

@@ -15,7 +15,7 @@ from db import jobs
 from db.database import Transaction
 from db.jobs import JOB, Job
 from db.models.identity import users
-from db.models.work import JobStatus, StepStatus, artifacts, clips, processing_steps
+from db.models.work import JobStatus, StepStatus, UploadStatus, artifacts, clips, processing_steps, uploads
 from db.models.work import jobs as table
 from db.rows import Row
 
@@ -125,8 +125,10 @@ async def remove_ids(tx: Transaction, ids: Sequence[UUID]) -> Removed:
 
 
 async def failed_since(tx: Transaction, since: datetime | None, *, most: int) -> list[UUID]:
-    """Failed jobs, those first that failed first; nobody else changes them until this transaction ends."""
-    wanted = sa.select(table.c.id).where(table.c.status == JobStatus.FAILED)
+    """Failed jobs whose video is there, those first that failed first; nobody else changes them meanwhile."""
+    whole = sa.select(uploads.c.id).where(uploads.c.id == table.c.upload_id, uploads.c.status == UploadStatus.COMPLETED)
+    there = sa.or_(table.c.source_url.is_not(None), whole.exists())
+    wanted = sa.select(table.c.id).where(table.c.status == JobStatus.FAILED, there)
     if since is not None:
         wanted = wanted.where(table.c.completed_at >= since)
     ordered = wanted.order_by(table.c.completed_at, table.c.id).limit(most).with_for_update(skip_locked=True)

@@ -145,6 +145,12 @@ async def by_ids(tx: Transaction, ids: Collection[UUID], *, owner: UUID | None =
     return await UPLOAD.all(tx, UPLOAD.select().where(uploads.c.id.in_(ids), *_owned(owner)))
 
 
+async def kept(tx: Transaction, ids: Collection[UUID], *, owner: UUID | None = None) -> list[Upload]:
+    """The uploads of those ids that exist, in the order of their ids; nobody ends one until this transaction ends."""
+    wanted = UPLOAD.select().where(uploads.c.id.in_(ids), *_owned(owner)).order_by(uploads.c.id)
+    return await UPLOAD.all(tx, wanted.with_for_update(read=True))
+
+
 async def listed(tx: Transaction, wanted: Filter, order: Order, window: Window, *, owner: UUID | None) -> Page[Upload]:
     """One page of uploads.
 

@@ -11,15 +11,15 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from db import agents, clearing, configuration, jobs, profiles, queues, tunables, uploads
+from db import agents, clearing, configuration, jobs, profiles, queues, tunables
 from db.configuration import Configuration
 from db.database import Transaction
 from db.jobs import DEFAULT_QUEUE, USUAL_TYPE, Job, NewJob
-from db.models.work import FailureCode, JobStatus, UploadStatus
+from db.models.work import FailureCode, JobStatus
 from db.profiles import Profile
 from db.rows import Row
 from guards.errors import BadInput, Conflict, NotFound, RateLimited
-from resolvers import house
+from resolvers import house, uploads
 from resolvers.context import Context
 from workers.agents.roster import DEFAULT_CHAIN
 from workers.agents.wishes import LONGEST_CLIP_S, SHORTEST_CLIP_S, shape
@@ -139,7 +139,9 @@ async def create(context: Context, tx: Transaction, plan: Planned) -> Job:
     await _require_agents(tx, chain)
     title = plan.title
     if plan.upload_id is not None:
-        title = title or await _require_upload(tx, context, plan.upload_id)
+        # Also of a job that has a title of its own: what it is made of must be the caller's, and stay.
+        upload = await uploads.completed(tx, plan.upload_id, owner=context.caller.user_id)
+        title = title or Path(upload.filename).stem[:LONGEST_TITLE]
     new = NewJob(
         user_id=context.caller.user_id,
         upload_id=plan.upload_id,
@@ -193,7 +195,8 @@ async def retried(
 
     Raises:
         NotFound: there is no such job.
-        Conflict: it waits, runs or is completed, was asked for too often, or the queue takes no jobs on.
+        Conflict: it waits, runs or is completed, was asked for too often, its upload is gone, or the queue takes no
+            jobs on.
         Maintenance: the system is being worked on.
         RateLimited: too many jobs wait already.
     """
@@ -207,6 +210,8 @@ async def retried(
     job = await jobs.mark_retried(tx, job_id, owner=context.caller.owner_filter, priority=priority)
     if job is None:
         raise Conflict(f"job {job_id} is {before.status} already: only a failed or cancelled job can be retried")
+    if not await _with_source(tx, [job]):
+        raise Conflict(f"job {job_id} cannot be retried: the upload it was made from is gone")
     _ring(context, tx, job)
     return before, job
 
@@ -215,6 +220,8 @@ async def retried_since(
     context: Context, tx: Transaction, since: datetime | None, *, most: int, dry_run: bool
 ) -> tuple[list[UUID], list[Job]]:
     """Queue failed jobs again, those first that failed first: which were looked at, and which were queued.
+
+    Jobs whose upload is gone are passed over.
 
     Args:
         since: only those that failed then or later; None for all.
@@ -229,6 +236,9 @@ async def retried_since(
     most_queued = tunables.value(await configuration.in_force(tx), tunables.MAX_QUEUED_JOBS)
     free = await _places(tx, most_queued)
     found = await clearing.failed_since(tx, since, most=most)
+    # Looked at once more: an upload may have been given up since.
+    sound = {job.id for job in await _with_source(tx, await jobs.by_ids(tx, found))}
+    found = [job_id for job_id in found if job_id in sound]
     queued = [await jobs.mark_retried(tx, job_id) for job_id in found[:free]]
     again = [job for job in queued if job is not None]
     for job in again:
@@ -350,14 +360,10 @@ async def _require_agents(tx: Transaction, chain: Sequence[str]) -> None:
         raise BadInput(f"chain: there is no agent {', '.join(unknown)}")
 
 
-async def _require_upload(tx: Transaction, context: Context, upload_id: UUID) -> str:
-    """The name of the caller's completed upload."""
-    upload = await uploads.by_id(tx, upload_id, owner=context.caller.user_id)
-    if upload is None:
-        raise NotFound(f"there is no upload {upload_id}")
-    if upload.status is not UploadStatus.COMPLETED:
-        raise Conflict(f"upload {upload_id} is {upload.status}: finalize it first")
-    return Path(upload.filename).stem[:LONGEST_TITLE]
+async def _with_source(tx: Transaction, found: Sequence[Job]) -> list[Job]:
+    """Those of them whose video is still there; no upload of theirs is given up until this transaction ends."""
+    there = await uploads.there(tx, {job.upload_id for job in found if job.upload_id is not None})
+    return [job for job in found if job.source_url is not None or job.upload_id in there]
 
 
 def _ring(context: Context, tx: Transaction, job: Job) -> None:

@@ -267,6 +267,28 @@ async def own(tx: Transaction, context: Context, upload_id: UUID) -> Upload:
     return upload
 
 
+async def completed(tx: Transaction, upload_id: UUID, *, owner: UUID | None) -> Upload:
+    """A completed upload, which nobody gives up until this transaction ends.
+
+    Raises:
+        NotFound: there is none, or it is somebody else's than `owner`.
+        Conflict: it is not complete, or was given up.
+    """
+    found = await uploads.kept(tx, (upload_id,), owner=owner)
+    if not found:
+        raise NotFound(f"there is no upload {upload_id}")
+    if found[0].status is UploadStatus.EXPIRED:
+        raise Conflict(f"upload {upload_id} is gone: send the file again")
+    if found[0].status is not UploadStatus.COMPLETED:
+        raise Conflict(f"upload {upload_id} is {found[0].status}: finalize it first")
+    return found[0]
+
+
+async def there(tx: Transaction, ids: Collection[UUID]) -> set[UUID]:
+    """Which of these uploads are completed; nobody gives up one of them until this transaction ends."""
+    return {upload.id for upload in await uploads.kept(tx, ids) if upload.status is UploadStatus.COMPLETED}
+
+
 def digest_of(sha256: str | None) -> str | None:
     """A digest that a client told, in the letters that ours have; None when it told none.
 

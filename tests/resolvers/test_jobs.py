@@ -1,6 +1,7 @@
 """Jobs made, cancelled and retried, and everything that is refused with nothing changed."""
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 
 from db import jobs as rows
 from db import queues, tunables, uploads
-from db.database import Database
+from db.database import Database, Transaction
 from db.jobs import Job, NewJob
 from db.models.identity import Role
 from db.models.work import JobStatus, StepStatus, jobs, queue_states
@@ -19,11 +20,13 @@ from db.redis import Redis
 from db.uploads import NewUpload
 from db.users import User
 from guards.errors import BadInput, Conflict, NotFound, RateLimited, Refusal
+from resolvers import appending
 from resolvers import jobs as room
 from resolvers.context import Context
 from resolvers.jobs import Order, Source, Wishes
 from tests.acting import act
 from tests.uploading import context_of, services_over
+from tests.waiting import until
 from workers.agents.roster import DEFAULT_CHAIN
 
 People = dict[Role, User]
@@ -163,6 +166,118 @@ async def test_an_upload_must_be_the_callers_and_complete(context: Context, data
     job = await create(context, Order(source=Source(upload_id=mine.id)))
 
     assert (mine.id, None, "trip to sea") == (job.upload_id, job.source_url, job.title)
+
+
+async def complete(database: Database, owner: User) -> UUID:
+    """A completed upload of somebody's."""
+    new = NewUpload(id=uuid4(), user_id=owner.id, filename="a.mp4", size_bytes=1, chunk_bytes=1)
+    async with database.transaction(owner.tenant_id) as tx:
+        await uploads.add(tx, new, quota_bytes=100)
+        done = "UPDATE uploads SET received_bytes = 1, status = 'completed', path = 'default/u' WHERE id = :id"
+        await tx.execute(sa.text(done), {"id": new.id})
+    return new.id
+
+
+async def test_a_title_makes_nobody_elses_upload_ones_own(context: Context, database: Database, people: People) -> None:
+    other = await complete(database, people[Role.ADMIN])
+
+    with pytest.raises(NotFound):
+        await create(context, Order(source=Source(upload_id=other), title="mine"))
+
+    assert 0 == (await counted(database))[0]
+
+
+async def while_it_is_given_up(context: Context, upload_id: UUID, doing: Coroutine[Any, Any, Job]) -> object:
+    """What becomes of something that comes to wait for an upload that is being given up."""
+    database = context.services.database
+    async with database.transaction(context.caller.tenant) as ending:
+        assert await uploads.end(ending, upload_id, owner=context.caller.user_id) is not None
+        task = asyncio.gather(doing, return_exceptions=True)
+        await until(lambda: holds_up(database, ending))
+    return (await task)[0]
+
+
+async def holds_up(database: Database, tx: Transaction) -> bool:
+    """Whether somebody waits for a transaction to end."""
+    pid = await tx.scalar(sa.text("SELECT pg_backend_pid()"))
+    waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid))")
+    async with database.system() as looking:
+        return bool(await looking.scalar(waiting, {"pid": pid}))
+
+
+async def test_of_an_upload_that_is_given_up_just_now_no_job_is_made(
+    context: Context, database: Database, people: People
+) -> None:
+    mine = await complete(database, people[Role.USER])
+
+    end = await while_it_is_given_up(context, mine, create(context, Order(source=Source(upload_id=mine))))
+
+    assert (Conflict, f"upload {mine} is gone: send the file again") == (type(end), str(end))
+    assert 0 == (await counted(database))[0]
+
+
+async def test_an_upload_that_a_job_is_made_of_just_now_is_not_given_up(
+    context: Context, database: Database, people: People
+) -> None:
+    mine = await complete(database, people[Role.USER])
+    plan = await room.planned(context, Order(source=Source(upload_id=mine)))
+
+    async with database.transaction(context.caller.tenant) as making:
+        await room.create(context, making, plan)
+        ending = asyncio.gather(appending.terminate(context, mine), return_exceptions=True)
+        await until(lambda: holds_up(database, making))
+
+    assert [Conflict] == [type(end) for end in await ending]
+
+
+async def test_a_job_whose_upload_is_given_up_just_now_is_not_retried(
+    context: Context, database: Database, people: People
+) -> None:
+    mine = await complete(database, people[Role.USER])
+    job = await create(context, Order(source=Source(upload_id=mine)))
+    await cancel(context, job.id)
+
+    end = await while_it_is_given_up(context, mine, retry(context, job.id))
+
+    told = f"job {job.id} cannot be retried: the upload it was made from is gone"
+    assert (Conflict, told) == (type(end), str(end))
+    async with database.transaction("default") as tx:
+        stands = await rows.by_id(tx, job.id)
+    assert stands is not None
+    assert (JobStatus.CANCELLED, 0) == (stands.status, stands.retry_count)
+
+
+async def test_without_the_lock_both_are_done(
+    context: Context, database: Database, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: it is the lock on the upload that lets one of them through."""
+    monkeypatch.setattr(uploads, "kept", uploads.by_ids)
+    mine = await complete(database, people[Role.USER])
+
+    end = await while_it_is_given_up(context, mine, create(context, Order(source=Source(upload_id=mine))))
+
+    assert isinstance(end, Job)
+    assert JobStatus.QUEUED is end.status
+
+
+async def test_a_job_whose_upload_is_gone_is_retried_in_no_way(
+    context: Context, database: Database, people: People
+) -> None:
+    admin = context_of(context.services, people[Role.ADMIN])
+    gone, there = [await complete(database, people[Role.USER]) for _ in range(2)]
+    lost, sound = [await create(context, Order(source=Source(upload_id=made_of))) for made_of in (gone, there)]
+    for job in (lost, sound):
+        await act(context, "job.update_status", job_id=str(job.id), status="failed")
+    await appending.terminate(context, gone)
+
+    for ask in (retry(context, lost.id), act(context, "job.update_status", job_id=str(lost.id), status="queued")):
+        with pytest.raises(Conflict, match="the upload it was made from is gone"):
+            await ask
+    would = await act(admin, "dashboard.restart_failed_jobs", scope="all", dry_run=True)
+    done = await act(admin, "dashboard.restart_failed_jobs", scope="all")
+
+    assert (1, [sound.id], [sound.id]) == (would.jobs_checked, would.sample_ids, done.restarted_jobs)
+    assert (1, 0) == (done.jobs_checked, done.failed_restarts)
 
 
 async def test_a_file_of_the_server_must_lie_in_its_media_folder(context: Context, tmp_path: Path) -> None:

@@ -9,17 +9,17 @@ from uuid import UUID
 from msgspec import Meta
 from msgspec.structs import replace
 
-from db import assets, logs, services, uploads, workers
+from db import assets, logs, services, workers
 from db.files import MB
 from db.logs import LogLine
 from db.models.control import AssetTarget, ProcessState
-from db.models.work import UploadStatus, WorkerState
+from db.models.work import WorkerState
 from db.rows import Row
 from db.services import Process, Service
 from db.workers import OnDuty
 from guards.breakers import Dependency
 from guards.errors import BadInput, Conflict, NotControllable, NotFound
-from resolvers import waiting
+from resolvers import uploads, waiting
 from resolvers.actions.agents_workers.single import Concurrency, Queues, known_queues
 from resolvers.actions.contract import Action, Call, Payload, UploadId, View, WorkerId, action
 from resolvers.context import Services
@@ -358,11 +358,7 @@ async def worker_upload_files(call: Call[WorkerFilesUploaded], asked: WorkerUplo
         NotFound: there is no such upload.
         Conflict: it is not complete, or a file of that name is there and is not to be overwritten.
     """
-    upload = await uploads.by_id(call.tx, asked.upload_id, owner=call.caller.owner_filter)
-    if upload is None:
-        raise NotFound(f"there is no upload {asked.upload_id}")
-    if upload.status is not UploadStatus.COMPLETED:
-        raise Conflict(f"upload {asked.upload_id} is {upload.status}: finalize it first")
+    upload = await uploads.completed(call.tx, asked.upload_id, owner=call.caller.owner_filter)
     present = await assets.newest(call.tx, asked.target, upload.filename)
     if present is not None and not asked.overwrite:
         raise Conflict(

@@ -234,8 +234,8 @@ def endpoints() -> str:
     prefixes = " and ".join(f"`{prefix}`" for prefix in PREFIXES)
     legacy = " ".join(f"`{prefix}`" for prefix, beside in PREFIXES.items() if beside)
     return (
-        f"# REST endpoints\n\n{WRITTEN_BY}\nEach is served below {prefixes}, but `/` and `/health` at the top, and all but "
-        "these two and `/auth/refresh` take an access token as "
+        f"# REST endpoints\n\n{WRITTEN_BY}\nEach is served below {prefixes}, but `/` and `/health` at the top, and "
+        "all but these two and `/auth/refresh` take an access token as "
         "`Authorization: Bearer …`. A body is JSON unless it is called a form; what stands with a `?` may be left out. "
         'The answer is `{"success": true, "data": …, "timestamp": …, "response_time_ms": …}`, with the keys '
         f"below in `data`; below {legacy} some of them stand at the top level besides. A refusal is "

@@ -13,6 +13,7 @@ from db.models import metadata
 from guards.errors import Refusal, family
 from guards.permissions import Permission
 from schema import root
+from schema.rest.advice import ADVICE
 from schema.rest.endpoints import ENDPOINTS
 from tests.agentos.commands import ROOT
 
@@ -56,7 +57,7 @@ def test_every_refusal_comes_with_advice_and_every_advice_with_a_refusal() -> No
     """Whoever is refused is told what to do; a refusal that nobody explained cannot be added."""
     ours = {kind.code for kind in family() if not kind.__module__.startswith("tests.")}
 
-    assert ours == docs.ADVICE.keys()
+    assert ours == ADVICE.keys()
 
 
 def test_the_guide_explains_each_code_under_its_heading() -> None:

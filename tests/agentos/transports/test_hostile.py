@@ -14,7 +14,8 @@ from websockets.exceptions import ConnectionClosed
 
 from agentos.app import create_app
 from agentos.settings import Settings
-from agentos.transports import bodies, sockets
+from agentos.transports import bodies
+from agentos.transports.seats import MOST_BYTES
 from db.models.identity import Role
 from resolvers.context import Services
 from tests.agentos.conftest import TokenOf
@@ -191,7 +192,7 @@ async def test_and_so_are_messages(
 
     assert {} == {name: spent_s for name, spent_s in spent.items() if spent_s > MOST_S}
     assert {} == {name: each for name, each in told.items() if each not in ("next", "error", 4400, 1007, 1009)}
-    large = {name for name, body in BODIES.items() if len(body) > sockets.MOST_BYTES}
+    large = {name for name, body in BODIES.items() if len(body) > MOST_BYTES}
     assert large == {name for name, each in told.items() if each == 1009}
     # What is no UTF-8 never gets past the protocol, which says so itself.
     errors = {record.message for record in caplog.records if record.levelno >= logging.ERROR}

@@ -3,7 +3,7 @@
 uvicorn waits for ever for the rest of what has begun. Here the head of a request has ten seconds; a body, and a client
 that takes its answer, may be slow for as long as they get on; heads are short, and connections are not without number.
 Who is too slow hears 408 where HTTP still allows it, and is let go. A WebSocket is out of all this once it is one: it
-has pings of its own, and only counts.
+is a wire then, with limits of its own, and is counted here until it ends.
 """
 
 import fcntl
@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
 from agentos.settings import Settings
@@ -63,6 +64,21 @@ class Limits:
     connections_per_address: int = 500
     """Of one IPv4 address, or of one /64."""
 
+    handshake_s: float = 10.0
+    """Until a WebSocket is answered."""
+
+    parting_s: float = 5.0
+    """For how long a WebSocket that is over waits for its client to take what it was told."""
+
+    frames_per_s: int = 1_000
+    """Of all kinds, over one WebSocket; the messages in them are counted by who reads them."""
+
+    controls_per_s: int = 100
+    """Pings and pongs, each of which is read, and each ping of which is answered."""
+
+    fragments: int = 1_000
+    """In which one message may come."""
+
     trusted: tuple[Network, ...] = ()
     """Proxies, which speak for many."""
 
@@ -91,6 +107,7 @@ def fitted(limits: Limits) -> Limits:
 class Late(StrEnum):
     """What a client was too slow with."""
 
+    HANDSHAKE = "handshake"
     HEAD = "head"
     BODY = "body"
     LEFTOVER = "leftover"
@@ -230,6 +247,20 @@ class Connection(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > self._limits.head_bytes:
                 self._refuse_length()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Become a WebSocket, or refuse what is none, which nobody else would answer or let go."""
+        if self._answering:
+            self._refuse(HTTPStatus.BAD_REQUEST, "VALIDATION_ERROR", "a request on this connection is still answered")
+            return
+        super().handle_websocket_upgrade()
+        wire = self.transport.get_protocol()
+        if isinstance(wire, WebSocketsSansIOProtocol) and not wire.handshake_initiated:
+            self.connections.discard(wire)
+            self.connections.add(self)
+            self.transport.set_protocol(self)
+            self.transport.resume_reading()
+            self._refuse(HTTPStatus.BAD_REQUEST, "VALIDATION_ERROR", "this is no handshake of a WebSocket")
 
     def on_message_begin(self) -> None:
         """Begin to count anew."""

@@ -1,6 +1,6 @@
 """Serving: uvicorn on a socket of ours, from the first accepted connection to a quiet end.
 
-Ten times a second every connection is asked whether its client is late, and let go if so.
+Ten times a second every connection is asked whether its client is late, and let go if so, to the very end.
 
 SIGTERM or Ctrl-C, or the supervisor gone: not ready any more, which a load balancer is given time to see; then nothing
 new is accepted, sockets are closed with 1012, requests get up to 25 seconds to finish, and the process ends with 0. A
@@ -25,8 +25,11 @@ from agentos.connections import Connection, Late, Limits, fitted
 from agentos.health import Health
 from agentos.lifeline import follow_parent
 from agentos.transports.seats import MOST_BYTES
+from agentos.wires import Wire
+from db.tasks import going_on
 
 FINISH_S: Final = 25
+TICK_S: Final = 0.1
 LIMITS: Final = Limits()
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -52,7 +55,7 @@ class Server(uvicorn.Server):
             app,
             loop="none",
             http=functools.partial(Connection, limits=limits),  # type: ignore[arg-type]  # it is only ever called
-            ws="websockets-sansio",
+            ws=functools.partial(Wire, limits=limits),  # type: ignore[arg-type]  # it is only ever called
             ws_max_size=MOST_BYTES,
             ws_max_queue=16,
             ws_ping_interval=20,
@@ -82,15 +85,30 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Let go whoever is late, and tell of it once a second at most."""
-        now = asyncio.get_running_loop().time()
-        for connection in list(self.server_state.connections):
-            if isinstance(connection, Connection) and (late := connection.late(now)) is not None:
-                connection.let_go(late)
-                self._let_go[late] += 1
+        self._let_go_of_the_late()
         if self._let_go and counter % 10 == 0:
             log.info("let go of connections that were too slow with: %s", dict(self._let_go))
             self._let_go.clear()
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what has begun, and wait no longer for who is late than before."""
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(self._watch(), name="late clients")
+            await super().shutdown(sockets)
+            watching.cancel()
+
+    async def _watch(self) -> None:
+        while going_on():
+            self._let_go_of_the_late()
+            await asyncio.sleep(TICK_S)
+
+    def _let_go_of_the_late(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Connection | Wire) and (late := connection.late(now)) is not None:
+                connection.let_go(late)
+                self._let_go[late] += 1
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -143,6 +143,18 @@ def application(heard: Heard) -> Starlette:
             while True:
                 await client.send_text(await client.receive_text())
 
+    async def mute(client: WebSocket) -> None:
+        await heard.go.wait()
+        await client.accept()
+
+    async def flood(client: WebSocket) -> None:
+        await client.accept()
+        try:
+            for _ in range(64):
+                await client.send_bytes(MEGABYTE)
+        except WebSocketDisconnect:
+            heard.ended.set()
+
     return Starlette(
         routes=[
             Route("/", take, methods=["GET", "POST"]),
@@ -151,6 +163,8 @@ def application(heard: Heard) -> Starlette:
             Route("/pour", pour),
             Route("/whole", whole),
             WebSocketRoute("/chat", chat),
+            WebSocketRoute("/mute", mute),
+            WebSocketRoute("/flood", flood),
         ]
     )
 

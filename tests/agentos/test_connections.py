@@ -448,6 +448,7 @@ def test_uvicorn_still_has_what_a_connection_is_built_on() -> None:
         "__init__",
         "connection_made",
         "data_received",
+        "handle_websocket_upgrade",
         "on_message_begin",
         "on_url",
         "on_header",

@@ -153,6 +153,8 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
         },
         lifespan=lifespan,
     )
+    # A redirect would lead wherever `Host` says.
+    app.router.redirect_slashes = False
     app.state.health, app.state.legacy = health, legacy
     return app
 

@@ -95,6 +95,8 @@ def create_app(settings: Settings, services: Services) -> Starlette:
         middleware=[Middleware(Tracing), Middleware(Addresses, trusted=settings.trusted_proxies)],
         lifespan=lifespan,
     )
+    # A redirect would lead wherever `Host` says.
+    app.router.redirect_slashes = False
     app.state.health, app.state.legacy = health, legacy
     return app
 

@@ -14,6 +14,7 @@ from guards import links
 from guards.allowances import Spent
 from guards.errors import BadInput, Refusal, Unavailable
 from schema.rest import envelope
+from schema.rest.serving import PREFIXES
 
 INTERNAL: Final = "INTERNAL_ERROR"
 
@@ -45,7 +46,8 @@ async def on_database_away(request: Request, error: Exception) -> Response:
 async def on_http_error(request: Request, error: Exception) -> Response:
     """Starlette's handler for what its routing says no to: no such path, no such method."""
     assert isinstance(error, HTTPException)
-    answer = envelope.failed(_CODES.get(error.status_code, BadInput.code), str(error.detail).lower(), legacy=False)
+    code = _CODES.get(error.status_code, BadInput.code)
+    answer = envelope.failed(code, str(error.detail).lower(), legacy=_older(request.url.path))
     answer.status_code = error.status_code
     answer.headers.update(error.headers or {})
     if error.status_code == 405:
@@ -58,6 +60,12 @@ def _methods(request: Request) -> set[str]:
     routes = [route for route in request.app.routes if isinstance(route, Route)]
     fitting = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     return {method for route in fitting if route.path == fitting[0].path for method in route.methods or ()}
+
+
+def _older(path: str) -> bool:
+    """Whether clients from before this API may ask there: the longest prefix counts."""
+    below = [prefix for prefix in PREFIXES if f"{path}/".startswith(f"{prefix}/")]
+    return bool(below) and PREFIXES[max(below, key=len)]
 
 
 class Failures:
@@ -86,5 +94,7 @@ class Failures:
             if begun:
                 # Half of an answer is out already: only a broken connection tells the client that it is not whole.
                 raise
-            answer = envelope.failed(INTERNAL, "something went wrong here; it is on record", legacy=False)
+            answer = envelope.failed(
+                INTERNAL, "something went wrong here; it is on record", legacy=_older(scope["path"])
+            )
             await answer(scope, receive, send)

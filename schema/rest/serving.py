@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route, compile_path
+from starlette.routing import Match, Route, compile_path
+from starlette.types import Scope
 from strawberry.schema.base import BaseSchema
 
 from db.database import DatabaseUnavailable
@@ -59,8 +60,12 @@ def routes(schema: BaseSchema, identify: Identify, own: Mapping[Own, Direct] | N
     ordered = sorted(ENDPOINTS, key=lambda endpoint: [part.startswith("{") for part in endpoint.path.split("/")])
     _require_reachable(ordered)
     rows = [(endpoint, _answering(endpoint, schema)) for endpoint in ordered if endpoint.own is None]
+    # The last row of a path without parameters knows that no other of its methods is served.
+    last = {endpoint.path: endpoint for endpoint, _ in rows if "{" not in endpoint.path}
     below = [
-        _Served(endpoint, prefix, identify, answering).route() for prefix in PREFIXES for endpoint, answering in rows
+        _Served(endpoint, prefix, identify, answering).route(whole=last.get(endpoint.path) is endpoint)
+        for prefix in PREFIXES
+        for endpoint, answering in rows
     ]
     return [*own_routes(identify, own or {}), *below]
 
@@ -72,6 +77,15 @@ def own_routes(identify: Identify, own: Mapping[Own, Direct]) -> list[Route]:
         for endpoint in ENDPOINTS
         if endpoint.own is not None and endpoint.own in own
     ]
+
+
+class _Whole(Route):
+    """A path that is no parameter of another one: what is not done here is not done there either."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Never in part, so that a wrong method is told here."""
+        match, child = super().matches(scope)
+        return (Match.FULL if match is Match.PARTIAL else match), child
 
 
 class _Served:
@@ -89,9 +103,14 @@ class _Served:
         if endpoint.changes:
             self._headers = {**self._headers, "cache-control": "no-store"}
 
-    def route(self) -> Route:
-        """The route that leads here."""
-        route = Route(self._path, self.respond, methods=[self._endpoint.method])
+    def route(self, *, whole: bool = False) -> Route:
+        """The route that leads here.
+
+        Args:
+            whole: it answers for its path whatever the method.
+        """
+        kind = _Whole if whole else Route
+        route = kind(self._path, self.respond, methods=[self._endpoint.method])
         if self._endpoint.changes and route.methods is not None:
             # Whoever asks only for the head of an answer does not expect to have changed anything.
             route.methods.discard("HEAD")

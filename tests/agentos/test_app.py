@@ -5,6 +5,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 import asyncpg
+import pytest
 import pytest_asyncio
 
 from agentos import VERSION
@@ -188,6 +189,44 @@ async def test_what_is_not_there_is_answered_in_the_envelope(server: Served) -> 
     assert (404, False, "NOT_FOUND") == (missing.status_code, missing.json()["success"], missing.json()["error_code"])
     assert (405, "METHOD_NOT_ALLOWED") == (wrong.status_code, wrong.json()["error_code"])
     assert {"GET", "HEAD"} == set(wrong.headers["allow"].split(", "))
+
+
+async def test_a_slash_too_many_leads_nowhere(real: Served) -> None:
+    """It must not lead where `Host` says."""
+    paths = ("/api/v1/jobs/today/", "/api/jobs/today/", "/livez/", "/files/uploads/x/")
+
+    answers = [await real.client.get(path, headers={"host": "evil.test"}) for path in paths]
+
+    assert [(404, None, "NOT_FOUND")] * 4 == [
+        (answer.status_code, answer.headers.get("location"), answer.json()["error_code"]) for answer in answers
+    ]
+
+
+async def test_older_clients_read_the_detail_of_what_is_not_there(real: Served) -> None:
+    asked = [("GET", "/api/nope"), ("DELETE", "/api/jobs/today"), ("GET", "/api/v1/nope"), ("DELETE", "/livez")]
+
+    bodies = [(await real.client.request(method, path)).json() for method, path in asked]
+
+    assert [("not found", "not found"), ("method not allowed", "method not allowed")] == [
+        (body["error"], body["detail"]) for body in bodies[:2]
+    ]
+    assert [False, False] == ["detail" in body for body in bodies[2:]]
+
+
+@pytest.mark.parametrize("prefix", ["/api", "/api/v1"])
+async def test_a_path_of_its_own_is_no_parameter_of_another(real: Served, prefix: str) -> None:
+    """`create` is no job, and `restart` no agent, whichever method is asked for there."""
+    asked = [
+        (method, path)
+        for method in ("GET", "HEAD", "DELETE")
+        for path in ("/jobs/create", "/agents/restart", "/agents/clear-queue")
+    ]
+
+    answers = [await real.client.request(method, prefix + path) for method, path in asked]
+    both = await real.client.delete(f"{prefix}/agents/config")
+
+    assert [(405, "POST")] * 9 == [(answer.status_code, answer.headers.get("allow")) for answer in answers]
+    assert (405, "GET, HEAD, POST") == (both.status_code, both.headers["allow"])
 
 
 def preflight(origin: str) -> dict[str, str]:

@@ -53,6 +53,7 @@ class Listener:
         kinds: frozenset[Kind],
         *,
         owner: UUID | None,
+        owned: frozenset[Kind],
         entity: str | None,
         after: Cursor | None,
     ) -> None:
@@ -63,6 +64,7 @@ class Listener:
         self._hub = hub
         self._kinds = kinds
         self._owner = owner
+        self._owned = owned
         self._entity = entity
         self._replaying = after is not None
         self._mail: OrderedDict[Cursor, Event] = OrderedDict()
@@ -133,7 +135,7 @@ class Listener:
     def _wants(self, event: Event) -> bool:
         return (
             event.kind in self._kinds
-            and (self._owner is None or event.owner_id == self._owner)
+            and (self._owner is None or event.kind not in self._owned or event.owner_id == self._owner)
             and (self._entity is None or event.entity_id == self._entity)
         )
 
@@ -203,6 +205,7 @@ class Hub:
         kinds: Collection[Kind],
         *,
         owner: UUID | None = None,
+        owned: Collection[Kind] | None = None,
         entity: str | None = None,
         after: Cursor | None = None,
     ) -> Listener:
@@ -210,10 +213,13 @@ class Hub:
 
         Args:
             owner: only events about what is theirs.
+            owned: of which kinds that is asked; None for all of them.
             entity: only events about the thing of that id.
             after: begin after this cursor, with what is on record; None begins now.
         """
-        return Listener(self, tenant, frozenset(kinds), owner=owner, entity=entity, after=after)
+        wanted = frozenset(kinds)
+        asked = wanted if owned is None else frozenset(owned)
+        return Listener(self, tenant, wanted, owner=owner, owned=asked, entity=entity, after=after)
 
     async def run(self) -> None:
         """Read and hand out until cancelled; the one reader of the process."""

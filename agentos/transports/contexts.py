@@ -26,10 +26,12 @@ class Contexts:
         """The context of a request, once its caller is known.
 
         Raises:
+            BadInput: it brings several tokens, or idempotency keys that differ.
             Unauthenticated: it brings a token that is not good (any more).
             RateLimited: so did too many others from the same place.
             Unavailable: whether it still is cannot be told just now.
         """
+        presented(request.headers)
         try:
             caller = await self._callers.of(request.headers)
         except Unauthenticated:
@@ -66,6 +68,18 @@ class Contexts:
             # The headers of a socket are those of its handshake, which all of its operations share.
             idempotency_key=_key(connection.headers) if connection.scope["type"] == "http" else None,
         )
+
+
+def presented(headers: Headers) -> str | None:
+    """The `Authorization` among the headers of a request or a handshake.
+
+    Raises:
+        BadInput: there are several; a proxy before this server may have believed another one of them.
+    """
+    found = headers.getlist("authorization")
+    if len(found) > 1:
+        raise BadInput("Authorization: send one of them")
+    return found[0] if found else None
 
 
 def _address(connection: HTTPConnection) -> str:

@@ -236,7 +236,7 @@ class _Socket:
         """Take the handshake's word for who it is, if it brings one."""
         if not TOKENS_IN_ADDRESS.isdisjoint(name.lower() for name in self._websocket.query_params):
             raise Ended(4400, "addresses end up in logs: send the token as a header, a cookie or the first message")
-        authorization = self._websocket.headers.get("authorization")
+        authorization = seats.presented(self._websocket)
         # Only pages are stopped by the check of origins; what says none could be one that an attacker has stripped.
         if authorization is None and "origin" in self._websocket.headers:
             token = self._websocket.cookies.get(COOKIE)
@@ -248,6 +248,8 @@ class _Socket:
         caller = await self._route.seats.verified(self._websocket, authorization)
         self._route.seats.take(caller)
         self._caller = caller
+        # Known from here on, however long it takes to read what it is told first.
+        self._greeted.set()
         self._feed = await self._stack.enter_async_context(self._route.feeds.of(caller.tenant))
         number = self._feed.numbers.number
         await self._admit_and(self._ask_numbers, {})
@@ -255,7 +257,6 @@ class _Socket:
             self._group.create_task(self._tell(number, self._feed.numbers.after), name="legacy socket numbers")
         self._group.create_task(self._tell_events(), name="legacy socket events")
         await self._listening.wait()
-        self._greeted.set()
 
     async def _listen(self) -> None:
         while True:
@@ -349,9 +350,11 @@ class _Socket:
         await self._admit_and(self._show, said, follow=False)
 
     async def _show(self, context: Context, said: dict[str, Any], *, follow: bool) -> None:
-        job_id = _id(said.get("job_id"))
+        given = said.get("job_id")
+        job_id = _id(given)
         if job_id is None:
-            await self._say(messages.message("invalid_job_id", job_id=str(said.get("job_id"))[:LONGEST_ID]))
+            echoed = given[:LONGEST_ID] if isinstance(given, str) else None
+            await self._say(messages.message("invalid_job_id", job_id=echoed))
             return
         await admit_native(context, Permission.JOB_READ)
         if follow and job_id not in self._jobs and len(self._jobs) >= self._route.most_jobs:
@@ -396,7 +399,9 @@ class _Socket:
         context = self._context()
         caller = context.caller
         kinds = [Kind.JOB_CHANGED, *(kind for kind, permission in EVENTS.items() if context.may(permission))]
-        listener = self._route.services.hub.listen(caller.tenant, kinds, owner=caller.owner_filter)
+        listener = self._route.services.hub.listen(
+            caller.tenant, kinds, owner=caller.owner_filter, owned=(Kind.JOB_CHANGED,)
+        )
         try:
             async with listener:
                 self._listening.set()

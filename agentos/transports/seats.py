@@ -15,11 +15,12 @@ from uuid import UUID
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from agentos.transports import contexts
 from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
 from db.tasks import going_on
 from guards.callers import Caller
-from guards.errors import RateLimited, Unauthenticated, Unavailable
+from guards.errors import BadInput, RateLimited, Unauthenticated, Unavailable
 from schema.rest import sites
 
 MOST_BYTES: Final = 64 * 1024
@@ -121,6 +122,18 @@ class Seats:
                 log.debug("a socket's user cannot be checked just now")
             await asyncio.sleep(WATCH_S)
         raise asyncio.CancelledError
+
+
+def presented(websocket: WebSocket) -> str | None:
+    """The `Authorization` of a handshake, if it brings one.
+
+    Raises:
+        Ended: it brings several.
+    """
+    try:
+        return contexts.presented(websocket.headers)
+    except BadInput as error:
+        raise Ended(4400, str(error)) from error
 
 
 async def send(websocket: WebSocket, text: str) -> None:

@@ -150,7 +150,7 @@ class _Socket:
         if not isinstance(payload, dict | None):
             raise Ended(4400, "the payload of connection_init is an object")
         self._greeted = True
-        authorization = _authorization(payload) or self._websocket.headers.get("authorization")
+        authorization = _authorization(payload) or seats.presented(self._websocket)
         if authorization is None:
             raise Ended(4401, "sign in first: send `authorization` with connection_init")
         caller = await self._route.seats.verified(self._websocket, authorization)

@@ -77,6 +77,18 @@ async def test_two_keys_that_differ_are_refused(running: Served, token: str, hea
     assert (400, "VALIDATION_ERROR") == (answer.status_code, code(answer))
 
 
+@pytest.mark.parametrize("path", ["/graphql", "/api/v1/jobs/create", "/files/uploads"])
+async def test_two_tokens_are_nobodys(running: Served, token: str, path: str) -> None:
+    """Also the same one twice: whatever stands before this server may have believed the other."""
+    twice = [("authorization", f"Bearer {token}")] * 2
+
+    answer = await running.client.post(path, json={"query": "{ me { id } }"}, headers=twice)
+
+    told = "Authorization: send one of them"
+    assert 400 == answer.status_code
+    assert told == (answer.json()["errors"][0]["message"] if path == "/graphql" else answer.json()["error"])
+
+
 async def test_the_same_key_for_something_else_is_answered_with_422(running: Served, token: str) -> None:
     await running.graphql(PAUSE, token, {"idempotency-key": KEY}, m=5)
     other = await running.graphql(PAUSE, token, {"idempotency-key": KEY}, m=6)

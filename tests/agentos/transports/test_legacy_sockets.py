@@ -9,7 +9,9 @@ from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
+import sqlalchemy as sa
 from msgspec.structs import replace
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from agentos.settings import Settings
@@ -294,6 +296,57 @@ async def test_what_is_no_message_is_answered_and_the_socket_lives_on(
     assert {"type": "pong"} == pong
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"job_id": "seven"}, "seven"),
+        ({"job_id": 7}, None),
+        ({"job_id": {"a": [None, True]}}, None),
+        ({"job_id": None}, None),
+        ({}, None),
+    ],
+    ids=["text", "number", "object", "null", "missing"],
+)
+async def test_what_is_no_id_of_a_job_is_told_as_it_was_written_or_not_at_all(
+    server: Served, people: People, token_of: TokenOf, given: dict[str, Any], told: str | None
+) -> None:
+    async with legacy_socket(server, token_of(people[Role.USER])) as socket:
+        answer = await asked(socket, {"type": "request_job_status", **given}, "invalid_job_id", "error")
+
+    assert {"type": "invalid_job_id", "job_id": told} == answer
+
+
+async def test_who_has_signed_in_may_wait_for_what_is_read_first(
+    settings: Settings, services: Services, database: Database, people: People, token_of: TokenOf
+) -> None:
+    """Nobody is told that they have not signed in because the database is slow; who really has not is."""
+    async with speaking(settings, services, init_s=0.3) as (server, _), contextlib.AsyncExitStack() as stack:
+        async with database.system() as slow:
+            await slow.execute(sa.text("LOCK TABLE workers IN ACCESS EXCLUSIVE MODE"))
+            user = token_of(people[Role.USER])
+            known = await stack.enter_async_context(legacy_socket(server, user, greeted=False))
+            nobody = await stack.enter_async_context(legacy_socket(server, greeted=False))
+            code = await nobody.ended()
+        told = await heard(known, "queue_stats")
+
+    assert (4401, 0) == (code, told["queue_length"])
+
+
+async def test_a_handshake_with_two_tokens_is_nobodys(server: Served, people: People, token_of: TokenOf) -> None:
+    bearers = [("Authorization", f"Bearer {token_of(people[role])}") for role in (Role.USER, Role.ADMIN)]
+
+    async with connect(f"ws://{server.host}:{server.port}/", additional_headers=bearers) as connection:
+        code = await Socket(connection).ended()
+
+    assert 4400 == code
+
+
+async def test_a_slash_too_many_leads_nowhere(server: Served) -> None:
+    answers = [await server.client.get(path, headers={"host": "evil.test"}) for path in ("/livez/", "/readyz/")]
+
+    assert [(426, None)] * 2 == [(answer.status_code, answer.headers.get("location")) for answer in answers]
+
+
 ENDINGS: dict[str, tuple[list[object], int]] = {
     "eleven messages in a row that are none": (["{"] * 11, 4400),
     "more than fifty messages in a second": ([{"type": "pong"}] * 120, 4429),
@@ -458,18 +511,20 @@ async def test_a_socket_follows_so_many_jobs_and_no_more(
 async def test_what_happens_to_the_system_is_told_to_who_may_see_it(
     server: Served, database: Database, tenant: str, people: People, token_of: TokenOf
 ) -> None:
-    """A user hears of none of it: the answer to a later question comes first."""
+    """A user as well as everybody, and nobody what they may not: the answer to a later question comes first."""
     async with (
         legacy_socket(server, token_of(people[Role.READONLY])) as seeing,
-        legacy_socket(server, token_of(people[Role.USER])) as blind,
+        legacy_socket(server, token_of(people[Role.USER])) as user,
     ):
         async with database.transaction(tenant) as tx:
             await queues.announce(tx, tenant, paused=True, refusing=False)
             await events.record(tx, Kind.AGENT_CHANGED, "clipper", {"enabled": False, "revision": 2})
+            await events.record(tx, Kind.SECURITY_ALERTED, "x", {})
             await events.record(tx, Kind.USER_CHANGED, "x", {"reason": "signed_out"})
         told = [plain(await heard(seeing, "system_event")) for _ in range(2)]
+        theirs = [plain(await heard(user, "system_event")) for _ in range(2)]
         await asked(seeing, {"type": "ping"}, "pong", "system_event")
-        unseen = await asked(blind, {"type": "ping"}, "pong", "system_event")
+        unseen = await asked(user, {"type": "ping"}, "pong", "system_event")
 
     assert [
         {
@@ -483,6 +538,7 @@ async def test_what_happens_to_the_system_is_told_to_who_may_see_it(
             "event_data": {"id": "clipper", "enabled": False, "revision": 2},
         },
     ] == told
+    assert told == theirs
     assert {"type": "pong"} == unseen
 
 

@@ -17,6 +17,14 @@ from agentos.serving import Server, bound
 
 PATIENCE_S = 10.0
 MEGABYTE = bytes(1024 * 1024)
+HANDSHAKE = (
+    b"GET %s HTTP/1.1\r\nhost: here\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
+    b"sec-websocket-key: MDAwMDAwMDAwMDAwMDAwMA==\r\n"
+)
+"""The head of one, of a path, but for the empty line."""
+
+MASK = bytes(4)
+PING = b"\x89\x80" + MASK
 
 
 @dataclass

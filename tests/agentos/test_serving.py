@@ -18,6 +18,7 @@ from tests.agentos import stage
 from tests.agentos.conftest import TokenOf
 from tests.conftest import People
 from tests.serving import PROTOCOL, Socket, process, served
+from tests.visiting import HANDSHAKE, PING
 
 
 @pytest.fixture
@@ -58,6 +59,40 @@ async def test_what_has_begun_is_finished_and_sockets_are_told_to_come_back(
             status = await child.wait()
 
     assert (1012, 0, {"data": {"lingers": 1}}) == (code, status, slow.result().json())
+
+
+@pytest.mark.slow
+async def test_clients_that_are_no_good_do_not_keep_it_from_a_quiet_end(
+    environment: dict[str, str], redis: Redis
+) -> None:
+    """One in a handshake that is none, one that floods with pings, and one that says half a head."""
+    async with (
+        process("tests.agentos.stage", environment) as (child, url),
+        httpx.AsyncClient(base_url=url) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        port = int(url.rpartition(":")[2])
+        heads = [
+            HANDSHAKE % b"/ws" + b"content-length: 5\r\n\r\n",
+            HANDSHAKE % b"/graphql" + b"\r\n",
+            b"GET / HTTP/1.1\r\n",
+        ]
+        clients = [await asyncio.open_connection("127.0.0.1", port) for _ in heads]
+        for (_, writer), head in zip(clients, heads, strict=True):
+            writer.write(head)
+        refused, accepted = [await reader.readline() for reader, _ in clients[:2]]
+        clients[1][1].write(PING * 500_000)
+        slow = group.create_task(client.post("/graphql", json={"query": "{ lingers }"}))
+        answer = await client.post("/graphql", json={"query": "{ begun }"})
+        child.send_signal(signal.SIGTERM)
+        await redis.set(stage.GO, "1")
+        async with asyncio.timeout(10):
+            status = await child.wait()
+        for _, writer in clients:
+            writer.transport.abort()
+
+    assert (b"HTTP/1.1 400 Bad Request\r\n", b"HTTP/1.1 101 Switching Protocols\r\n") == (refused, accepted)
+    assert (200, 0, {"data": {"lingers": 1}}) == (answer.status_code, status, slow.result().json())
 
 
 @pytest.mark.slow

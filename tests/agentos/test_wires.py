@@ -24,16 +24,10 @@ from agentos.wires import EXCESSIVE, Excess, Frames, Wire
 from resolvers.context import Services
 from tests.agentos import stage
 from tests.serving import PROTOCOL, served
-from tests.visiting import PATIENCE_S, House, Visitor, house
+from tests.visiting import HANDSHAKE, MASK, PATIENCE_S, PING, House, Visitor, house
 from tests.waiting import until
 
 SHORT = Limits(handshake_s=0.3, parting_s=0.3, leftover_s=0.2)
-HEAD = (
-    b"GET %s HTTP/1.1\r\nhost: here\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
-    b"sec-websocket-key: MDAwMDAwMDAwMDAwMDAwMA==\r\n"
-)
-MASK = bytes(4)
-PING = b"\x89\x80" + MASK
 PONG = b"\x8a\x80" + MASK
 BEGUN = b"\x01\x80" + MASK
 GOES_ON = b"\x00\x80" + MASK
@@ -65,7 +59,7 @@ class Twin(Server):
 
 async def opened(here: House, path: bytes = b"/chat", *, room: int | None = None) -> Visitor:
     """A socket that has been accepted."""
-    visitor = await here.visit(HEAD % path + b"\r\n", room=room)
+    visitor = await here.visit(HANDSHAKE % path + b"\r\n", room=room)
     async with asyncio.timeout(PATIENCE_S):
         assert b"HTTP/1.1 101" == (await visitor.reader.readuntil(b"\r\n\r\n"))[:12]
     return visitor
@@ -177,11 +171,11 @@ def test_a_second_later_they_are_counted_anew_but_for_fragments() -> None:
 
 
 NO_HANDSHAKES = {
-    "a body": HEAD % b"/chat" + b"content-length: 5\r\n\r\n",
-    "a body that is there": HEAD % b"/chat" + b"content-length: 5\r\n\r\nhello",
-    "chunks": HEAD % b"/chat" + b"transfer-encoding: chunked\r\n\r\n",
-    "a field of 9 KB": HEAD % b"/chat" + b"x: " + b"a" * 9_000 + b"\r\n\r\n",
-    "behind a request that is not answered": b"GET /wait HTTP/1.1\r\n\r\n" + HEAD % b"/chat" + b"\r\n",
+    "a body": HANDSHAKE % b"/chat" + b"content-length: 5\r\n\r\n",
+    "a body that is there": HANDSHAKE % b"/chat" + b"content-length: 5\r\n\r\nhello",
+    "chunks": HANDSHAKE % b"/chat" + b"transfer-encoding: chunked\r\n\r\n",
+    "a field of 9 KB": HANDSHAKE % b"/chat" + b"x: " + b"a" * 9_000 + b"\r\n\r\n",
+    "behind a request that is not answered": b"GET /wait HTTP/1.1\r\n\r\n" + HANDSHAKE % b"/chat" + b"\r\n",
 }
 
 
@@ -211,7 +205,7 @@ async def test_control_uvicorn_alone_never_answers_it_and_falls_over_it_in_the_e
 async def test_a_handshake_that_we_do_not_answer_is_not_for_ever(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         async with house(SHORT) as here:
-            heard = await (await here.visit(HEAD % b"/mute" + b"\r\n")).heard_all()
+            heard = await (await here.visit(HANDSHAKE % b"/mute" + b"\r\n")).heard_all()
             await until(lambda: not here.server.server_state.connections)
             here.heard.go.set()
             await until(lambda: not here.server.server_state.tasks)
@@ -238,7 +232,7 @@ async def finished(here: House) -> tuple[bytes, bytes]:
     """What a request hears that is in progress when the server ends, beside clients in every state."""
     for said in NO_HANDSHAKES.values():
         await here.visit(said)
-    await here.visit(HEAD % b"/mute" + b"\r\n")
+    await here.visit(HANDSHAKE % b"/mute" + b"\r\n")
     chat = await opened(here)
     (await opened(here)).say(EXCESSES["pings"])
     (await opened(here)).say(b"\x88\x80" + MASK)

@@ -125,7 +125,7 @@ def test_an_endpoint_outside_of_every_version_breaks_a_rule(monkeypatch: pytest.
     ("row", "what"),
     [
         (replace(CANCEL, method="PATCH"), "PATCH is none of DELETE, GET, POST, PUT"),
-        (replace(CANCEL, method="GET", changes=True), "a GET changes something"),
+        (replace(CANCEL, method="GET", changes=True, audited="job.cancel"), "a GET changes something"),
         (replace(DETAILS, method="POST"), "a POST changes nothing"),
     ],
 )

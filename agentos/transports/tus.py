@@ -9,6 +9,7 @@ file is verified; only then does its offset tell that it is complete.
 import base64
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC
 from email.utils import format_datetime
 from typing import Any, Final
@@ -152,14 +153,15 @@ class _Uploads:
         return Response(status_code=204, headers=headers)
 
     async def _create(self, request: Request, context: Context) -> Response:
-        for header in ("upload-defer-length", "upload-concat"):
-            if header in request.headers:
-                raise BadInput(f"{header}: this extension is not spoken here")
-        size = tus_headers.number(request.headers, "upload-length")
-        known = tus_headers.metadata(request.headers)
-        checksum, brings = tus_headers.checksum(request.headers), tus_headers.brings(request.headers)
-        if brings:
-            tus_headers.require_stretch(request.headers)
+        async with _recorded(context, Permission.UPLOAD_INIT):
+            for header in ("upload-defer-length", "upload-concat"):
+                if header in request.headers:
+                    raise BadInput(f"{header}: this extension is not spoken here")
+            size = tus_headers.number(request.headers, "upload-length")
+            known = tus_headers.metadata(request.headers)
+            checksum, brings = tus_headers.checksum(request.headers), tus_headers.brings(request.headers)
+            if brings:
+                tus_headers.require_stretch(request.headers)
         wanted = {
             "filename": known.get("filename") or known.get("name") or "upload",
             "size_bytes": size,
@@ -171,11 +173,12 @@ class _Uploads:
         upload_id = UUID(begun["id"])
         here = await appending.reached(context, upload_id)
         if brings:
-            await admit_native(context, Permission.UPLOAD_INIT, rate=SENDING)
-            if here.offset:
-                # Begun by an earlier call of the same idempotency key: it tells how far that one came.
-                return _standing(here, 201, headers)
-            answer = await self._taken(request, context, upload_id, 0, checksum=checksum)
+            async with _recorded(context, uploads.CHUNK):
+                await admit_native(context, Permission.UPLOAD_INIT, rate=SENDING)
+                if here.offset:
+                    # Begun by an earlier call of the same idempotency key: it tells how far that one came.
+                    return _standing(here, 201, headers)
+                answer = await self._taken(request, context, upload_id, 0, checksum=checksum)
             if isinstance(answer, Response):
                 answer.headers.update(headers)
                 return answer
@@ -183,7 +186,7 @@ class _Uploads:
         return _standing(here, 201, headers)
 
     async def _head(self, request: Request, context: Context) -> Response:
-        upload_id = await self._let_pass(request, context, None)
+        upload_id = await self._let_pass(request, context)
         here = await appending.reached(context, upload_id)
         if here.unverified:
             # Whoever sent the last byte, or the server, was gone before it was verified. Told that all is there, a
@@ -196,27 +199,30 @@ class _Uploads:
         return _standing(here, 200, headers)
 
     async def _patch(self, request: Request, context: Context) -> Response:
-        upload_id = await self._let_pass(request, context)
-        tus_headers.require_stretch(request.headers)
-        offset = tus_headers.number(request.headers, "upload-offset")
-        checksum = tus_headers.checksum(request.headers)
-        answer = await self._taken(request, context, upload_id, offset, checksum=checksum)
+        async with _recorded(context, uploads.CHUNK):
+            upload_id = await self._let_pass(request, context)
+            tus_headers.require_stretch(request.headers)
+            offset = tus_headers.number(request.headers, "upload-offset")
+            checksum = tus_headers.checksum(request.headers)
+            answer = await self._taken(request, context, upload_id, offset, checksum=checksum)
         return answer if isinstance(answer, Response) else _standing(answer, 204)
 
     async def _put(self, request: Request, context: Context) -> Response:
         """The whole file, or its rest; 308 with `Range` as long as it is not whole."""
         began = time.perf_counter()
-        upload_id = await self._let_pass(request, context)
-        here = await appending.reached(context, upload_id)
-        asked = tus_headers.beginning(request.headers, here.upload.size_bytes)
-        if asked is not None:
-            if asked not in (0, here.offset):
-                told = Conflict(f"the upload goes on at {here.offset}, not at {asked}")
-                return _refused(told, 416, _come(here))
-            answer = await self._taken(request, context, upload_id, asked, again=True)
-            if isinstance(answer, Response):
-                return answer
-            here = answer
+        async with _recorded(context, uploads.CHUNK):
+            upload_id = await self._let_pass(request, context)
+            here = await appending.reached(context, upload_id)
+            asked = tus_headers.beginning(request.headers, here.upload.size_bytes)
+            if asked is not None:
+                if asked not in (0, here.offset):
+                    told = Conflict(f"the upload goes on at {here.offset}, not at {asked}")
+                    await refused_native(context, uploads.CHUNK, told)
+                    return _refused(told, 416, _come(here))
+                answer = await self._taken(request, context, upload_id, asked, again=True)
+                if isinstance(answer, Response):
+                    return answer
+                here = answer
         if here.offset < here.upload.size_bytes:
             return Response(status_code=308, headers=_come(here))
         data = await self._finalized(context, upload_id)
@@ -225,21 +231,14 @@ class _Uploads:
         return done
 
     async def _delete(self, request: Request, context: Context) -> Response:
-        await appending.terminate(context, await self._let_pass(request, context, appending.TERMINATED))
+        async with _recorded(context, appending.TERMINATED):
+            upload_id = await self._let_pass(request, context)
+        await appending.terminate(context, upload_id)
         return Response(status_code=204)
 
-    async def _let_pass(self, request: Request, context: Context, action: str | None = uploads.CHUNK) -> UUID:
-        """The id of the upload, once the caller may send, and not too often.
-
-        Args:
-            action: under what it is put on record that they may not; None for what changes nothing.
-        """
-        try:
-            await admit_native(context, Permission.UPLOAD_INIT, rate=SENDING)
-        except Refusal as refusal:
-            if action is not None:
-                await refused_native(context, action, refusal)
-            raise
+    async def _let_pass(self, request: Request, context: Context) -> UUID:
+        """The id of the upload, once the caller may send, and not too often."""
+        await admit_native(context, Permission.UPLOAD_INIT, rate=SENDING)
         return upload_id_of(request.path_params["upload_id"])
 
     async def _taken(
@@ -260,9 +259,11 @@ class _Uploads:
             )
         except Mismatch as refusal:
             here = await appending.reached(context, upload_id)
+            await refused_native(context, uploads.CHUNK, refusal)
             return _refused(refusal, CHECKSUM_MISMATCH, _come(here))
         except Conflict as refusal:
             here = await appending.reached(context, upload_id)
+            await refused_native(context, uploads.CHUNK, refusal)
             return _refused(refusal, headers=_come(here))
         if body.broken:
             raise ClientDisconnect
@@ -308,6 +309,16 @@ class _Body:
                 yield block
         except ClientDisconnect:
             self.broken = True
+
+
+@asynccontextmanager
+async def _recorded(context: Context, action: str) -> AsyncIterator[None]:
+    """Put on record what is refused in the block; what is refused by an action is on record already, and not here."""
+    try:
+        yield
+    except Refusal as refusal:
+        await refused_native(context, action, refusal)
+        raise
 
 
 def _marked(answer: Response) -> Response:

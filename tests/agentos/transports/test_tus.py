@@ -26,9 +26,10 @@ from db.models.identity import Role
 from db.models.work import UploadStatus
 from db.uploads import Upload
 from guards.errors import Conflict
+from guards.permissions import Permission
 from resolvers import appending
 from resolvers.context import Services
-from resolvers.uploads import LARGEST_FILE
+from resolvers.uploads import CHUNK, LARGEST_FILE
 from schema.root import schema
 from tests.agentos.conftest import TokenOf
 from tests.conftest import People
@@ -240,6 +241,38 @@ async def test_a_refused_stretch_changes_nothing(tus: Tus) -> None:
     assert [] == pieces_on_disk(tus.services.files, before.id) + list((tus.services.files.root / ".spool").iterdir())
     assert 204 == (await tus.patch(place, 0, CONTENT)).status_code
     assert CONTENT == await tus.content(place)
+
+
+async def on_record(tus: Tus) -> list[tuple[str, str, str]]:
+    """What was refused, as the trail has it."""
+    async with tus.services.database.system() as tx:
+        entries = await tx.rows(
+            sa.text("SELECT action, outcome, code FROM audit WHERE outcome <> 'done' ORDER BY seq")
+        )
+    return [(action, outcome, code) for action, outcome, code in entries]
+
+
+async def test_what_would_have_changed_something_is_on_record_once_when_it_is_refused(tus: Tus) -> None:
+    place, nowhere = await tus.create(), f"{PLACE}/{uuid4()}"
+    rest = {"content_range": "bytes 7-9/10000"}
+    asked = [
+        (await tus.ask("POST", PLACE, upload_length="x"), Permission.UPLOAD_INIT, "VALIDATION_ERROR"),
+        (await tus.ask("POST", PLACE, upload_length=str(2 * LARGEST_FILE)), Permission.UPLOAD_INIT, "TOO_LARGE"),
+        (await tus.patch(nowhere, 0, b"x"), CHUNK, "NOT_FOUND"),
+        (await tus.patch(f"{PLACE}/x", 0, b"x"), CHUNK, "NOT_FOUND"),
+        (await tus.patch(place, 7, b"x"), CHUNK, "CONFLICT"),
+        (await tus.patch(place, 0, b"x", **checksum(b"y")), CHUNK, "CHECKSUM_MISMATCH"),
+        (await tus.patch(place, 0, b"x", content_type="text/plain"), CHUNK, "UNSUPPORTED_MEDIA"),
+        (await tus.ask("PUT", nowhere, b"x"), CHUNK, "NOT_FOUND"),
+        (await tus.ask("PUT", place, b"xyz", **rest), CHUNK, "CONFLICT"),
+        (await tus.ask("DELETE", nowhere), appending.TERMINATED, "NOT_FOUND"),
+        (await tus.ask("DELETE", f"{PLACE}/x"), appending.TERMINATED, "NOT_FOUND"),
+    ]
+    looked = await tus.ask("HEAD", nowhere)
+
+    assert [(action, "refused", code) for _, action, code in asked] == await on_record(tus)
+    assert [400, 413, 404, 404, 409, 460, 415, 404, 416, 404, 404] == [answer.status_code for answer, *_ in asked]
+    assert 404 == looked.status_code
 
 
 async def test_a_wrong_offset_is_told_the_right_one(tus: Tus) -> None:

@@ -246,9 +246,7 @@ async def test_a_refused_stretch_changes_nothing(tus: Tus) -> None:
 async def on_record(tus: Tus) -> list[tuple[str, str, str]]:
     """What was refused, as the trail has it."""
     async with tus.services.database.system() as tx:
-        entries = await tx.rows(
-            sa.text("SELECT action, outcome, code FROM audit WHERE outcome <> 'done' ORDER BY seq")
-        )
+        entries = await tx.rows(sa.text("SELECT action, outcome, code FROM audit WHERE outcome <> 'done' ORDER BY seq"))
     return [(action, outcome, code) for action, outcome, code in entries]
 
 

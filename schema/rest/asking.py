@@ -153,8 +153,9 @@ def _object(facts: Facts, shapes: Shapes) -> Shape:
         elif len(source.names) == 1:
             required.append(source.names[0])
         properties[source.names[0]] = _told(shape, _also(source))
-        # Of several names one is needed, whichever: a client that is made of this must be able to send any.
-        properties |= {name: shape for name in source.names[1:] if "." not in name}
+        if variable in facts.stored.needed:
+            # Of several names one is needed, whichever: a client that is made of this must be able to send any.
+            properties |= {name: shape for name in source.names[1:] if "." not in name}
     properties |= asked.get("properties", {})
     closed = {"additionalProperties": False} if facts.row.strict else {}
     return {"type": "object", "properties": properties} | ({"required": required} if required else {}) | closed

@@ -173,7 +173,7 @@ async def test_control_workers_without_a_fence_leave_clips_twice(
     with Flock(addresses, root, unfenced=True) as flock:
         await _submit(database, 12)
         doubled = 0
-        for _ in range(4):
+        for _ in range(10):
             await asyncio.sleep(0.4)
             await flock.freeze_one()
             await eventually(lambda: _left(database), lambda left: left == 0, within_s=30, every_s=0.2)

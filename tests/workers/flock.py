@@ -1,9 +1,11 @@
 """A worker process for fault tests: the real one, with agents that take a moment and leave a mark.
 
-`--unfenced` is the weakened twin: it writes without looking whether its claim is still the newest.
+`--unfenced` is the weakened twin: it writes without looking whether its claim is still the newest. `--held` is one
+that is frozen before it completes a job: it says `completing`, and goes on when it was stopped and thawed.
 """
 
 import asyncio
+import logging
 import random
 import signal
 import sys
@@ -33,6 +35,9 @@ from workers.running import Shift, work
 LEASE = timedelta(seconds=2)
 HEARTBEAT = timedelta(seconds=0.5)
 CHAIN = ("video-downloader", "clipper")
+
+log = logging.getLogger(__name__)
+_complete = leases.complete
 
 
 class Made(Output, frozen=True):
@@ -88,6 +93,15 @@ async def _as_ever(tx: Transaction, worker_id: str, held: Collection[tuple[UUID,
     return [leases.Held(job_id, fence, False) for job_id, fence in held]
 
 
+async def _completed_late(tx: Transaction, claim: Claim) -> Job:
+    """Complete a job once this process has been stopped and goes on again."""
+    thawed = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGCONT, thawed.set)
+    log.info("completing")
+    await thawed.wait()
+    return await _complete(tx, claim)
+
+
 def _about(root: Path) -> About:
     return About(version="0", started_at=datetime.now(UTC), data_dir=root, host="127.0.0.1", port=0, ws_port=0)
 
@@ -116,6 +130,9 @@ async def main(database_url: str, redis_url: str, root: str) -> None:
 
 if __name__ == "__main__":
     follow_parent()
+    if "--held" in sys.argv:
+        leases.complete = _completed_late
+        logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     if "--unfenced" in sys.argv:
         leases._guarded = _unguarded
         leases.keep = leases.look = _as_ever

@@ -7,8 +7,8 @@ second at most, and told when they are others. PostgreSQL away: nothing new is t
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from agentos.transports import legacy_messages as messages
@@ -84,16 +84,25 @@ class Feed:
         self._services = services
         self._tenant = tenant
         self._following = 0
+        self._listening = asyncio.Event()
         self._recount = asyncio.Event()
         self._repaint = asyncio.Event()
         self._announced: str | None = None
+        self._known: str | None = None
+        """The version that followers have, or had when they began."""
+
         self._counted: Numbers | None = None
 
-    @contextmanager
-    def following(self) -> Iterator[Latest]:
-        """The snapshots, which are written and kept warm only while somebody follows them."""
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[Latest]:
+        """The snapshots that are other than the one there is now; written and kept warm only while somebody follows."""
+        await self._listening.wait()
+        if not self._following:
+            # Without it, a change between this moment and the first look would be what followers are taken to have.
+            self._known = None
+            with suppress(*DATABASE_FAILED):
+                self._known = (await self._services.snapshots.found(self._tenant)).envelope.version
         self._following += 1
-        self._repaint.set()
         try:
             yield self.snapshots
         finally:
@@ -108,6 +117,7 @@ class Feed:
                 for task in beside:
                     task.cancel()
         finally:
+            self._listening.set()
             self.numbers.end()
             self.snapshots.end()
 
@@ -116,6 +126,7 @@ class Feed:
         while going_on():
             try:
                 async with self._services.hub.listen(self._tenant, kinds) as told:
+                    self._listening.set()
                     async for event in told:
                         if event.kind is Kind.SNAPSHOT_CHANGED:
                             self._announced = event.payload["version"]
@@ -141,7 +152,6 @@ class Feed:
             await _set_or_due(self._recount)
 
     async def _paint(self) -> None:
-        painted = ""
         while going_on():
             await _set_or_due(self._repaint)
             self._repaint.clear()
@@ -153,9 +163,9 @@ class Feed:
                 found = await self._services.snapshots.found(self._tenant)
                 if announced is not None:
                     found = await self._once(announced, found)
-                    if found.envelope.version != painted:
-                        painted = found.envelope.version
-                        self._put(found)
+                if self._known != found.envelope.version:
+                    self._put(found)
+                self._known = found.envelope.version
 
     def _put(self, found: Found) -> None:
         self.painted += 1

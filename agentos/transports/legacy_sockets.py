@@ -337,11 +337,15 @@ class _Socket:
         if not isinstance(client_id, str | int | None) or len(str(client_id)) > LONGEST_ID:
             raise BadInput(f"client_id: a name of at most {LONGEST_ID} characters is taken")
         await admit_native(context, Permission.SNAPSHOT_READ)
-        await self._say(messages.message("subscription_confirmed", channel=CHANNEL, client_id=client_id))
+        snapshots = None
         if not self._follows and self._feed is not None:
             self._follows = True
-            snapshots = self._stack.enter_context(self._feed.following())
-            self._group.create_task(self._tell(snapshots.number, snapshots.after), name="legacy socket snapshots")
+            # Before it is confirmed: what changes from then on is told.
+            snapshots = await self._stack.enter_async_context(self._feed.following())
+        number = 0 if snapshots is None else snapshots.number
+        await self._say(messages.message("subscription_confirmed", channel=CHANNEL, client_id=client_id))
+        if snapshots is not None:
+            self._group.create_task(self._tell(number, snapshots.after), name="legacy socket snapshots")
 
     async def _subscribe_job(self, said: dict[str, Any]) -> None:
         await self._admit_and(self._show, said, follow=True)

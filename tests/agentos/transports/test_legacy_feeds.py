@@ -3,16 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 from agentos import services as opening
 from agentos.settings import Settings
 from agentos.transports.legacy_feeds import Feed, Feeds
 from db import jobs, users
+from db.events import Cursor
 from db.jobs import NewJob
 from db.models.identity import Role
 from db.users import User
 from guards.networks import Network
 from resolvers.context import Services
+from resolvers.live import Hub
 from schema.rest.snapshots import older
 from tests.agentos.conftest import TokenOf
 from tests.agentos.transports.legacy import heard, legacy_socket, speaking
@@ -29,12 +32,15 @@ async def warming(settings: Settings) -> AsyncIterator[Services]:
         yield services
 
 
-async def changed(warmer: Services, tenant: str) -> None:
+async def changed(warmer: Services, tenant: str, *, more: int = 1) -> None:
     """Have a tenant's snapshot differ, and those who follow it told so."""
     # What a follower has begun to build is over after this: it would pass for the one that is built below.
     await warmer.snapshots.current(tenant)
     async with warmer.database.transaction(tenant) as tx:
-        await jobs.add(tx, NewJob(user_id=None, source_url="https://example.test/a.mp4", chain=["video-downloader"]))
+        for _ in range(more):
+            await jobs.add(
+                tx, NewJob(user_id=None, source_url="https://example.test/a.mp4", chain=["video-downloader"])
+            )
     await warmer.snapshots.rebuild(tenant)
     await warmer.snapshots.warm_all()
 
@@ -87,7 +93,7 @@ async def test_who_may_not_read_the_snapshot_or_not_from_there_cannot_follow_it(
 async def test_only_the_own_tenants_snapshot_is_told(
     settings: Settings, services: Services, tenant: str, people: People, other_people: People, token_of: TokenOf
 ) -> None:
-    """Both are announced at once: the one has a job that waits, the other none."""
+    """Both are announced: in the one a job waits, in the other two do."""
     stranger = other_people[Role.ADMIN]
     async with (
         warming(settings) as warmer,
@@ -98,10 +104,36 @@ async def test_only_the_own_tenants_snapshot_is_told(
         await following(theirs)
         await following(ours)
         await changed(warmer, tenant)
+        await changed(warmer, stranger.tenant_id, more=2)
         own = await heard(ours, "admin_data_update")
         foreign = await heard(theirs, "admin_data_update")
 
-    assert (1, 0) == tuple(told["data"]["dashboard"]["queue"]["pending"] for told in (own, foreign))
+    assert (1, 2) == tuple(told["data"]["dashboard"]["queue"]["pending"] for told in (own, foreign))
+
+
+class Late(Hub):
+    """Begins to listen when it is let."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services.database, services.redis)
+        self.let = asyncio.Event()
+
+    async def edge(self) -> Cursor:
+        await self.let.wait()
+        return await super().edge()
+
+
+async def test_nobody_is_taken_for_a_follower_before_changes_are_heard_of(services: Services, tenant: str) -> None:
+    """Whoever is told so makes a change at once, and waits for it."""
+    late = Late(services)
+    feeds = Feeds(replace(services, hub=late))
+    async with feeds.of(tenant) as feed, AsyncExitStack() as stack:
+        following = asyncio.create_task(stack.enter_async_context(feed.following()))
+        early, _ = await asyncio.wait({following}, timeout=0.3)
+        late.let.set()
+        await following
+
+    assert set() == early
 
 
 class Apart(Feeds):

@@ -182,7 +182,7 @@ async def test_fifty_jobs_survive_kills_and_freezes_whole_and_once(
 
 
 async def _clips_after_a_freeze(addresses: Addresses, root: Path, *, unfenced: bool) -> list[int]:
-    """How many clips a job has that another worker did while the first was frozen, just before it wrote down what it had made."""
+    """How many clips a job has that another worker did while the first was frozen, about to write down what it made."""
     database = await _prepared(addresses)
     # The second wall, one clip of a rank for each job, would hide what a missing first one lets through.
     async with database.engine.begin() as owner:

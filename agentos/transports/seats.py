@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Final, NoReturn
 from uuid import UUID
 
+from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agentos.transports import contexts
@@ -56,9 +57,9 @@ class Seats:
         self._contexts = contexts
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
 
-    def welcome(self, websocket: WebSocket) -> bool:
+    def welcome(self, connection: HTTPConnection) -> bool:
         """Whether a page of that origin may; what sends no origin is no browser and has no cookies to abuse."""
-        return websocket.headers.get("origin", "").lower() in self._origins or sites.from_here(websocket.headers)
+        return connection.headers.get("origin", "").lower() in self._origins or sites.from_here(connection.headers)
 
     async def verified(self, websocket: WebSocket, authorization: str) -> Caller:
         """Who an `Authorization` of the form `Bearer …` speaks for.
@@ -111,15 +112,24 @@ class Seats:
         Raises:
             Ended: that is so.
         """
+        try:
+            await self.lapse(present)
+        except Unauthenticated as error:
+            raise Ended(4403, str(error)) from error
+
+    async def lapse(self, present: Callable[[], Caller]) -> NoReturn:
+        """The same for whatever else stays open.
+
+        Raises:
+            Unauthenticated: the token has run out, or its user is no longer who they were.
+        """
         while going_on():
             if self._callers.expired(present()):
-                raise Ended(4403, "the access token has expired")
+                raise Unauthenticated("the access token has expired")
             try:
                 await self._callers.stand(present())
-            except Unauthenticated as error:
-                raise Ended(4403, str(error)) from error
             except Unavailable:
-                log.debug("a socket's user cannot be checked just now")
+                log.debug("whether a user still is who they were cannot be told just now")
             await asyncio.sleep(WATCH_S)
         raise asyncio.CancelledError
 

@@ -196,7 +196,7 @@ class Client:
         while True:
             with contextlib.suppress(WebSocketException, OSError, TimeoutError):
                 async with self._listening() as socket:
-                    subscription = "subscription($id: ID) { jobChanged(id: $id) { cursor } }"
+                    subscription = "subscription($id: ID) { jobChanged(id: $id) { __typename } }"
                     payload = {"query": subscription, "variables": {"id": job_id}}
                     await _tell(socket, {"id": "1", "type": "subscribe", "payload": payload})
                     while True:

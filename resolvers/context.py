@@ -1,14 +1,18 @@
 """What every resolver is handed: the services of this process, and who is asking in this operation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import msgspec
 
 from dataloaders.batches import Loaders
 from dataloaders.snapshot import Snapshots
 from db.database import Database
 from db.files import Files
+from db.models.identity import Role
 from db.redis import Redis
 from guards import networks
 from guards.allowances import Spent
@@ -20,7 +24,7 @@ from guards.errors import Forbidden
 from guards.links import Links
 from guards.lockouts import Lockouts
 from guards.networks import LOOPBACK, Confinement, Network
-from guards.permissions import HOUSE_TENANT, Permission, inside_only, of_the_house
+from guards.permissions import HOUSE_TENANT, Permission, granted, inside_only, of_the_house
 from guards.rates import Rates
 from guards.sessions import Sessions
 from guards.tokens import Tokens
@@ -59,6 +63,22 @@ class Services:
     """From where alone single actions may be used, beside that."""
 
 
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """All that an answer may depend on of who asks; those of one scope may be given the same answer."""
+
+    tenant: str
+    role: Role
+    may: frozenset[Permission]
+    """What may be used, with the place it is asked from already looked at."""
+
+    user_id: UUID | None
+    """Whose the answer is; None where it is the same for everybody of the scope."""
+
+
+NOBODY: Final = UUID(int=0)
+"""Stands for the user in a scope that is nobody's in particular; nothing belongs to them."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Context:
     """One operation: who asks, with loaders of its own so that nothing stale outlives it."""
@@ -77,6 +97,12 @@ class Context:
 
     idempotency_key: str | None = None
     """The key of the request's header, which stands for the one action of its document."""
+
+    scope: Scope | None = None
+    """What is executed once for all of a scope knows nothing else of any of them; None for one caller's own."""
+
+    after: str | None = None
+    """The cursor that a stream is taken up again after, as its transport says; it stands above an argument's."""
 
     whole: bool = False
     """Whether one refused field refuses all of a read, too: there is no way to answer the rest beside it."""
@@ -129,6 +155,39 @@ class Context:
             idempotency_key=idempotency_key,
         )
 
+    def scope_of(self, *, own: bool) -> Scope:
+        """The scope that the caller is in.
+
+        Args:
+            own: whether the answer is for the caller alone, even where they see what others do.
+        """
+        caller = self.caller
+        return Scope(
+            tenant=caller.tenant,
+            role=caller.role,
+            may=frozenset(filter(self.may, granted(caller.role))),
+            user_id=caller.user_id if own else caller.owner_filter,
+        )
+
+    @classmethod
+    def of_scope(cls, services: Services, scope: Scope) -> "Context":
+        """A context made of a scope alone, so that nothing of one caller gets into the answer of another."""
+        somebody = Caller(
+            user_id=scope.user_id or NOBODY,
+            tenant=scope.tenant,
+            role=scope.role,
+            token_id="",
+            token_version=0,
+            expires_at=0,
+        )
+        made = cls.made(services, somebody, trace_id=uuid4().hex, address="")
+        made.scope = scope
+        return made
+
+    def afresh(self) -> "Context":
+        """The same with loaders that have read nothing yet, for one event."""
+        return replace(self, loaders=self.loaders.fresh())
+
     @property
     def origin(self) -> Origin:
         """From where this call came, for the record."""
@@ -170,6 +229,8 @@ class Context:
 
     def _barred(self, caller: Caller, permission: Permission) -> str | None:
         """Why the caller may not use a permission of theirs here, if so."""
+        if self.scope is not None:
+            return None if permission in self.scope.may else f"{permission} may not be used from everywhere"
         if inside_only(permission) and not networks.allowed(self.address, self.services.admin_allow):
             return f"the role {caller.role} may not {permission} from {self.address}"
         if networks.confined(permission, self.address, self.services.action_allow):

@@ -5,8 +5,11 @@ in PostgreSQL as soon as the streams may lack something, because nobody relays, 
 So it does not matter where an event comes from, and none is lost or handed out twice. A mailbox holds 256 events; when
 it is full, older events about a thing give way to newer ones about it. Who is still behind reads on from PostgreSQL at
 a pace of their own, and who then takes nothing for eight seconds is let go with `SlowConsumer`: nobody waits for
-anybody, and no mailbox grows. PostgreSQL away: what is in the streams is handed out, and the reader goes on from its
-cursors. Redis away: an event is seen within a fifth of a second instead of at once.
+anybody, and no mailbox grows. Who asks for what came after a cursor, and some of that is not kept any more or there
+never was such a place, is told so and begins with what comes now.
+
+PostgreSQL away: what is in the streams is handed out, and the reader goes on from its cursors. Redis away: an event is
+seen within a fifth of a second instead of at once.
 """
 
 import asyncio
@@ -14,8 +17,9 @@ import logging
 import random
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from types import TracebackType
 from typing import Final
 from uuid import UUID
@@ -23,7 +27,7 @@ from uuid import UUID
 from db import bells, events, keys, streams
 from db.bells import Bell
 from db.database import Database
-from db.events import Cursor, Event, Kind
+from db.events import OCCURRENCES, START, Cursor, Event, Kind
 from db.redis import REDIS_AWAY, Redis
 from db.tasks import going_on, pause_s
 from guards.errors import Refusal, Unavailable
@@ -33,14 +37,39 @@ LOOK_EVERY_S: Final = 0.2
 IDLE_LOOK_S: Final = 1.0
 PATIENCE_S: Final = 8.0
 PAGE: Final = 500
+REMOVED: Final = "events were removed from the record before they were read"
 
 log = logging.getLogger(__name__)
+
+
+class ResyncReason(StrEnum):
+    """Why a listener could not go on from the cursor it had; what it knows has to be read anew."""
+
+    TOO_OLD = "too_old"
+    """Events after it are not kept any more."""
+
+    UNKNOWN = "unknown"
+    """There was never such a place here: it is of another installation, or of one that was set back since."""
 
 
 class SlowConsumer(Refusal):
     """Events came and were not taken for too long; listen again, after the last cursor that arrived."""
 
     code = "SLOW_CONSUMER"
+
+    def __init__(self, message: str, *, cursor: Cursor) -> None:
+        super().__init__(f"{message}: listen again after {cursor}")
+        self.cursor = cursor
+        """The last that was handed out."""
+
+
+class Stopping(Unavailable):
+    """This process is going down; listen again in a moment, after the last cursor that arrived."""
+
+    def __init__(self, message: str, *, cursor: Cursor) -> None:
+        super().__init__(f"{message}: listen again in a moment, after {cursor}", retry_after=1)
+        self.cursor = cursor
+        """The last that was handed out."""
 
 
 class Listener:
@@ -55,18 +84,26 @@ class Listener:
         owner: UUID | None,
         owned: frozenset[Kind],
         entity: str | None,
+        wants: Callable[[Event], bool] | None,
         after: Cursor | None,
+        coalesced: bool,
     ) -> None:
         self.tenant = tenant
-        self.position = after
-        """The cursor of the last event given out, or where it began."""
+        self.position = after or START
+        """The cursor of the last event given out, or a later one before which there was nothing more to give out."""
+
+        self.resync: ResyncReason | None = None
+        """Why it begins here and not at the cursor that was asked for; known once the block is entered."""
 
         self._hub = hub
         self._kinds = kinds
         self._owner = owner
         self._owned = owned
         self._entity = entity
+        self._condition = wants
+        self._coalesces = coalesced
         self._replaying = after is not None
+        self._seen = START
         self._mail: OrderedDict[Cursor, Event] = OrderedDict()
         self._arrived = asyncio.Event()
         self._ended: Refusal | None = None
@@ -74,8 +111,13 @@ class Listener:
         self._taken_at = time.monotonic()
 
     async def __aenter__(self) -> "Listener":
-        here = await self._hub.edge()
-        self.position = self.position or here
+        floor, here = await self._hub.bounds(self.tenant)
+        if self._replaying and self.position > here:
+            self.resync = ResyncReason.UNKNOWN
+        elif self._replaying and self.position < floor:
+            self.resync = ResyncReason.TOO_OLD
+        if self.resync or not self._replaying:
+            self.position, self._replaying = here, False
         missed = self._hub.attach(self, here)
         self._replaying = self._replaying or missed
         return self
@@ -92,8 +134,9 @@ class Listener:
         """The next event.
 
         Raises:
-            SlowConsumer: too many had been waiting for too long; those still in the mailbox are not given out.
-            Unavailable: this process is going down.
+            SlowConsumer: too many had been waiting for too long, and those still in the mailbox are not given out; or
+                some were removed from the record before they could be read.
+            Stopping: this process is going down.
         """
         self._taken_at = time.monotonic()
         while True:
@@ -101,25 +144,36 @@ class Listener:
                 raise self._ended
             while self._mail:
                 _, event = self._mail.popitem(last=False)
-                if self.position is None or event.cursor > self.position:
+                if event.cursor > self.position:
                     self.position = event.cursor
                     return event
             if self._replaying:
                 await self._replay()
                 continue
+            # A listener to something rare stays near the edge: else its cursor would be older than what is kept.
+            self.position = max(self.position, self._seen)
             self._arrived.clear()
             await self._arrived.wait()
 
     def put(self, event: Event) -> None:
-        """Take an event that is wanted here; called by the hub, never waits."""
-        if self._replaying or not self._wants(event):
+        """Take an event that is wanted here; called by the hub, never waits and never raises."""
+        if self._replaying:
             return
-        if len(self._mail) >= MAILBOX and not self._coalesced(event):
+        try:
+            wanted = self._wants(event)
+        except Exception:
+            # A condition that fails ends its own listener; raised on, it would stop the reader of everybody's events.
+            log.exception("whether an event is wanted cannot be told")
+            self.end(SlowConsumer("whether an event is wanted could not be told", cursor=self.position))
+            return
+        if wanted and len(self._mail) >= MAILBOX and not self._coalesced(event):
             # It goes on from what is in the mailbox to what is on record, and from there back to being handed events.
             self._replaying = self._overflowed = True
             return
-        self._mail[event.cursor] = event
-        self._arrived.set()
+        self._seen = event.cursor
+        if wanted:
+            self._mail[event.cursor] = event
+            self._arrived.set()
 
     def stalled(self, patience_s: float) -> bool:
         """Whether events were more than fit, and none of them was taken for too long."""
@@ -137,10 +191,13 @@ class Listener:
             event.kind in self._kinds
             and (self._owner is None or event.kind not in self._owned or event.owner_id == self._owner)
             and (self._entity is None or event.entity_id == self._entity)
+            and (self._condition is None or self._condition(event))
         )
 
     def _coalesced(self, event: Event) -> bool:
         """Drop what newer events make superfluous; False when that makes no room."""
+        if not self._coalesces:
+            return False
         newest: dict[tuple[Kind, str], Cursor] = {_about(each): each.cursor for each in self._mail.values()}
         newest[_about(event)] = event.cursor
         for cursor, waiting in tuple(self._mail.items()):
@@ -150,13 +207,12 @@ class Listener:
 
     async def _replay(self) -> None:
         """Fill the mailbox from PostgreSQL, a page at a time; the last page is read once the hub delivers again."""
-        assert self.position is not None
-        page = await self._hub.page(self.tenant, self.position, most=MAILBOX)
+        page = await self._page()
         if len(page) < MAILBOX:
             # From here on the hub fills the mailbox. What it passed before this line is in the page read after it,
             # and what is in both is told apart by its cursor.
             self._replaying = False
-            page = await self._hub.page(self.tenant, self.position, most=MAILBOX)
+            page = await self._page()
             self._replaying = self._replaying or len(page) == MAILBOX
         self._overflowed = self._overflowed and self._replaying
         wanted = {event.cursor: event for event in page if self._wants(event)}
@@ -164,6 +220,13 @@ class Listener:
         self._mail = OrderedDict(sorted({**wanted, **fresh}.items()))
         if page and not wanted:
             self.position = page[-1].cursor
+
+    async def _page(self) -> list[Event]:
+        """What comes next on record, all of it."""
+        page, floor = await self._hub.page(self.tenant, self.position, most=MAILBOX)
+        if floor > self.position:
+            raise SlowConsumer(REMOVED, cursor=self.position)
+        return page
 
 
 @dataclass(slots=True)
@@ -207,7 +270,9 @@ class Hub:
         owner: UUID | None = None,
         owned: Collection[Kind] | None = None,
         entity: str | None = None,
+        wants: Callable[[Event], bool] | None = None,
         after: Cursor | None = None,
+        coalesced: bool = True,
     ) -> Listener:
         """The events of some kinds in a tenant: `async with hub.listen(…) as events: async for event in events: …`.
 
@@ -215,11 +280,23 @@ class Hub:
             owner: only events about what is theirs.
             owned: of which kinds that is asked; None for all of them.
             entity: only events about the thing of that id.
-            after: begin after this cursor, with what is on record; None begins now.
+            wants: only events that this says yes to; the reader of the process asks it, so it must not take long.
+            after: begin after this cursor, with what is on record; None begins now. From a cursor that nobody can go
+                on from it begins now as well, and says so (`Listener.resync`).
+            coalesced: whether newer events about a thing may take the place of older ones when the mailbox is full.
         """
         wanted = frozenset(kinds)
-        asked = wanted if owned is None else frozenset(owned)
-        return Listener(self, tenant, wanted, owner=owner, owned=asked, entity=entity, after=after)
+        return Listener(
+            self,
+            tenant,
+            wanted,
+            owner=owner,
+            owned=wanted if owned is None else frozenset(owned),
+            entity=entity,
+            wants=wants,
+            after=after,
+            coalesced=coalesced,
+        )
 
     async def run(self) -> None:
         """Read and hand out until cancelled; the one reader of the process."""
@@ -229,7 +306,7 @@ class Hub:
                 group.create_task(self._read(), name="hub reader")
         finally:
             for listener in [each for some in self._listeners.values() for each in some]:
-                listener.end(Unavailable("the server is going down: listen again in a moment", retry_after=1))
+                listener.end(Stopping("the server is going down", cursor=listener.position))
 
     async def ring(self) -> None:
         """Have every process look now, after a commit that should be seen at once; never raises."""
@@ -241,10 +318,15 @@ class Hub:
         async with self._database.system() as tx:
             return await events.edge(tx)
 
-    async def page(self, tenant: str, cursor: Cursor, *, most: int) -> list[Event]:
-        """What a tenant has on record after a cursor."""
+    async def bounds(self, tenant: str) -> tuple[Cursor, Cursor]:
+        """The newest event of a tenant that was removed, and the edge."""
         async with self._database.transaction(tenant) as tx:
-            return await events.after(tx, cursor, most=most)
+            return await events.floor(tx), await events.edge(tx)
+
+    async def page(self, tenant: str, cursor: Cursor, *, most: int) -> tuple[list[Event], Cursor]:
+        """What a tenant has on record after a cursor, and the newest event that was removed."""
+        async with self._database.transaction(tenant) as tx:
+            return await events.after(tx, cursor, most=most), await events.floor(tx)
 
     def attach(self, listener: Listener, here: Cursor) -> bool:
         """Hand a listener what comes from now on; True when something was handed out since `here` was the edge."""
@@ -289,7 +371,8 @@ class Hub:
                 more = more or len(entries) == PAGE
             else:
                 more = await self._recorded(tenant, each, relayed.epoch) or more
-        self._let_go()
+        stalled = [each for some in self._listeners.values() for each in some if each.stalled(self._patience_s)]
+        self._let_go(stalled, "events were not taken for too long")
         if not more:
             self._read_at = time.monotonic()
         return more
@@ -310,6 +393,11 @@ class Hub:
         async with self._database.transaction(tenant) as tx:
             edge = await events.edge(tx)
             page = await events.after(tx, followed.position, most=PAGE)
+            floor = await events.floor(tx)
+        if floor > followed.position:
+            # This process was away for longer than events are kept.
+            self._let_go(self._listeners.get(tenant, ()), REMOVED)
+            return False
         self._hand_out(tenant, followed, page)
         if len(page) == PAGE:
             return True
@@ -323,14 +411,15 @@ class Hub:
             for listener in tuple(self._listeners.get(tenant, ())):
                 listener.put(event)
 
-    def _let_go(self) -> None:
-        for listener in [each for some in self._listeners.values() for each in some if each.stalled(self._patience_s)]:
+    def _let_go(self, listeners: Collection[Listener], why: str) -> None:
+        for listener in tuple(listeners):
             self.dropped += 1
-            listener.end(SlowConsumer(f"events were not taken for too long: listen again after {listener.position}"))
+            listener.end(SlowConsumer(why, cursor=listener.position))
 
     async def _rest(self) -> None:
         await self._bell.wait(LOOK_EVERY_S if self._listeners else IDLE_LOOK_S)
 
 
 def _about(event: Event) -> tuple[Kind, str]:
-    return event.kind, event.entity_id
+    """What an event is about; one that merely tells that something occurred is about nothing but itself."""
+    return event.kind, str(event.cursor) if event.kind in OCCURRENCES else event.entity_id

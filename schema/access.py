@@ -58,6 +58,9 @@ class Seen(Enum):
     BY_ONE = "one"
     """For its caller."""
 
+    BY_SCOPE = "scope"
+    """For all who may see the same: everything of a tenant, or what is one owner's."""
+
     BY_TENANT = "tenant"
     """For all of a tenant who may use it."""
 

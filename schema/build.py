@@ -1,10 +1,15 @@
 """How the schema is put together: roots that say who may use them, limits, and errors that give nothing away."""
 
 import contextlib
+import inspect
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from copy import copy
 from typing import Any, Final
 
+import msgspec
 import strawberry
+from graphql import ExecutionResult as CoreResult
 from graphql import (
     GraphQLDirective,
     GraphQLEnumType,
@@ -15,26 +20,33 @@ from graphql import (
     GraphQLObjectType,
     GraphQLResolveInfo,
     Undefined,
+    create_source_event_stream,
     lexicographic_sort_schema,
     parse,
     specified_rules,
 )
+from graphql.execution import Executor as CoreExecutor
 from graphql.execution.collect_fields import FieldDetails
 from graphql.pyutils import Path
 from strawberry.extensions import ParserCache
 from strawberry.extensions.runner import SchemaExtensionsRunner
 from strawberry.printer import print_schema
 from strawberry.schema.config import StrawberryConfig
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+from strawberry.schema.exceptions import CannotGetOperationTypeError
+from strawberry.schema.schema import DEFAULT_ALLOWED_OPERATION_TYPES, StrawberryGraphQLCoreExecutionContext
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.enum import StrawberryEnumDefinition
-from strawberry.types.execution import ExecutionContext, PreExecutionError
+from strawberry.types.execution import ExecutionContext, ExecutionResult, PreExecutionError
+from strawberry.types.graphql import OperationType
 
+from db.events import Cursor
 from guards.errors import Refusal
+from resolvers.context import Context
 from schema import access, counts, docs
+from schema.access import Seen
 from schema.counts import Short
 from schema.directives import IDEMPOTENT
-from schema.errors import tell
+from schema.errors import tell, told
 from schema.limits import MOST_TOKENS, RULES, Limits, unclear
 from schema.mutation import Mutation
 from schema.plan import Plan, Plans, admit
@@ -42,12 +54,13 @@ from schema.projections import Projections
 from schema.query import Query
 from schema.replayed import Replayed
 from schema.scalars import SCALARS
-from schema.subscription import Subscription, afresh
+from schema.subscription import Subscription
 from schema.types.agents import Agent
 from schema.types.jobs import Clip, Job, Upload
 from schema.types.people import User
 from schema.types.system import LogLine, SystemEvent, Worker
 from schema.validations import Validations, findings
+from schema.watching import Asked, Audience, Placed, Told, Watching
 
 PROJECTIONS: Final = "projections"
 """Where a schema keeps what it worked out, for its executors to find."""
@@ -77,7 +90,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     def build_per_event_executor(self, payload: Any) -> Any:
         """An executor for one event."""
         executor = super().build_per_event_executor(payload)
-        executor.context_value = afresh(self.context_value)
+        executor.context_value = self.context_value.afresh()
         return executor
 
 
@@ -87,6 +100,7 @@ class Schema(strawberry.Schema):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._plans = Plans(self._schema)
+        self.watching = Watching()
         self._schema.extensions[PROJECTIONS] = Projections("Snapshot")
         for kind in self._schema.type_map.values():
             _forget_nulls(kind)
@@ -118,6 +132,137 @@ class Schema(strawberry.Schema):
         if refused := unclear(document, name):
             raise refused
         return self._plans.of(text, document, name)
+
+    async def told(
+        self,
+        query: str,
+        *,
+        context: Context,
+        variables: dict[str, Any] | None = None,
+        operation_name: str | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+    ) -> AsyncGenerator[Told, None]:
+        """Run an operation of any kind: one answer of a query or mutation, one for each event of a subscription.
+
+        Raises:
+            Refusal: a subscription cannot go on: its reader is too slow, or this process is going down.
+        """
+        execution = self._create_execution_context(
+            query, DEFAULT_ALLOWED_OPERATION_TYPES, variables, context, None, operation_name, operation_extensions
+        )
+        extensions = self.get_extensions()
+        for extension in extensions:
+            extension.execution_context = execution
+        runner = self.create_extensions_runner(execution, extensions)
+        async with runner.operation():
+            try:
+                refused = await self._prepare_operation_async(execution, runner)
+            except CannotGetOperationTypeError as error:
+                refused = PreExecutionError(data=None, errors=[GraphQLError(error.as_http_error_reason())])
+            if refused is not None:
+                yield self._encoded(await self._handle_execution_result(execution, refused, runner), began=False)
+            elif execution.operation_type is OperationType.SUBSCRIPTION:
+                async with aclosing(self._watched(execution)) as answers:
+                    async for answer in answers:
+                        yield answer
+            else:
+                middleware = self._get_middleware_manager(extensions)
+                results = self._stream_non_subscription(execution, runner, middleware, operation_extensions)
+                async with aclosing(results):
+                    async for result in results:
+                        assert isinstance(result, ExecutionResult)
+                        yield self._encoded(result, began=not _before_all(result))
+
+    async def _watched(self, execution: ExecutionContext) -> AsyncGenerator[Told, None]:
+        """The answers of a subscription that has been let pass."""
+        assert execution.graphql_document is not None
+        context: Context = execution.context
+        executor = Executor.build(
+            self._schema,
+            execution.graphql_document,
+            context_value=context,
+            raw_variable_values=execution.variables,
+            operation_name=execution.operation_name,
+        )
+        if isinstance(executor, list):
+            yield self._failed(executor, context)
+            return
+        began_with = create_source_event_stream(executor)
+        source: Any = await began_with if inspect.isawaitable(began_with) else began_with
+        if isinstance(source, CoreResult):
+            yield self._failed(source.errors or [], context)
+            return
+        asked = self._asked(execution)
+        began = False
+        with self.watching.audience(asked) as audience:
+            try:
+                async with aclosing(source):
+                    async for payload in source:
+                        began = True
+                        yield await self._answer(executor, payload, asked, audience, context)
+            except Exception as error:
+                if began:
+                    raise
+                # The stream's own word that there is nothing to watch.
+                located = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
+                yield self._failed([located], context)
+
+    def _asked(self, execution: ExecutionContext) -> Asked:
+        assert execution.query is not None
+        assert execution.graphql_document is not None
+        plan = self._plans.of(execution.query, execution.graphql_document, execution._provided_operation_name)
+        variables = {name: value for name, value in (execution.variables or {}).items() if name not in plan.resuming}
+        own = any(root.access is None or root.access.seen is Seen.BY_ONE for root in plan.roots)
+        context: Context = execution.context
+        return Asked(
+            id(context.services.hub),
+            execution.query,
+            execution._provided_operation_name,
+            msgspec.json.encode(variables, order="deterministic"),
+            context.scope_of(own=own),
+        )
+
+    async def _answer(
+        self, executor: CoreExecutor[Any], payload: object, asked: Asked, audience: Audience, context: Context
+    ) -> Told:
+        if not isinstance(payload, Placed):
+            return await self._executed(executor, payload, context.afresh())
+        if not payload.shared:
+            return await self._executed(executor, payload, context.afresh(), payload.place)
+        return await audience.told(
+            payload.place,
+            lambda: self._executed(executor, payload, Context.of_scope(context.services, asked.scope), payload.place),
+        )
+
+    async def _executed(
+        self, executor: CoreExecutor[Any], payload: object, context: Context, cursor: Cursor | None
+    ) -> Told:
+        one = executor.build_per_event_executor(payload)
+        one.context_value = context
+        result = one.execute_operation(False)
+        result = await result if inspect.isawaitable(result) else result
+        assert isinstance(result, CoreResult)
+        return self._encoded(result, cursor=cursor, trace_id=context.trace_id)
+
+    def _failed(self, errors: list[GraphQLError], context: Context) -> Told:
+        return self._encoded(CoreResult(None, errors), began=False, trace_id=context.trace_id)
+
+    def _encoded(
+        self,
+        result: CoreResult | ExecutionResult,
+        *,
+        began: bool = True,
+        cursor: Cursor | None = None,
+        trace_id: str | None = None,
+    ) -> Told:
+        errors = [told(error, trace_id).formatted for error in result.errors or ()]
+        body: dict[str, Any] = {"errors": errors} if errors else {}
+        if began:
+            body["data"] = result.data
+        placed = {} if cursor is None else {"cursor": str(cursor)}
+        if extensions := {**(result.extensions or {}), **placed}:
+            body["extensions"] = extensions
+        return Told(msgspec.json.encode(body), cursor=cursor, began=began, ok=not errors)
 
     async def _admit(self, context: ExecutionContext) -> None:
         """Have the plan of the operation let it pass."""
@@ -166,6 +311,12 @@ def build(query: type = Query, mutation: type | None = Mutation, subscription: t
         execution_context_class=Executor,
         config=StrawberryConfig(scalar_map=SCALARS),
     )
+
+
+def _before_all(result: ExecutionResult) -> bool:
+    """Whether a result says no more than that nothing was begun: its errors name no field."""
+    errors = result.errors or ()
+    return result.data is None and bool(errors) and all(error.path is None for error in errors)
 
 
 def _forget_nulls(kind: GraphQLNamedType) -> None:

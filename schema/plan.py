@@ -6,7 +6,7 @@ even coerced; then the limits, all in one go. What writes or watches is refused 
 that may not be seen. Counting that cannot be done is for `guards.rates` to judge; authorization asks no store.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +28,10 @@ from graphql import (
     OperationType,
     SelectionSetNode,
     Undefined,
+    VariableNode,
+    Visitor,
     value_from_ast_untyped,
+    visit,
 )
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
@@ -48,6 +51,9 @@ KEPT: Final = 256
 
 ONE_UNIT: Final = 5_000
 """Fields that may be asked for as one operation; ten times as many count like ten."""
+
+AFTER: Final = "after"
+"""The argument by which a stream is taken up again."""
 
 ANYBODYS: Final = Open()
 """What counts introspection; who may ask for the schema is for `schema.limits` to say."""
@@ -74,6 +80,9 @@ class Plan:
     size: Size
     defaults: Mapping[str, Any]
     """What variables are that are not given."""
+
+    resuming: frozenset[str]
+    """The variables that say after what to begin, and nothing else."""
 
     @property
     def kind(self) -> OperationType:
@@ -123,7 +132,8 @@ class Plans:
             for each in operation.variable_definitions or ()
             if each.default_value is not None
         }
-        return Plan(operation, roots, Measure(self._schema, document).of(operation), defaults)
+        resuming = frozenset(_resuming(document, roots))
+        return Plan(operation, roots, Measure(self._schema, document).of(operation), defaults, resuming)
 
 
 async def admit(plan: Plan, context: Context, variables: Mapping[str, Any]) -> None:
@@ -293,6 +303,23 @@ def _keys(roots: Sequence[Root], context: Context, variables: Mapping[str, Any])
     if len(set(given)) < len(given):
         raise BadInput("@idempotent: two actions of one operation may not have the same key")
     return found
+
+
+def _resuming(document: DocumentNode, roots: Sequence[Root]) -> Iterator[str]:
+    """The variables that are the argument `after` of a root field, and stand nowhere else in the document."""
+    uses = Counter[str]()
+
+    class Uses(Visitor):
+        def enter_variable(self, node: VariableNode, *_: Any) -> None:
+            uses[node.name.value] += 1
+
+    visit(document, Uses())
+    for root in roots:
+        for argument in root.node.arguments or ():
+            value = argument.value
+            # Once where it is declared, once here.
+            if argument.name.value == AFTER and isinstance(value, VariableNode) and uses[value.name.value] == 2:
+                yield value.name.value
 
 
 def _arguments(node: FieldNode, variables: Mapping[str, Any]) -> dict[str, Any]:

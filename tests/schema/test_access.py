@@ -80,10 +80,10 @@ SESSIONS: dict[str, tuple[str, Who]] = {
 }
 CHOOSING = {"adminAction", "actionByName"}
 WATCHES: dict[str, tuple[str, Who]] = {
-    "jobChanged": ("subscription { jobChanged { cursor } }", SIGNED_IN),
-    "operationChanged": ("subscription { operationChanged { cursor } }", SIGNED_IN),
-    "queueChanged": ("subscription { queueChanged { cursor } }", SIGNED_IN),
-    "snapshotChanged": ("subscription { snapshotChanged { cursor } }", INSIDERS),
+    "jobChanged": ("subscription { jobChanged { __typename } }", SIGNED_IN),
+    "operationChanged": ("subscription { operationChanged { __typename } }", SIGNED_IN),
+    "queueChanged": ("subscription { queueChanged { __typename } }", SIGNED_IN),
+    "snapshotChanged": ("subscription { snapshotChanged { __typename } }", INSIDERS),
 }
 RECORD = "SELECT action, outcome FROM audit ORDER BY seq"
 REFUSED = {"UNAUTHENTICATED", "FORBIDDEN"}

@@ -65,9 +65,10 @@ async def test_what_would_be_done_is_said_with_what_it_takes(ask: Ask, people: P
         ("{ snapshot { status } }", True, True),
         ("{ snapshot { status } me { id } }", False, False),
         ("{ __typename }", False, False),
-        ("subscription { snapshotChanged { cursor } }", False, True),
-        ("subscription { queueChanged { cursor } }", False, True),
-        ("subscription { jobChanged { cursor } }", False, False),
+        ("subscription { snapshotChanged { __typename } }", False, True),
+        ("subscription { queueChanged { __typename } }", False, True),
+        ("subscription { jobChanged { __typename } }", False, True),
+        ("subscription { operationChanged { __typename } }", False, False),
     ],
 )
 async def test_what_may_be_kept_or_shared_is_said(

@@ -228,7 +228,7 @@ async def test_a_subscription_that_may_not_begin_is_answered_with_one_error(
     real: Served, people: People, token_of: TokenOf
 ) -> None:
     nobodys = "01a204f8-e1ef-7721-9061-af58bbbbb7db"
-    watched = "subscription ($id: ID, $after: String) { jobChanged(id: $id, after: $after) { cursor } }"
+    watched = "subscription ($id: ID, $after: String) { jobChanged(id: $id, after: $after) { __typename } }"
     async with real.socket(token_of(people[Role.USER])) as socket:
         await socket.subscribe("nobodys", watched, id=nobodys)
         missing = await socket.hear()

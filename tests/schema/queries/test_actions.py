@@ -174,7 +174,8 @@ async def test_who_asked_for_an_operation_hears_of_it(services: Services, people
     user, other = people[Role.USER], people[Role.ADMIN]
     reader = asyncio.create_task(services.hub.run())
     stream: Any = await schema.stream(
-        "subscription { operationChanged { operation { state action } } }", context_value=context_of(services, user)
+        "subscription { operationChanged { ... on OperationChange { operation { state action } } } }",
+        context_value=context_of(services, user),
     )
     async with aclosing(stream):
         heard = asyncio.ensure_future(anext(stream))

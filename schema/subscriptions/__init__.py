@@ -1,0 +1,1 @@
+"""What can be watched, by subject; `schema.subscription` joins them."""

@@ -1,8 +1,10 @@
 """Stored operations: the GraphQL documents that REST endpoints run, checked against the schema at the start.
 
-A document names its fields as REST clients know them, by aliases; nothing is renamed in Python.
+A document names its fields as REST clients know them, by aliases; nothing is renamed in Python. What several documents
+select of the same thing is a fragment in a file of its own, and stands in its place in each of them once it is read.
 """
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -11,15 +13,22 @@ from typing import Any, Final, cast
 from graphql import (
     DocumentNode,
     FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
     GraphQLError,
     GraphQLInputType,
     GraphQLSchema,
     NonNullTypeNode,
     OperationDefinitionNode,
     OperationType,
+    SelectionNode,
+    SelectionSetNode,
+    Visitor,
     parse,
+    print_ast,
     type_from_ast,
     validate,
+    visit,
 )
 from strawberry.schema.base import BaseSchema
 
@@ -28,8 +37,11 @@ from resolvers.context import Context
 from schema.rest import looks
 
 FOLDER: Final = Path(__file__).parent.parent / "operations"
+FRAGMENTS: Final = FOLDER / "fragments"
 REFUSED_INPUT: Final = frozenset({"BAD_USER_INPUT"})
 """What GraphQL calls it when variables do not fit; REST clients know it by the specification's word."""
+
+_SPREAD: Final = re.compile(r"\.\.\.\s*(?!on\b)(\w+)")
 
 
 class Unfit(ValueError):
@@ -57,12 +69,13 @@ class Stored:
     def __init__(self, name: str, schema: BaseSchema) -> None:
         self.name = name
         self._schema = schema
-        self._text = (FOLDER / f"{name}.graphql").read_text()
-        document = parse(self._text)
+        written = _written(name)
         # The GraphQL schema inside is what documents are validated with; Strawberry has no public name for it.
         inner: GraphQLSchema = schema._schema  # type: ignore[attr-defined]
-        if faults := validate(inner, document):
+        if faults := validate(inner, written):
             raise Unfit(f"{name}: {faults[0].message}")
+        document = _whole(written)
+        self._text = print_ast(document)
         operation = _only_operation(name, document)
         self.changes = operation.operation is OperationType.MUTATION
         """Whether it does something, instead of only looking."""
@@ -121,6 +134,39 @@ def stored(name: str, schema: BaseSchema) -> Stored:
 @cache
 def _checked(name: str, schema: BaseSchema) -> Stored:
     return Stored(name, schema)
+
+
+def _written(name: str) -> DocumentNode:
+    """A document as it is written, with the fragments that it names."""
+    text = (FOLDER / f"{name}.graphql").read_text()
+    fragments = [(FRAGMENTS / f"{used}.graphql").read_text() for used in dict.fromkeys(_SPREAD.findall(text))]
+    return parse("".join([text, *fragments]))
+
+
+class _Whole(Visitor):
+    """Puts what fragments select in the places where they are named."""
+
+    def __init__(self, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
+        super().__init__()
+        self._fragments = fragments
+
+    def leave_selection_set(self, node: SelectionSetNode, *_: object) -> SelectionSetNode:
+        """The same with fields alone."""
+        return SelectionSetNode(selections=tuple(field for each in node.selections for field in self._fields(each)))
+
+    def _fields(self, node: SelectionNode) -> tuple[SelectionNode, ...]:
+        if not isinstance(node, FragmentSpreadNode):
+            return (node,)
+        assert not node.directives, f"{node.name.value}: a fragment stands for its fields, with nothing said of it"
+        return tuple(self._fragments[node.name.value].selection_set.selections)
+
+
+def _whole(written: DocumentNode) -> DocumentNode:
+    """A valid document without fragments that have a name."""
+    fragments = {node.name.value: node for node in written.definitions if isinstance(node, FragmentDefinitionNode)}
+    others = tuple(node for node in written.definitions if not isinstance(node, FragmentDefinitionNode))
+    whole: DocumentNode = visit(DocumentNode(definitions=others), _Whole(fragments))
+    return whole
 
 
 def _only_operation(name: str, document: DocumentNode) -> OperationDefinitionNode:

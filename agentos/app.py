@@ -30,6 +30,7 @@ from agentos.transports.answers import Failures, on_database_away, on_http_error
 from agentos.transports.bodies import Sizes
 from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
+from agentos.transports.departures import Departures
 from agentos.transports.graphql import AnySchema, GraphQLOverHTTP
 from agentos.transports.headers import SecurityHeaders
 from agentos.transports.legacy_feeds import Feeds
@@ -88,7 +89,7 @@ SHOWN: Final = (
 def create_app(settings: Settings, services: Services) -> Starlette:
     """The application over services that are open for as long as it runs.
 
-    `app.state.health` is what a server drains through, `app.state.legacy` what has the legacy sockets.
+    `app.state.health` is what a server drains through, `app.state.departures` how what stays open goes.
     """
 
     def rest(identify: Identify, own: Mapping[Own, Direct]) -> Sequence[BaseRoute]:
@@ -103,9 +104,10 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
     health = Health(services.database, services.redis)
     callers = Callers(services.tokens, services.database)
     contexts = Contexts(services, callers)
+    departures = Departures()
     seats = Seats(callers, contexts, origins=(*settings.cors_origins, settings.origin))
-    sockets = GraphQLOverWebSocket(schema, seats, callers, contexts, metrics, roots)
-    legacy = LegacySockets(services, seats, contexts, metrics, Feeds(services))
+    sockets = GraphQLOverWebSocket(schema, seats, callers, contexts, metrics, roots, departures)
+    legacy = LegacySockets(services, seats, contexts, metrics, Feeds(services), departures)
     own = _Own(settings, services, health, metrics)
     relay = Relay(services.database, services.redis)
     _watch(metrics, services, journal, relay)
@@ -155,7 +157,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
     )
     # A redirect would lead wherever `Host` says.
     app.router.redirect_slashes = False
-    app.state.health, app.state.legacy = health, legacy
+    app.state.health, app.state.departures = health, departures
     return app
 
 

@@ -2,9 +2,9 @@
 
 Ten times a second every connection is asked whether its client is late, and let go if so, to the very end.
 
-SIGTERM or Ctrl-C, or the supervisor gone: not ready any more, which a load balancer is given time to see; then nothing
-new is accepted, sockets are closed with 1012, requests get up to 25 seconds to finish, and the process ends with 0. A
-second signal ends it at once.
+SIGTERM or Ctrl-C, or the supervisor gone: not ready any more, which a load balancer is given time to see; then sockets
+and streams are told to go, one after the other, and no new ones are let in; then nothing new is accepted, requests get
+up to 25 seconds to finish, and the process ends with 0. A second signal ends it at once.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import uvicorn
@@ -24,6 +24,7 @@ from starlette.applications import Starlette
 from agentos.connections import Connection, Late, Limits, fitted
 from agentos.health import Health
 from agentos.lifeline import follow_parent
+from agentos.transports.departures import Departures
 from agentos.transports.seats import MOST_BYTES
 from agentos.wires import Wire
 from db.tasks import going_on
@@ -37,9 +38,6 @@ log = logging.getLogger(__name__)
 
 Ready = Callable[[str, int], None]
 """Told the address and the port once connections are accepted."""
-
-Leave = Callable[[], Awaitable[None]]
-"""Closes what need not wait for an answer, before connections are."""
 
 
 class Server(uvicorn.Server):
@@ -152,8 +150,8 @@ async def serve(
         follow_parent(functools.partial(_from_thread, loop, stopping.ask))
     try:
         async with asyncio.TaskGroup() as group:
-            leave: Leave = app.state.legacy.leave
-            waiting = group.create_task(_stop(server, app.state.health, leave, stopping), name="stop")
+            stop = _stop(server, app.state.health, app.state.departures, stopping)
+            waiting = group.create_task(stop, name="stop")
             await server.live()
             waiting.cancel()
     finally:
@@ -184,8 +182,8 @@ class _Stopping:
         self.ask()
 
 
-async def _stop(server: Server, health: Health, leave: Leave, stopping: _Stopping) -> None:
+async def _stop(server: Server, health: Health, departures: Departures, stopping: _Stopping) -> None:
     await stopping.asked.wait()
     await health.drain()
-    await leave()
+    await departures.leave()
     server.should_exit = True

@@ -28,6 +28,7 @@ from agentos.transports import probes
 from agentos.transports.addresses import Addresses
 from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
+from agentos.transports.departures import Departures
 from agentos.transports.legacy_feeds import Feeds
 from agentos.transports.legacy_sockets import LegacySockets
 from agentos.transports.seats import Seats
@@ -60,14 +61,16 @@ async def serve(settings: Settings, *, supervised: bool) -> int:
 def create_app(settings: Settings, services: Services) -> Starlette:
     """The application over services that are open for as long as it runs.
 
-    `app.state.health` is what a server drains through, `app.state.legacy` what has the sockets.
+    `app.state.health` is what a server drains through, `app.state.departures` how its sockets go; `app.state.legacy` has
+    them.
     """
     metrics, journal = Metrics(), Journal(source=Service.WEBSOCKET)
     health = Health(services.database, services.redis)
     callers = Callers(services.tokens, services.database)
     contexts = Contexts(services, callers)
     seats = Seats(callers, contexts, origins=(*settings.cors_origins, settings.origin))
-    legacy = LegacySockets(services, seats, contexts, metrics, Feeds(services))
+    departures = Departures()
+    legacy = LegacySockets(services, seats, contexts, metrics, Feeds(services), departures)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -97,7 +100,7 @@ def create_app(settings: Settings, services: Services) -> Starlette:
     )
     # A redirect would lead wherever `Host` says.
     app.router.redirect_slashes = False
-    app.state.health, app.state.legacy = health, legacy
+    app.state.health, app.state.departures, app.state.legacy = health, departures, legacy
     return app
 
 

@@ -18,7 +18,6 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 from uuid import UUID
 
-from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -26,6 +25,7 @@ from agentos.metrics import Metrics
 from agentos.transports import bodies, seats
 from agentos.transports import legacy_messages as messages
 from agentos.transports.contexts import Contexts
+from agentos.transports.departures import GOING, Departures
 from agentos.transports.legacy_feeds import Feed, Feeds
 from agentos.transports.legacy_jobs import Followed
 from agentos.transports.seats import MOST_BYTES, Ended, Seats
@@ -58,9 +58,6 @@ MOST_JOBS: Final = 100
 SAY_EVERY_S: Final = 3.0
 """How often is said how many sockets are open."""
 
-APART_S: Final = 0.05
-"""The most between one socket that is closed and the next, when all are."""
-
 LONGEST_ID: Final = 128
 TOKENS_IN_ADDRESS: Final = frozenset({"token", "access_token", "authorization", "jwt"})
 EVENTS: Final = {
@@ -84,6 +81,7 @@ class LegacySockets:
         contexts: Contexts,
         metrics: Metrics,
         feeds: Feeds,
+        departures: Departures,
         *,
         init_s: float = INIT_S,
         beat_s: float = BEAT_S,
@@ -106,7 +104,7 @@ class LegacySockets:
         """Sockets that say, or still may say, who they are."""
 
         self._metrics = metrics
-        self._leaving = False
+        self._departures = departures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
@@ -118,7 +116,7 @@ class LegacySockets:
             return
         await websocket.accept()
         one = _Socket(self, websocket)
-        with self._metrics.sockets.track_inprogress():
+        with self._metrics.sockets.track_inprogress(), self._departures.staying(one.part):
             self.open.add(one)
             try:
                 await one.live()
@@ -141,24 +139,13 @@ class LegacySockets:
             with suppress(*REDIS_AWAY):
                 await sockets.unsay(self.services.redis, name)
 
-    async def leave(self, *, within_s: float = 1.0) -> None:
-        """Take nobody on any more, and close what is open one after the other, for all come back at once elsewhere."""
-        self._leaving = True
-        leaving = list(self.open)
-        for one in leaving:
-            one.part()
-            await asyncio.sleep(min(APART_S, within_s / len(leaving)))
-
     async def _admitted(self, websocket: WebSocket) -> bool:
         address = websocket.client.host if websocket.client else ""
         try:
-            if self._leaving:
-                raise Unavailable("this server is going down: connect again in a moment", retry_after=1)
+            self._departures.admit()
             await self.services.rates.charge("", (of_new_sockets(address),))
         except (RateLimited, Unavailable) as refusal:
-            status = 429 if isinstance(refusal, RateLimited) else 503
-            headers = {"retry-after": str(refusal.retry_after or 1)}
-            await websocket.send_denial_response(PlainTextResponse(f"{refusal}\n", status, headers))
+            await seats.deny(websocket, refusal)
             return False
         return True
 
@@ -210,7 +197,7 @@ class _Socket:
 
     async def _part(self) -> None:
         await self._parting.wait()
-        raise Ended(1012, "this server is going down: connect again in a moment")
+        raise Ended(1012, GOING)
 
     async def _watch(self) -> None:
         try:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Final, NoReturn
 from uuid import UUID
 
+from starlette.responses import PlainTextResponse
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -144,6 +145,13 @@ def presented(websocket: WebSocket) -> str | None:
         return contexts.presented(websocket.headers)
     except BadInput as error:
         raise Ended(4400, str(error)) from error
+
+
+async def deny(websocket: WebSocket, refusal: RateLimited | Unavailable) -> None:
+    """Answer a handshake with a refusal: what it may do about it is wait."""
+    status = 429 if isinstance(refusal, RateLimited) else 503
+    headers = {"retry-after": str(refusal.retry_after or 1)}
+    await websocket.send_denial_response(PlainTextResponse(f"{refusal}\n", status, headers))
 
 
 async def send(websocket: WebSocket, text: str) -> None:

@@ -28,10 +28,11 @@ from agentos.transports.answers import INTERNAL
 from agentos.transports.bodies import Operation
 from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
+from agentos.transports.departures import GOING, Departures
 from agentos.transports.roots import Roots
 from agentos.transports.seats import MOST_BYTES, Ended, Seats
 from guards.callers import Caller
-from guards.errors import BadInput, QuotaExceeded, Refusal
+from guards.errors import BadInput, QuotaExceeded, Refusal, Unavailable
 
 PROTOCOL: Final = "graphql-transport-ws"
 INIT_S: Final = 5.0
@@ -52,6 +53,7 @@ class GraphQLOverWebSocket:
         contexts: Contexts,
         metrics: Metrics,
         roots: Roots,
+        departures: Departures,
         *,
         init_s: float = INIT_S,
     ) -> None:
@@ -66,6 +68,7 @@ class GraphQLOverWebSocket:
         self.contexts = contexts
         self.metrics = metrics
         self.roots = roots
+        self.departures = departures
         self.init_s = init_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,13 +77,19 @@ class GraphQLOverWebSocket:
             # Closed before it was accepted: the handshake is answered with 403.
             await websocket.close(1008)
             return
+        try:
+            self.departures.admit()
+        except Unavailable as refusal:
+            await seats.deny(websocket, refusal)
+            return
         offered = PROTOCOL in scope["subprotocols"]
         await websocket.accept(PROTOCOL if offered else None)
         if not offered:
             await websocket.close(4406, f"the subprotocol is {PROTOCOL}")
             return
-        with self.metrics.sockets.track_inprogress():
-            await _Socket(self, websocket).live()
+        socket = _Socket(self, websocket)
+        with self.metrics.sockets.track_inprogress(), self.departures.staying(socket.part):
+            await socket.live()
 
 
 class _Socket:
@@ -93,6 +102,7 @@ class _Socket:
         self._caller: Caller | None = None
         self._greeted = False
         self._ready = asyncio.Event()
+        self._parting = asyncio.Event()
         self._operations: dict[str, asyncio.Task[None]] = {}
 
     async def live(self) -> None:
@@ -100,6 +110,7 @@ class _Socket:
         ended = Ended()
         try:
             async with self._group:
+                self._group.create_task(self._part(), name="socket part")
                 self._group.create_task(self._watch(), name="socket watch")
                 await self._listen()
         except* Ended as group:
@@ -108,6 +119,14 @@ class _Socket:
             if self._caller is not None:
                 self._route.seats.leave(self._caller)
         await seats.close(self._websocket, ended)
+
+    def part(self) -> None:
+        """Close the socket, because this process is going down."""
+        self._parting.set()
+
+    async def _part(self) -> None:
+        await self._parting.wait()
+        raise Ended(1012, GOING)
 
     async def _listen(self) -> None:
         while True:

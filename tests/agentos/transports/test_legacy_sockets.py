@@ -546,13 +546,13 @@ async def test_sockets_are_closed_one_after_the_other_when_the_server_goes(
     legacy: tuple[Served, LegacySockets], people: People, token_of: TokenOf
 ) -> None:
     """All at once, they would all be back at once. Nobody new is let in meanwhile."""
-    server, sockets = legacy
+    server, _ = legacy
     async with contextlib.AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(legacy_socket(server, token_of(people[role])))
             for role in (Role.ADMIN, Role.USER, Role.OPERATOR)
         ]
-        leaving = asyncio.create_task(sockets.leave())
+        leaving = asyncio.create_task(server.app.state.departures.leave())
         codes = [await client.ended() for client in clients]
         await leaving
         with pytest.raises(InvalidStatus, match="503"):

@@ -61,8 +61,8 @@ async def serve(settings: Settings, *, supervised: bool) -> int:
 def create_app(settings: Settings, services: Services) -> Starlette:
     """The application over services that are open for as long as it runs.
 
-    `app.state.health` is what a server drains through, `app.state.departures` how its sockets go; `app.state.legacy` has
-    them.
+    `app.state.health` is what a server drains through, `app.state.departures` how its sockets go, `app.state.legacy`
+    what has them.
     """
     metrics, journal = Metrics(), Journal(source=Service.WEBSOCKET)
     health = Health(services.database, services.redis)

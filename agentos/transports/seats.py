@@ -13,8 +13,8 @@ from contextlib import suppress
 from typing import Final, NoReturn
 from uuid import UUID
 
-from starlette.responses import PlainTextResponse
 from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agentos.transports import contexts

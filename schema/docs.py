@@ -2,11 +2,10 @@
 
 import ast
 import inspect
+import re
 import sys
+import textwrap
 from functools import cache
-from typing import Final
-
-_BLOCKS: Final = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 def summary(thing: object) -> str | None:
@@ -34,7 +33,8 @@ def of_fields(kind: type) -> dict[str, str]:
 
 
 def _written_under(kind: type) -> dict[str, str]:
-    tree = _classes(kind.__module__)[kind.__qualname__]
+    [tree] = ast.parse(_source(kind)).body
+    assert isinstance(tree, ast.ClassDef)
     found: dict[str, str] = {}
     for member, below in zip(tree.body, [*tree.body[1:], None], strict=True):
         match member, below:
@@ -48,20 +48,11 @@ def _written_under(kind: type) -> dict[str, str]:
     return found
 
 
-@cache
-def _classes(module: str) -> dict[str, ast.ClassDef]:
-    """The classes of a module by their qualified names; `inspect` would parse the whole module for each of them."""
-    found: dict[str, ast.ClassDef] = {}
-    waiting: list[tuple[str, ast.AST]] = [("", ast.parse(inspect.getsource(sys.modules[module])))]
-    while waiting:
-        place, node = waiting.pop()
-        # Statements alone: most of a module are expressions, and no class is written in one of them.
-        for inner in (each for block in _BLOCKS for each in getattr(node, block, ())):
-            name = place
-            if isinstance(inner, ast.ClassDef):
-                name = f"{place}{inner.name}."
-                found[f"{place}{inner.name}"] = inner
-            elif isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
-                name = f"{place}{inner.name}.<locals>."
-            waiting.append((name, inner))
-    return found
+def _source(kind: type) -> str:
+    """The lines of a class; `inspect` would parse the whole module for each of its classes."""
+    inside = "." in kind.__qualname__
+    begins = rf"^(?P<indent>{' +' if inside else ''})class {kind.__name__}\b"
+    # It ends before the next line that is no deeper, other than the bracket that ends its own head.
+    lines = rf"{begins}.*?(?=^(?!(?P=indent) )[ ]*[^\s)]|\Z)"
+    [found] = re.finditer(lines, inspect.getsource(sys.modules[kind.__module__]), re.MULTILINE | re.DOTALL)
+    return textwrap.dedent(found[0])

@@ -2,6 +2,9 @@
 
 An event's cursor is `(xid, id)`. Readers take only events of transactions older than every one still running
 (`pg_snapshot_xmin`), so an event that commits late is never skipped; a plain `id > last` would lose it.
+
+Events are kept for two days. Whoever removes some, the table itself writes down the newest of each tenant that is gone,
+in the same transaction: from a cursor before that floor nobody can go on without missing something.
 """
 
 import re
@@ -14,7 +17,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from db.database import Transaction
-from db.models.records import events
+from db.models.records import event_floors, events
 from db.rows import Row
 
 
@@ -30,7 +33,13 @@ class Kind(StrEnum):
     SECURITY_ALERTED = "security_alerted"
     OPERATION_CHANGED = "operation_changed"
     CONFIG_CHANGED = "config_changed"
+    WORKER_CHANGED = "worker_changed"
+    ACTION_EXECUTED = "action_executed"
+    LOG_APPENDED = "log_appended"
 
+
+OCCURRENCES: Final = frozenset({Kind.SECURITY_ALERTED, Kind.ACTION_EXECUTED, Kind.LOG_APPENDED})
+"""What happened each time; of all other kinds, the newest event about a thing says as much as all before it."""
 
 LAST: Final = 2**63 - 1
 """The largest number either half of a cursor can be."""
@@ -85,6 +94,9 @@ _READ = sa.text(
     "ORDER BY xid, id LIMIT :most"
 )
 _EDGE = sa.text("SELECT (pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1)")
+_FLOOR = sa.select(sa.cast(sa.cast(event_floors.c.xid, sa.Text), sa.BigInteger), event_floors.c.id).where(
+    event_floors.c.tenant_id == sa.bindparam("tenant")
+)
 
 
 async def record(
@@ -129,3 +141,12 @@ async def after(tx: Transaction, cursor: Cursor, *, most: int = 500) -> list[Eve
 async def edge(tx: Transaction) -> Cursor:
     """The cursor after which only events of transactions not yet ended will come."""
     return Cursor(int(await tx.scalar(_EDGE)), LAST)
+
+
+async def floor(tx: Transaction) -> Cursor:
+    """The newest event of the transaction's tenant that was removed; `START` when none ever was.
+
+    Whoever reads a page and must know whether it is whole asks after reading it: some may have gone in between.
+    """
+    rows = await tx.rows(_FLOOR, {"tenant": tx.tenant})
+    return Cursor(*rows[0]) if rows else START

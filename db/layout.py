@@ -19,6 +19,7 @@ TRAIL: Final = frozenset({"audit", "pii_subjects"})
 OF_THE_MOMENT: Final = frozenset(
     {
         "breakers",
+        "event_floors",
         "events",
         "halts",
         "house",

@@ -60,7 +60,7 @@ class SlowConsumer(Refusal):
     def __init__(self, message: str, *, cursor: Cursor) -> None:
         super().__init__(f"{message}: listen again after {cursor}")
         self.cursor = cursor
-        """The last that was handed out."""
+        """What to go on from, once everything handed out has arrived."""
 
 
 class Stopping(Unavailable):
@@ -69,7 +69,7 @@ class Stopping(Unavailable):
     def __init__(self, message: str, *, cursor: Cursor) -> None:
         super().__init__(f"{message}: listen again in a moment, after {cursor}", retry_after=1)
         self.cursor = cursor
-        """The last that was handed out."""
+        """What to go on from, once everything handed out has arrived."""
 
 
 class Listener:
@@ -90,7 +90,7 @@ class Listener:
     ) -> None:
         self.tenant = tenant
         self.position = after or START
-        """The cursor of the last event given out, or a later one before which there was nothing more to give out."""
+        """The cursor of the last event given out, or where it began."""
 
         self.resync: ResyncReason | None = None
         """Why it begins here and not at the cursor that was asked for; known once the block is entered."""
@@ -103,7 +103,10 @@ class Listener:
         self._condition = wants
         self._coalesces = coalesced
         self._replaying = after is not None
+        self._reading = False
         self._seen = START
+        """The last event that the hub has handed in and that was taken, wanted or not."""
+
         self._mail: OrderedDict[Cursor, Event] = OrderedDict()
         self._arrived = asyncio.Event()
         self._ended: Refusal | None = None
@@ -150,10 +153,17 @@ class Listener:
             if self._replaying:
                 await self._replay()
                 continue
-            # A listener to something rare stays near the edge: else its cursor would be older than what is kept.
-            self.position = max(self.position, self._seen)
             self._arrived.clear()
             await self._arrived.wait()
+
+    @property
+    def reached(self) -> Cursor:
+        """After which cursor to go on: that of the last event given out, or of a later one that was not wanted.
+
+        Who listens to something rare has heard nothing for days: after a cursor of then, nobody could go on.
+        """
+        behind = self._mail or self._replaying or self._reading
+        return self.position if behind else max(self.position, self._seen)
 
     def put(self, event: Event) -> None:
         """Take an event that is wanted here; called by the hub, never waits and never raises."""
@@ -164,7 +174,7 @@ class Listener:
         except Exception:
             # A condition that fails ends its own listener; raised on, it would stop the reader of everybody's events.
             log.exception("whether an event is wanted cannot be told")
-            self.end(SlowConsumer("whether an event is wanted could not be told", cursor=self.position))
+            self.end(SlowConsumer("whether an event is wanted could not be told", cursor=self.reached))
             return
         if wanted and len(self._mail) >= MAILBOX and not self._coalesced(event):
             # It goes on from what is in the mailbox to what is on record, and from there back to being handed events.
@@ -212,18 +222,31 @@ class Listener:
             # From here on the hub fills the mailbox. What it passed before this line is in the page read after it,
             # and what is in both is told apart by its cursor.
             self._replaying = False
-            page = await self._page()
-            self._replaying = self._replaying or len(page) == MAILBOX
+            page = await self._last_page()
         self._overflowed = self._overflowed and self._replaying
         wanted = {event.cursor: event for event in page if self._wants(event)}
-        fresh = {} if self._replaying else {c: e for c, e in self._mail.items() if c not in wanted}
-        self._mail = OrderedDict(sorted({**wanted, **fresh}.items()))
+        self._mail = OrderedDict(sorted({**wanted, **self._mail}.items()))
         if page and not wanted:
             self.position = page[-1].cursor
 
+    async def _last_page(self) -> list[Event]:
+        """What was on record when the hub began to deliver; if that cannot be told, or is more, the replay goes on."""
+        whole = False
+        try:
+            page = await self._page()
+            whole = len(page) < MAILBOX
+        finally:
+            if not whole:
+                # Whoever took what has been delivered meanwhile would never get what lies before it.
+                self._replaying = True
+                self._mail.clear()
+        return page
+
     async def _page(self) -> list[Event]:
         """What comes next on record, all of it."""
+        self._reading = True
         page, floor = await self._hub.page(self.tenant, self.position, most=MAILBOX)
+        self._reading = False
         if floor > self.position:
             raise SlowConsumer(REMOVED, cursor=self.position)
         return page
@@ -306,7 +329,7 @@ class Hub:
                 group.create_task(self._read(), name="hub reader")
         finally:
             for listener in [each for some in self._listeners.values() for each in some]:
-                listener.end(Stopping("the server is going down", cursor=listener.position))
+                listener.end(Stopping("the server is going down", cursor=listener.reached))
 
     async def ring(self) -> None:
         """Have every process look now, after a commit that should be seen at once; never raises."""
@@ -414,7 +437,7 @@ class Hub:
     def _let_go(self, listeners: Collection[Listener], why: str) -> None:
         for listener in tuple(listeners):
             self.dropped += 1
-            listener.end(SlowConsumer(why, cursor=listener.position))
+            listener.end(SlowConsumer(why, cursor=listener.reached))
 
     async def _rest(self) -> None:
         await self._bell.wait(LOOK_EVERY_S if self._listeners else IDLE_LOOK_S)

@@ -1,4 +1,4 @@
-"""What is written down as it happens: events for those who listen, system events, logs."""
+"""What is written down as it happens: events for those who listen and where they begin, system events, logs."""
 
 from enum import StrEnum
 
@@ -31,6 +31,14 @@ events = sa.Table(
     sa.Index("events_xid_idx", "xid", "id"),
     sa.Index("events_tenant_id_xid_idx", "tenant_id", "xid", "id"),
     sa.Index("events_tenant_id_created_at_idx", "tenant_id", "created_at", "id"),
+)
+
+event_floors = sa.Table(
+    "event_floors",
+    metadata,
+    tenant(primary_key=True),
+    sa.Column("xid", Xid8(), nullable=False),
+    sa.Column("id", sa.BigInteger(), nullable=False),
 )
 
 system_events = sa.Table(

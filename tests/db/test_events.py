@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from db import events
 from db.database import Database, Transaction
 from db.events import LAST, START, Cursor, Event, Kind
+from db.migrations import runner
 from db.models.identity import Role
+from db.models.records import events as rows
 from tests.conftest import People
 from tests.waiting import eventually
 
@@ -187,6 +189,85 @@ async def test_nobody_tells_in_another_tenant_s_name_but_the_system(database: Da
 
     async with database.transaction("other") as tx:
         assert ["by the system"] == [event.entity_id for event in await events.after(tx, START)]
+
+
+async def floor_of(database: Database, tenant: str = "default") -> Cursor:
+    async with database.transaction(tenant) as tx:
+        return await events.floor(tx)
+
+
+async def removed(tx: Transaction, *names: str) -> None:
+    await tx.execute(sa.delete(rows).where(rows.c.entity_id.in_(names)))
+
+
+async def test_the_newest_of_each_tenant_that_was_removed_is_known(database: Database) -> None:
+    await told(database, "a", "b", "c")
+    await told(database, "x", "y", tenant="other")
+    every = {event.entity_id: event.cursor for event in await read_to_the_end(database, most=500)}
+    floors = [await floor_of(database)]
+    async with database.system() as tx:
+        await removed(tx, "b", "a", "x")
+    floors += [await floor_of(database), await floor_of(database, "other")]
+
+    assert [START, every["b"], every["x"]] == floors
+
+
+async def test_a_floor_is_never_lowered(database: Database) -> None:
+    """What stands before it and goes later, as one that was told with an older date, says nothing new."""
+    await told(database, "a", "b")
+    async with database.system() as tx:
+        await removed(tx, "b")
+    before = await floor_of(database)
+    async with database.transaction("default") as tx:
+        await removed(tx, "a")
+
+    assert START < before == await floor_of(database)
+
+
+async def test_what_was_not_removed_after_all_leaves_the_floor_where_it_was(database: Database) -> None:
+    await told(database, "a")
+    floors: list[Cursor] = []
+
+    async def change_mind() -> None:
+        async with database.transaction("default") as tx:
+            await removed(tx, "a")
+            floors.append(await events.floor(tx))
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await change_mind()
+
+    assert START == await floor_of(database) < floors[0]
+
+
+async def test_a_tenant_that_is_removed_takes_its_events_and_its_floor_along(database: Database) -> None:
+    async with database.system() as tx:
+        await tx.execute(sa.text("INSERT INTO tenants (id, name) VALUES ('short-lived', 'Short')"))
+    await told(database, "a", "b", tenant="short-lived")
+    async with database.system() as tx:
+        await removed(tx, "a")
+    async with database.system() as tx:
+        await tx.execute(sa.text("DELETE FROM tenants WHERE id = 'short-lived'"))
+
+    assert START == await floor_of(database, "short-lived")
+    assert [] == await names_after(database)
+
+
+async def test_where_events_begin_is_guessed_once_for_tenants_that_were_there_before(database: Database) -> None:
+    """What was removed earlier nobody wrote down: everything before the oldest event there is may have been."""
+    await told(database, "a", "b")
+    [first, *_] = await read_to_the_end(database, most=500)
+    async with database.system() as tx:
+        await tx.execute(sa.text("UPDATE tenants SET created_at = now() - interval '3 days' WHERE id <> 'young'"))
+        await tx.execute(sa.text("INSERT INTO tenants (id, name) VALUES ('young', 'Young')"))
+    await runner.downgrade(database.url, "0029")
+    await runner.upgrade(database.url)
+    async with database.system() as tx:
+        edge = await events.edge(tx)
+
+    assert Cursor(first.cursor.xid, first.cursor.id - 1) == await floor_of(database)
+    assert START < await floor_of(database, "other") <= edge
+    assert START == await floor_of(database, "young")
 
 
 async def test_any_cursor_can_be_read_from(database: Database) -> None:

@@ -235,7 +235,7 @@ class Schema(strawberry.Schema):
         )
 
     async def _executed(
-        self, executor: CoreExecutor[Any], payload: object, context: Context, cursor: Cursor | None
+        self, executor: CoreExecutor[Any], payload: object, context: Context, cursor: Cursor | None = None
     ) -> Told:
         one = executor.build_per_event_executor(payload)
         one.context_value = context

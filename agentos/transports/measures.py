@@ -5,7 +5,7 @@ from starlette.types import Scope
 from db.traffic import Key
 from resolvers.traffic import Recorder
 from schema.rest.endpoints import ENDPOINTS
-from schema.rest.serving import PREFIXES
+from schema.rest.serving import addresses
 
 
 class Measures:
@@ -14,9 +14,9 @@ class Measures:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._rows = {
-            (row.method, f"{prefix}{row.path}"): (Key(row.method, row.path), legacy)
+            (row.method, address.path): (Key(row.method, row.path), address.older)
             for row in ENDPOINTS
-            for prefix, legacy in (PREFIXES.items() if row.own is None else [("", False)])
+            for address in addresses(row)
         }
 
     def count(self, scope: Scope, route: str, status: int, seconds: float) -> None:

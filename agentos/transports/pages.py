@@ -24,7 +24,7 @@ from schema.rest import envelope, openapi, openapi30
 from schema.rest.conditions import none_match
 from schema.rest.endpoints import ENDPOINTS
 from schema.rest.openapi import Document
-from schema.rest.serving import NEWEST
+from schema.rest.serving import newest
 
 FOLDER: Final = Path(__file__).parent.parent / "pages"
 PLACE: Final = "/pages/"
@@ -153,15 +153,10 @@ def _html(title: str, body: str, styles: Iterable[str]) -> str:
 
 def _listed() -> str:
     rows = "".join(
-        f"<tr><td>{row.method}</td><td><code>{escape(_path(row.path, own=row.own is not None))}</code></td>"
-        f"<td>{escape(row.summary)}</td></tr>"
+        f"<tr><td>{row.method}</td><td><code>{escape(newest(row))}</code></td><td>{escape(row.summary)}</td></tr>"
         for row in ENDPOINTS
     )
     return (
         '<p>The same for machines: <a href="openapi.json">OpenAPI 3.1</a>, '
         f'<a href="openapi-3.0.json">OpenAPI 3.0</a>.</p><table>{rows}</table>'
     )
-
-
-def _path(path: str, *, own: bool) -> str:
-    return path if own else f"{NEWEST}{path}"

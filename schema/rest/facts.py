@@ -13,7 +13,8 @@ from graphql import FieldNode, OperationDefinitionNode, get_named_type
 from strawberry.schema.base import BaseSchema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
-from guards.permissions import Permission
+from db.models.identity import Role
+from guards.permissions import Permission, granted
 from schema.access import Access, Choosing, Guarded
 from schema.directives import Breaker, IdempotencyMode, Idempotent, RateLimit, Requires
 from schema.plan import ANYBODYS
@@ -51,6 +52,11 @@ class Facts:
     def ways(self) -> list[list[Permission]]:
         """All of one of the inner lists is needed; empty where nothing is, or where it is chosen."""
         return [way for said in self.said if isinstance(said, Requires) for way in said.permissions]
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Who may, of those who are signed in; where a name that is sent chooses what is done, whoever may do that."""
+        return tuple(role for role in Role if all(_lets(access, role) for access in self.accesses))
 
     @property
     def policies(self) -> list[str]:
@@ -134,6 +140,11 @@ def of(rows: Sequence[Endpoint], schema: BaseSchema) -> list[Facts]:
         found.append(Facts(row, name, stored, tuple(_accesses(row, stored, schema))))
     assert len(found) == len({facts.name for facts in found}), "two endpoints would have one name"
     return found
+
+
+def _lets(access: Access, role: Role) -> bool:
+    ways = [way for said in access.directives() if isinstance(said, Requires) for way in said.permissions]
+    return isinstance(access, Choosing) or not ways or any(granted(role).issuperset(way) for way in ways)
 
 
 def _accesses(row: Endpoint, stored: Stored | None, schema: BaseSchema) -> Iterable[Access]:

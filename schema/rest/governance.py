@@ -18,7 +18,7 @@ from schema.directives import Audited, AuditLevel
 from schema.rest import facts, openapi, terms
 from schema.rest.endpoints import ENDPOINTS
 from schema.rest.rows import Endpoint, Tag
-from schema.rest.serving import PREFIXES
+from schema.rest.serving import PREFIXES, addresses
 from schema.rest.terms import Terms
 
 MOST: Final = 50
@@ -55,10 +55,9 @@ class Table:
     described: Mapping[str, Any]
 
     def descriptions(self, each: Terms) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
-        """What is said of a row below each prefix; None where it is not described."""
-        row = each.row
-        for path in [row.path] if row.own else [f"{prefix}{row.path}" for prefix in PREFIXES]:
-            yield path, self.described["paths"].get(path, {}).get(row.method.lower())
+        """What is said of a row at each of its addresses; None where it is not described."""
+        for address in addresses(each.row):
+            yield address.path, self.described["paths"].get(address.path, {}).get(each.row.method.lower())
 
     def answer(self, said: Mapping[str, Any], status: str) -> Mapping[str, Any]:
         """The schema of an answer; empty where there is none."""

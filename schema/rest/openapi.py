@@ -11,14 +11,12 @@ from typing import Any, Final
 from graphql import print_ast
 from strawberry.schema.base import BaseSchema
 
-from db.models.identity import Role
-from guards.permissions import granted
 from schema.directives import RateLimit
 from schema.rest import asking, examples, facts, telling
 from schema.rest.endpoints import ENDPOINTS
 from schema.rest.facts import Facts
 from schema.rest.rows import Endpoint, Tag
-from schema.rest.serving import NEWEST, PREFIXES
+from schema.rest.serving import NEWEST, Address, addresses, newest
 from schema.rest.shapes import Shapes
 
 VERSION: Final = "3.1.0"
@@ -58,9 +56,9 @@ def described(schema: BaseSchema, version: str, rows: Sequence[Endpoint] = ENDPO
     telling.components(shapes)
     paths: dict[str, dict[str, Any]] = {}
     for number, each in enumerate(known, start=1):
-        for prefix, legacy in PREFIXES.items() if each.row.own is None else [("", True)]:
-            place = paths.setdefault(f"{prefix}{each.row.path}", {})
-            place[each.row.method.lower()] = _operation(each, number, shapes, refused, legacy=legacy)
+        for address in addresses(each.row):
+            place = paths.setdefault(address.path, {})
+            place[each.row.method.lower()] = _operation(each, number, address, shapes, refused)
     return {
         "openapi": VERSION,
         "info": {
@@ -101,9 +99,8 @@ def referred(part: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[st
     return part
 
 
-def _operation(each: Facts, number: int, shapes: Shapes, refused: dict[str, Any], *, legacy: bool) -> dict[str, Any]:
-    row = each.row
-    older = legacy and row.own is None
+def _operation(each: Facts, number: int, address: Address, shapes: Shapes, refused: dict[str, Any]) -> dict[str, Any]:
+    row, older = each.row, address.older
     said: dict[str, Any] = {
         "operationId": f"{each.name}Legacy" if older else each.name,
         "tags": [str(row.tag)],
@@ -116,7 +113,7 @@ def _operation(each: Facts, number: int, shapes: Shapes, refused: dict[str, Any]
         said["parameters"] = parameters
     if (body := asking.body(each, shapes)) is not None:
         said["requestBody"] = body
-    said["responses"] = telling.responses(each, shapes, legacy=legacy, shared=refused)
+    said["responses"] = telling.responses(each, address, shapes, shared=refused)
     said["security"] = [*([{}] if each.public else ()), {BEARER: []}]
     said["x-endpoint"] = number
     said["x-rateLimit"] = [_limit(limit) for limit in each.limits]
@@ -148,12 +145,12 @@ def _description(each: Facts, *, older: bool) -> str:
     if each.stored is not None and each.stored.changes and row.method == "GET":
         told.append("It changes something although it is a GET; it is kept for the clients that call it so.")
     if older:
-        told.append(f"`{NEWEST}{row.path}` has taken its place.")
+        told.append(f"`{newest(row)}` has taken its place.")
     return "\n\n".join([told[0], " ".join(told[1:])])
 
 
 def _roles(each: Facts) -> str:
-    able = [role for role in Role if any(granted(role).issuperset(way) for way in each.ways)]
+    able = each.roles
     return f", which {', '.join(able)} {'has' if len(able) == 1 else 'have'}" if able else ""
 
 

@@ -7,7 +7,9 @@ nothing fills, a GET that changes something without saying so, a row that anothe
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -26,10 +28,10 @@ from schema.plan import admit_native, refused_native
 from schema.rest import envelope, reading, sites
 from schema.rest.endpoints import ENDPOINTS
 from schema.rest.operations import Refused, Stored, Unfit, stored
-from schema.rest.rows import Answer, Direct, Endpoint, Own, Place, Shown
+from schema.rest.rows import Answer, Direct, Endpoint, Native, Own, Place, Shown
 
 PREFIXES: Final[Mapping[str, bool]] = {"/api": True, "/api/v1": False}
-"""Where the table is served, and whether the keys that older clients read stand at the top level there."""
+"""Where the table is served, the newest last, and whether it is there for clients from before."""
 
 NEWEST: Final = "/api/v1"
 
@@ -42,9 +44,34 @@ PAGE: Final = frozenset({"first", "offset"})
 Identify = Callable[[Request], Awaitable[Context]]
 Answering = Callable[[Request, Context], Awaitable[Answer]]
 
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One of the paths at which a row is served."""
+
+    path: str
+    older: bool
+    """Whether it is one of clients from before, and deprecated."""
+
+    beside: bool
+    """Whether the keys that such clients read stand at the top level of its answers."""
+
+
 _NAMED: Final = re.compile(r"([a-z][\w.]*): (.*)", re.DOTALL)
 _UPPER: Final = re.compile("([A-Z])")
 _VARIABLE: Final = re.compile(r"Variable '\$(\w+)'(?:[^;]*?; ?| of required type .*| )(.*)", re.DOTALL)
+
+
+def addresses(row: Endpoint) -> tuple[Address, ...]:
+    """The paths at which a row is served, the newest last."""
+    if row.own is not None:
+        return (Address(row.path, older=False, beside=True),)
+    return tuple(Address(f"{prefix}{row.path}", older=older, beside=older) for prefix, older in PREFIXES.items())
+
+
+def newest(row: Endpoint) -> str:
+    """The path at which a row is to be asked for."""
+    return addresses(row)[-1].path
 
 
 def routes(schema: BaseSchema, identify: Identify, own: Mapping[Own, Direct] | None = None) -> list[Route]:
@@ -63,9 +90,9 @@ def routes(schema: BaseSchema, identify: Identify, own: Mapping[Own, Direct] | N
     # The last row of a path without parameters knows that no other of its methods is served.
     last = {endpoint.path: endpoint for endpoint, _ in rows if "{" not in endpoint.path}
     below = [
-        _Served(endpoint, prefix, identify, answering).route(whole=last.get(endpoint.path) is endpoint)
-        for prefix in PREFIXES
+        _Served(endpoint, address, identify, answering).route(whole=last.get(endpoint.path) is endpoint)
         for endpoint, answering in rows
+        for address in addresses(endpoint)
     ]
     return [*own_routes(identify, own or {}), *below]
 
@@ -73,9 +100,10 @@ def routes(schema: BaseSchema, identify: Identify, own: Mapping[Own, Direct] | N
 def own_routes(identify: Identify, own: Mapping[Own, Direct]) -> list[Route]:
     """The rows that the application answers, at the top of its paths."""
     return [
-        _Served(endpoint, "", identify, _open(own[endpoint.own])).route()
+        _Served(endpoint, address, identify, partial(_sent, endpoint, own[endpoint.own])).route()
         for endpoint in ENDPOINTS
         if endpoint.own is not None and endpoint.own in own
+        for address in addresses(endpoint)
     ]
 
 
@@ -89,17 +117,16 @@ class _Whole(Route):
 
 
 class _Served:
-    """One endpoint below one prefix."""
+    """One endpoint at one of its addresses."""
 
-    def __init__(self, endpoint: Endpoint, prefix: str, identify: Identify, answering: Answering | Direct) -> None:
+    def __init__(self, endpoint: Endpoint, address: Address, identify: Identify, answering: Answering | Direct) -> None:
         self._endpoint = endpoint
-        self._path = f"{prefix}{endpoint.path}"
+        self._path = address.path
         self._identify = identify
-        self._legacy = PREFIXES.get(prefix, True)
+        self._legacy = address.beside
         self._answering = answering
-        older = self._legacy and endpoint.own is None
-        self._headers = _deprecation(endpoint) if older or endpoint.deprecated else {}
-        self._templated = older and not endpoint.deprecated and "{" in endpoint.path
+        self._headers = _deprecation(endpoint) if address.older or endpoint.deprecated else {}
+        self._templated = address.older and not endpoint.deprecated and "{" in endpoint.path
         if endpoint.changes:
             self._headers = {**self._headers, "cache-control": "no-store"}
 
@@ -144,7 +171,8 @@ class _Served:
         except Refusal as refusal:
             return envelope.refused(refusal, legacy=self._legacy)
         except Refused as refused:
-            return envelope.failed(refused.code, str(refused), retry_after=refused.retry_after, legacy=self._legacy)
+            told = _renamed(str(refused), self._endpoint)
+            return envelope.failed(refused.code, told, retry_after=refused.retry_after, legacy=self._legacy)
         except DatabaseUnavailable:
             away = Unavailable("the database does not answer: try again", retry_after=1)
             return envelope.refused(away, legacy=self._legacy)
@@ -173,7 +201,7 @@ def beside(keys: Mapping[str, Shown], answer: Answer) -> dict[str, Any]:
     """What stands at the top level for clients from before; what the envelope has is never hidden by it."""
     found: dict[str, Any] = {}
     for key, shown in keys.items():
-        value = _at(shown, answer) if isinstance(shown, str) else shown(answer)
+        value = _at(answer, shown.split(".")) if isinstance(shown, str) else shown(answer)
         if key == "*":
             found |= {name: each for name, each in value.items() if name not in envelope.RESERVED}
         else:
@@ -181,58 +209,52 @@ def beside(keys: Mapping[str, Shown], answer: Answer) -> dict[str, Any]:
     return found
 
 
-def _at(path: str, answer: Answer) -> Any:
+def _at(answer: Answer, steps: Iterable[str]) -> Any:
     found: Any = answer
-    for step in path.split("."):
+    for step in steps:
         found = None if found is None else found[step]
     return found
 
 
 def _answering(endpoint: Endpoint, schema: BaseSchema) -> Answering | Direct:
-    native, direct = endpoint.native, endpoint.direct
-    if native is not None:
+    if endpoint.native is not None:
+        return partial(_handled, endpoint, endpoint.native)
+    if endpoint.direct is not None:
+        return partial(_sent, endpoint, endpoint.direct)
+    return partial(_answered, endpoint, fitting(endpoint, schema))
 
-        async def handled(request: Request, context: Context) -> Answer:
-            try:
-                await admit_native(context, endpoint.permission, rate=endpoint.rate)
-                return {"data": await native(request, context)}
-            except Refusal as refusal:
-                if endpoint.audited is not None:
-                    await refused_native(context, endpoint.audited, refusal)
-                raise
 
-        return handled
-    if direct is not None:
+async def _handled(endpoint: Endpoint, native: Native, request: Request, context: Context) -> Answer:
+    try:
+        await admit_native(context, endpoint.permission, rate=endpoint.rate)
+        return {"data": await native(request, context)}
+    except Refusal as refusal:
+        if endpoint.audited is not None:
+            await refused_native(context, endpoint.audited, refusal)
+        raise
 
-        async def sent(request: Request, context: Context) -> Response:
-            await admit_native(context, endpoint.permission, rate=endpoint.rate)
-            return await direct(request, context)
 
-        return sent
-    operation = fitting(endpoint, schema)
+async def _sent(endpoint: Endpoint, direct: Direct, request: Request, context: Context) -> Response:
+    await admit_native(context, endpoint.permission, rate=endpoint.rate)
+    return await direct(request, context)
 
-    async def answered(request: Request, context: Context) -> Answer:
-        if endpoint.changes:
-            await _require_own_site(request, context, endpoint)
-        given = await reading.given(
-            request, context, endpoint.variables, operation, paged=endpoint.paged, strict=endpoint.strict
-        )
-        try:
-            answer = await operation.run(context, given.values)
-        except Refused as refused:
-            if refused.code == BadInput.code and given.fault is not None:
-                raise given.fault from refused
-            refused.args = (_renamed(str(refused), endpoint),)
-            raise
-        shown = answer
-        for step in endpoint.shown:
-            if shown is not None:
-                shown = shown[step]
-        if shown is None:
-            raise NotFound(_missing(request, endpoint))
-        return {**answer, **(_page(shown, given) if endpoint.paged else {"data": shown})}
 
-    return answered
+async def _answered(endpoint: Endpoint, operation: Stored, request: Request, context: Context) -> Answer:
+    if endpoint.changes:
+        await _require_own_site(request, context, endpoint)
+    given = await reading.given(
+        request, context, endpoint.variables, operation, paged=endpoint.paged, strict=endpoint.strict
+    )
+    try:
+        answer = await operation.run(context, given.values)
+    except Refused as refused:
+        if refused.code == BadInput.code and given.fault is not None:
+            raise given.fault from refused
+        raise
+    shown = _at(answer, endpoint.shown)
+    if shown is None:
+        raise NotFound(_missing(request, endpoint))
+    return {**answer, **(_page(shown, given) if endpoint.paged else {"data": shown})}
 
 
 async def _require_own_site(request: Request, context: Context, endpoint: Endpoint) -> None:
@@ -248,16 +270,6 @@ async def _require_own_site(request: Request, context: Context, endpoint: Endpoi
         assert endpoint.audited is not None
         await refused_native(context, endpoint.audited, refusal)
         raise
-
-
-def _open(direct: Direct) -> Direct:
-    """What anybody may ask for, counted like everything public."""
-
-    async def sent(request: Request, context: Context) -> Response:
-        await admit_native(context, None)
-        return await direct(request, context)
-
-    return sent
 
 
 def fitting(endpoint: Endpoint, schema: BaseSchema) -> Stored:
@@ -321,7 +333,5 @@ def _renamed(message: str, endpoint: Endpoint) -> str:
 
 def _deprecation(endpoint: Endpoint) -> dict[str, str]:
     """That something better has taken its place: the same path of the newest version, or what its summary says."""
-    link = (
-        '</docs>; rel="deprecation"' if endpoint.deprecated else f'<{NEWEST}{endpoint.path}>; rel="successor-version"'
-    )
+    link = '</docs>; rel="deprecation"' if endpoint.deprecated else f'<{newest(endpoint)}>; rel="successor-version"'
     return {"deprecation": f"@{int(DEPRECATED_ON.timestamp())}", "link": link}

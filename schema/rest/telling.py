@@ -8,6 +8,7 @@ from schema.rest.advice import ADVICE
 from schema.rest.envelope import RESERVED, Pagination
 from schema.rest.facts import FAULT, Facts
 from schema.rest.rows import Shown
+from schema.rest.serving import Address
 from schema.rest.shapes import REF, Shape, Shapes, without_null
 
 MOMENT: Final[Shape] = {"type": "string", "format": "date-time"}
@@ -100,22 +101,21 @@ def kinds(facts: Facts) -> list[Any]:
     return found + [_made(shown) for shown in facts.row.beside.values() if not isinstance(shown, str)]
 
 
-def responses(facts: Facts, shapes: Shapes, *, legacy: bool, shared: dict[str, Part]) -> dict[str, Part]:
-    """All that may be answered.
+def responses(facts: Facts, address: Address, shapes: Shapes, *, shared: dict[str, Part]) -> dict[str, Part]:
+    """All that may be answered at one of its addresses.
 
     Args:
-        legacy: whether keys for older clients stand at the top level.
         shared: where refusals are put that several endpoints have in common.
     """
     row = facts.row
     names = ["RateLimit", "RateLimit-Policy", "X-Trace-Id", *(["Idempotent-Replayed"] if facts.keyed else ())]
-    if legacy and row.own is None:
+    if address.older:
         names += ["Deprecation", "Link"]
     found: dict[str, Part] = {
         str(row.status): {
             "description": row.summary,
             "headers": _headers(names),
-            "content": {"application/json": {"schema": _envelope(facts, shapes, legacy=legacy)}},
+            "content": {"application/json": {"schema": _envelope(facts, shapes, legacy=address.beside)}},
         }
     }
     for status, said in facts.codes().items():

@@ -9,9 +9,7 @@ from strawberry.schema.base import BaseSchema
 
 from db.models.identity import Role
 from guards.allowances import Class
-from guards.permissions import granted
-from schema.access import Access, Choosing
-from schema.directives import RateLimit, Requires
+from schema.directives import RateLimit
 from schema.rest import facts
 from schema.rest.endpoints import ENDPOINTS
 from schema.rest.facts import Facts
@@ -30,7 +28,7 @@ class Terms:
     facts: Facts
     level: Class
     roles: tuple[Role, ...]
-    """Who may, of those who are signed in; where a name that is sent chooses what is done, whoever may do that."""
+    """Who may, of those who are signed in."""
 
     limits: tuple[tuple[str, int], ...]
     """How often a minute, by the name of each limit that counts a call."""
@@ -55,7 +53,7 @@ def of_all(schema: BaseSchema) -> tuple[Terms, ...]:
 def of(rows: Iterable[Facts]) -> tuple[Terms, ...]:
     """The terms of some rows."""
     return tuple(
-        Terms(facts=row, level=_level(row), roles=_roles(row), limits=tuple(_limits(row.limits))) for row in rows
+        Terms(facts=row, level=_level(row), roles=row.roles, limits=tuple(_limits(row.limits))) for row in rows
     )
 
 
@@ -66,15 +64,6 @@ def _level(row: Facts) -> Class:
         _BY_BUCKET[said.bucket] for said in row.said if isinstance(said, RateLimit) and said.bucket in _BY_BUCKET
     }
     return max(counted, key=LEVELS.index)
-
-
-def _roles(row: Facts) -> tuple[Role, ...]:
-    return tuple(role for role in Role if all(_lets(access, role) for access in row.accesses))
-
-
-def _lets(access: Access, role: Role) -> bool:
-    ways = [way for said in access.directives() if isinstance(said, Requires) for way in said.permissions]
-    return isinstance(access, Choosing) or not ways or any(granted(role).issuperset(way) for way in ways)
 
 
 def _limits(said: Iterable[RateLimit]) -> Iterable[tuple[str, int]]:

@@ -6,6 +6,12 @@ import re
 import sys
 import textwrap
 from functools import cache
+from typing import Final
+
+# A class ends before the next line that is no deeper, other than the bracket that ends its own head.
+_CLASS: Final = re.compile(
+    r"^(?P<indent> *)class (?P<name>\w+).*?(?=^(?!(?P=indent) ) *[^\s)]|\Z)", re.MULTILINE | re.DOTALL
+)
 
 
 def summary(thing: object) -> str | None:
@@ -49,10 +55,11 @@ def _written_under(kind: type) -> dict[str, str]:
 
 
 def _source(kind: type) -> str:
-    """The lines of a class; `inspect` would parse the whole module for each of its classes."""
-    inside = "." in kind.__qualname__
-    begins = rf"^(?P<indent>{' +' if inside else ''})class {kind.__name__}\b"
-    # It ends before the next line that is no deeper, other than the bracket that ends its own head.
-    lines = rf"{begins}.*?(?=^(?!(?P=indent) )[ ]*[^\s)]|\Z)"
-    [found] = re.finditer(lines, inspect.getsource(sys.modules[kind.__module__]), re.MULTILINE | re.DOTALL)
-    return textwrap.dedent(found[0])
+    return _classes(kind.__module__)["." in kind.__qualname__, kind.__name__]
+
+
+@cache
+def _classes(module: str) -> dict[tuple[bool, str], str]:
+    """The lines of a module's classes, by whether they are inside of something; `inspect` would parse all of it."""
+    found = _CLASS.finditer(inspect.getsource(sys.modules[module]))
+    return {(bool(each["indent"]), each["name"]): textwrap.dedent(each[0]) for each in found}

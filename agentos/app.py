@@ -31,6 +31,7 @@ from agentos.transports.bodies import Sizes
 from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
 from agentos.transports.departures import Departures
+from agentos.transports.flows import Flows
 from agentos.transports.graphql import AnySchema, GraphQLOverHTTP
 from agentos.transports.headers import SecurityHeaders
 from agentos.transports.legacy_feeds import Feeds
@@ -39,6 +40,7 @@ from agentos.transports.measures import Measures
 from agentos.transports.roots import Roots
 from agentos.transports.seats import Seats
 from agentos.transports.sockets import GraphQLOverWebSocket
+from agentos.transports.streams import GraphQLOverSSE
 from db import tallies
 from db.database import DatabaseUnavailable
 from db.services import Service
@@ -108,6 +110,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
     seats = Seats(callers, contexts, origins=(*settings.cors_origins, settings.origin))
     sockets = GraphQLOverWebSocket(schema, seats, callers, contexts, metrics, roots, departures)
     legacy = LegacySockets(services, seats, contexts, metrics, Feeds(services), departures)
+    flows = Flows(schema, seats, metrics, roots, departures, most=settings.connections // 2)
     own = _Own(settings, services, health, metrics)
     relay = Relay(services.database, services.redis)
     _watch(metrics, services, journal, relay)
@@ -137,7 +140,8 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
 
     app = Starlette(
         routes=[
-            Route("/graphql", GraphQLOverHTTP(schema, contexts, metrics, roots)),
+            Route("/graphql", GraphQLOverHTTP(schema, contexts, metrics, roots, flows)),
+            Route("/graphql/stream", GraphQLOverSSE(seats, contexts, roots, flows)),
             WebSocketRoute("/graphql", sockets),
             WebSocketRoute("/ws", legacy),
             Route("/graphql/schema.graphql", _Sdl(schema.as_str()).show),

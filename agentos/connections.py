@@ -37,6 +37,9 @@ TURNED_AWAY: Final = 1.25
 OWN_FILES: Final = 256
 """Files that are kept free for stores, uploads and answers, whatever clients hold open."""
 
+ABANDON: Final = "abandon"
+"""In the state of a request: what drops its connection at once, with all that still waits to be taken."""
+
 _COUNT: Final = struct.Struct("i")
 
 
@@ -265,6 +268,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to count anew."""
         super().on_message_begin()
+        self.scope["state"][ABANDON] = self.transport.abort
         self._begun += 1
         self._head_bytes = self._fields_bytes = self._fields = 0
         if self._head_since is None:

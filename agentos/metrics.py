@@ -38,7 +38,13 @@ class Metrics:
         )
         self.sockets = Gauge("agentos_sockets", "WebSockets open now.", registry=self.registry)
         self.subscriptions = Gauge(
-            "agentos_subscriptions", "Operations running over WebSockets now.", registry=self.registry
+            "agentos_subscriptions", "Operations running over WebSockets and streams now.", registry=self.registry
+        )
+        self.streams = Gauge(
+            "agentos_streams",
+            "Answers over HTTP that go on, open now, by how they are framed.",
+            ["kind"],
+            registry=self.registry,
         )
         self.jobs = Gauge("agentos_jobs", "Jobs by their status, in all tenants.", ["status"], registry=self.registry)
 

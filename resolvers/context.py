@@ -1,6 +1,6 @@
 """What every resolver is handed: the services of this process, and who is asking in this operation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +11,7 @@ import msgspec
 from dataloaders.batches import Loaders
 from dataloaders.snapshot import Snapshots
 from db.database import Database
+from db.events import Cursor
 from db.files import Files
 from db.models.identity import Role
 from db.redis import Redis
@@ -103,6 +104,9 @@ class Context:
 
     after: str | None = None
     """The cursor that a stream is taken up again after, as its transport says; it stands above an argument's."""
+
+    begun: Callable[[Cursor], None] | None = None
+    """Told where a stream begins once it listens: of what comes after that place, nothing is lost."""
 
     whole: bool = False
     """Whether one refused field refuses all of a read, too: there is no way to answer the rest beside it."""

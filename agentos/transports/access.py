@@ -1,5 +1,7 @@
 """The access log and the request metrics: one line and one observation for every request that was answered.
 
+An answer that goes on is one as well, once it has ended. What is measured of it is how long it took to begin.
+
 The path is logged without its query string, where GET queries carry what is nobody's business, and without the part of
 a signed link that opens its file.
 """
@@ -15,6 +17,9 @@ from guards import links
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+
+LASTING = "lasting"
+"""Set in the state of a request whose answer goes on: it ends when somebody has enough, not when it is done."""
 
 log = structlog.get_logger("agentos.access")
 
@@ -32,17 +37,20 @@ class Access:
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), 0
+        answered = began
 
         async def seen(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"], time.perf_counter()
             await send(message)
 
         try:
             await self._app(scope, receive, seen)
         finally:
-            took = time.perf_counter() - began
+            ended = time.perf_counter()
+            lasting = scope.get("state", {}).get(LASTING, False)
+            took = (answered if lasting else ended) - began
             method = scope["method"] if scope["method"] in METHODS else "other"
             # 499: the client went away before there was an answer.
             route = _route(scope)
@@ -57,6 +65,7 @@ class Access:
                 status=status or 499,
                 ms=round(took * 1000, 2),
                 address=scope["client"][0],
+                **({"lasted_s": round(ended - answered, 1)} if lasting else {}),
             )
 
 

@@ -2,7 +2,8 @@
 
 A client that accepts `application/graphql-response+json` gets it, with a 4xx for whatever did not run; others get
 `application/json`, where an operation that is wrong in itself is answered with 200, as it always was. A refusal has its
-own status for both: 401, 403, 429, 503. Reading the body never fails with a 500, whatever is in it.
+own status for both: 401, 403, 429, 503. Reading the body never fails with a 500, whatever is in it. A subscription is
+answered to who takes it in parts (`multipart`).
 """
 
 from collections.abc import Iterable
@@ -13,18 +14,18 @@ from graphql import GraphQLError
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
-from strawberry.schema.base import BaseSchema
+from starlette.types import ASGIApp, Receive, Scope, Send
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from agentos.metrics import Metrics
-from agentos.transports import bodies, graphiql
+from agentos.transports import bodies, graphiql, multipart
 from agentos.transports.answers import headers_of
 from agentos.transports.bodies import Operation
 from agentos.transports.contexts import Contexts
+from agentos.transports.flows import Flows
 from agentos.transports.roots import Roots
 from db.database import DatabaseUnavailable
 from guards.allowances import Spent
@@ -32,6 +33,7 @@ from guards.errors import BadInput, InProgress, KeyReused, RateLimited, Refusal,
 from guards.replays import REPLAYED
 from resolvers.context import Context
 from schema.access import public_names
+from schema.build import Schema
 from schema.rest.envelope import JSON
 from schema.rest.statuses import status_of
 
@@ -49,14 +51,29 @@ LONGEST_PUBLIC: Final = 4_096
 """Characters of a document that is looked into although it comes with a token that is not good."""
 
 
-AnySchema = BaseSchema
+AnySchema = Schema
 """Whatever can be served: the one schema of the house, or a small one of a test."""
 
 
 class GraphQLOverHTTP:
     """The route of the schema."""
 
-    def __init__(self, schema: BaseSchema, contexts: Contexts, metrics: Metrics, roots: Roots) -> None:
+    def __init__(
+        self,
+        schema: AnySchema,
+        contexts: Contexts,
+        metrics: Metrics,
+        roots: Roots,
+        flows: Flows,
+        *,
+        beat_s: float = multipart.BEAT_S,
+    ) -> None:
+        """
+        Args:
+            beat_s: after how many silent seconds a subscription is sent a heartbeat.
+        """
+        self.flows = flows
+        self.beat_s = beat_s
         self._schema = schema
         self._contexts = contexts
         self._metrics = metrics
@@ -67,18 +84,20 @@ class GraphQLOverHTTP:
         answer = await self._answer(Request(scope, receive))
         await answer(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request) -> ASGIApp:
         if request.method not in ("GET", "POST"):
-            return _request_error(request, "use GET or POST", HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "GET, POST"})
+            return request_error(request, "use GET or POST", HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "GET, POST"})
         if _wants_page(request):
             return graphiql.page()
-        if request.method == "POST" and _content_type(request) != LEGACY:
-            return _request_error(request, f"send {LEGACY}", HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+        if request.method == "POST" and content_type(request) != LEGACY:
+            return request_error(request, f"send {LEGACY}", HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
         try:
-            operation = await _read(request)
+            operation = await read(request)
             context = await self._context(request, operation)
+            if self._subscribes(request, operation):
+                return self.flows.opened(operation, context, multipart.Parts(beat_s=self.beat_s))
         except Refusal as refusal:
-            return _refused(request, refusal)
+            return refused(request, refusal)
         try:
             result = await self._schema.execute(
                 operation.query,
@@ -89,12 +108,12 @@ class GraphQLOverHTTP:
                 allowed_operation_types=GET_TYPES if request.method == "GET" else POST_TYPES,
             )
         except CannotGetOperationTypeError as error:
-            return _request_error(request, error.as_http_error_reason(), HTTPStatus.BAD_REQUEST)
+            return request_error(request, error.as_http_error_reason(), HTTPStatus.BAD_REQUEST)
         except InvalidOperationTypeError as error:
             return _wrong_type(request, error.operation_type)
         except DatabaseUnavailable:
             away = Unavailable("the database does not answer: try again", retry_after=1)
-            return _refused(request, away, context.spent)
+            return refused(request, away, context.spent)
         assert isinstance(result, ExecutionResult)
         self._count(operation, result)
         return _answered(request, result, context)
@@ -111,6 +130,13 @@ class GraphQLOverHTTP:
                 raise
             return self._contexts.of(request, None)
 
+    def _subscribes(self, request: Request, operation: Operation) -> bool:
+        """Whether this is a subscription of a client that takes it in parts."""
+        if request.method != "POST" or not multipart.accepted(request.headers):
+            return False
+        kind, _ = self._roots.of(operation.query, operation.operation_name)
+        return kind == OperationType.SUBSCRIPTION.value
+
     def _count(self, operation: Operation, result: ExecutionResult) -> None:
         if not _began(result):
             self._metrics.operation("none", "none", ok=False)
@@ -120,7 +146,13 @@ class GraphQLOverHTTP:
             self._metrics.operation(kind, field, ok=not result.errors)
 
 
-async def _read(request: Request) -> Operation:
+async def read(request: Request) -> Operation:
+    """The operation in a request's body, or in its address.
+
+    Raises:
+        BadInput: there is none, or one of its parts is of the wrong kind.
+        TooLarge: the body is longer than an operation may be.
+    """
     if request.method == "POST":
         return bodies.operation(bodies.parsed(await bodies.raw(request)))
     asked: dict[str, Any] = dict(request.query_params)
@@ -171,7 +203,8 @@ def _status(errors: Iterable[GraphQLError], *, began: bool, modern: bool) -> tup
     return HTTPStatus.OK, None
 
 
-def _refused(request: Request, refusal: Refusal, spent: Spent | None = None) -> Response:
+def refused(request: Request, refusal: Refusal, spent: Spent | None = None) -> Response:
+    """The answer to what was refused before it was begun."""
     status = status_of(refusal.code)
     extensions: dict[str, Any] = {"code": refusal.code, "traceId": request.state.trace_id}
     if refusal.retry_after is not None:
@@ -185,13 +218,15 @@ def _refused(request: Request, refusal: Refusal, spent: Spent | None = None) -> 
 
 def _wrong_type(request: Request, kind: OperationType) -> Response:
     if kind is OperationType.SUBSCRIPTION:
-        return _request_error(request, "subscriptions run over WebSocket", HTTPStatus.BAD_REQUEST)
-    return _request_error(request, "mutations go by POST", HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "POST"})
+        told = "subscriptions run over WebSocket, and as server-sent events at /graphql/stream"
+        return request_error(request, told, HTTPStatus.BAD_REQUEST)
+    return request_error(request, "mutations go by POST", HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "POST"})
 
 
-def _request_error(
+def request_error(
     request: Request, message: str, status: HTTPStatus, headers: dict[str, str] | None = None
 ) -> Response:
+    """The answer to what is no operation, or may not be asked for in this way."""
     extensions = {"code": BadInput.code, "traceId": request.state.trace_id}
     return _json(request, {"errors": [{"message": message, "extensions": extensions}]}, status, headers or {})
 
@@ -203,11 +238,11 @@ def _json(request: Request, body: dict[str, Any], status: int, headers: dict[str
 
 
 def _modern(headers: Headers) -> bool:
-    weights = _accepted(headers)
+    weights = accepted(headers)
     return weights.get(MODERN, 0.0) > 0 and weights[MODERN] >= weights.get(LEGACY, 0.0)
 
 
-def _accepted(headers: Headers) -> dict[str, float]:
+def accepted(headers: Headers) -> dict[str, float]:
     """How much each media type is wanted."""
     found: dict[str, float] = {}
     for part in headers.get("accept", "").split(","):
@@ -224,9 +259,10 @@ def _wants_page(request: Request) -> bool:
     return (
         request.method == "GET"
         and "query" not in request.query_params
-        and _accepted(request.headers).get("text/html", 0.0) > 0
+        and accepted(request.headers).get("text/html", 0.0) > 0
     )
 
 
-def _content_type(request: Request) -> str:
+def content_type(request: Request) -> str:
+    """What a body is said to be, without parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()

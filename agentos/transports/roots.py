@@ -15,6 +15,8 @@ from graphql import (
     parse,
 )
 
+from schema.limits import MOST_TOKENS
+
 REMEMBERED: Final = 512
 LONGEST_REMEMBERED: Final = 16_384
 
@@ -43,7 +45,7 @@ class Roots:
 
 def _named(query: str, operation_name: str | None) -> Named:
     try:
-        document = parse(query, no_location=True)
+        document = parse(query, no_location=True, max_tokens=MOST_TOKENS)
     except GraphQLError:
         return "none", ()
     for node in document.definitions:

@@ -95,6 +95,8 @@ async def watched(
     async with context.services.hub.listen(
         context.caller.tenant, wanted, owner=owner, owned=owned, entity=entity, wants=wants, after=begin
     ) as told:
+        if context.begun is not None and told.position is not None:
+            context.begun(told.position)
         if told.resync is not None:
             assert told.position is not None
             yield Resync(begun_at=told.position, reason=told.resync)

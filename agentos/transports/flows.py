@@ -1,0 +1,308 @@
+"""Flows: answers over HTTP that go on for as long as somebody listens, however they are framed.
+
+One ends with its token, or within five seconds of its user being signed out, locked or given another role, by the rule
+that sockets end by. What it tells comes from `schema.told`, where nobody waits for anybody; a client that takes nothing
+for ten seconds is let go, so that what waits for it stays small. A silent one hears a heartbeat. When this process goes
+down, flows end one after the other, to be taken up again elsewhere after the last cursor they told.
+
+A user has ten at most, of all kinds, beside their sockets: the two are counted apart, for a page has a flow for each
+subscription where one socket has them all. Together flows take half of a process's connections at most, so that there
+is always one left for a question. PostgreSQL away: what has begun goes on, as nobody can be signed out meanwhile.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import aclosing, suppress
+from typing import Any, ClassVar, Final, NoReturn, Protocol
+from uuid import UUID
+
+from starlette.types import Receive, Scope, Send
+
+from agentos.connections import ABANDON
+from agentos.metrics import Metrics
+from agentos.transports.access import LASTING
+from agentos.transports.bodies import Operation
+from agentos.transports.departures import GOING, RETRY_S, Departures
+from agentos.transports.roots import Roots
+from agentos.transports.seats import Seats
+from db.database import DatabaseUnavailable
+from db.events import Cursor
+from guards.errors import RateLimited, Refusal, Unauthenticated, Unavailable
+from resolvers.context import Context
+from resolvers.live import SlowConsumer
+from schema.build import Schema
+from schema.watching import Told
+
+MOST_EACH: Final = 10
+SEND_S: Final = 10.0
+LAST_S: Final = 1.0
+"""How long a client is waited for to take the last of what it is told."""
+
+HEADERS: Final = {
+    # A proxy that collects an answer, or compresses it in blocks, would keep each event until there are enough of them.
+    "cache-control": "no-store, no-transform",
+    "x-accel-buffering": "no",
+    "vary": "Accept, Authorization, Cookie",
+}
+
+Error = dict[str, Any]
+"""An error as GraphQL tells it."""
+
+
+class Frames(Protocol):
+    """How a flow is written."""
+
+    kind: ClassVar[str]
+    """What it is counted as."""
+
+    media_type: ClassVar[str]
+    beat: ClassVar[bytes]
+    """Says that nothing has happened."""
+
+    beat_s: float
+    """After how many silent seconds it is said."""
+
+    def opening(self) -> bytes:
+        """What comes first, at once."""
+
+    def place(self, cursor: Cursor) -> bytes:
+        """Where it begins, should it break before there was an answer; nothing where that cannot be said."""
+
+    def answer(self, told: Told) -> bytes:
+        """One answer."""
+
+    def completed(self) -> bytes:
+        """That no other answer will come."""
+
+    def refused(self, error: Error) -> bytes:
+        """That no other answer will come, and why."""
+
+    def interrupted(self, error: Error) -> bytes:
+        """That others will come to who asks for them anew, and why they have to."""
+
+
+class _Over(Exception):
+    """A flow is over, with a last word unless nobody is there to hear it."""
+
+    def __init__(self, last: bytes | None = None) -> None:
+        super().__init__()
+        self.last = last
+
+
+class Flows:
+    """All flows of a process, and who has how many."""
+
+    def __init__(
+        self,
+        schema: Schema,
+        seats: Seats,
+        metrics: Metrics,
+        roots: Roots,
+        departures: Departures,
+        *,
+        most: int,
+        most_each: int = MOST_EACH,
+        send_s: float = SEND_S,
+    ) -> None:
+        """
+        Args:
+            most: how many there may be at once in this process.
+            most_each: how many of them one user may have, or one address without a user.
+            send_s: for how long a client may take nothing.
+        """
+        self.schema = schema
+        self.seats = seats
+        self.metrics = metrics
+        self.roots = roots
+        self.departures = departures
+        self.most = most
+        self.most_each = most_each
+        self.send_s = send_s
+        self.held = Counter[UUID | str]()
+        """How many each user has, or each address of those who are nobody."""
+
+    def opened(self, operation: Operation, context: Context, frames: Frames) -> "Flow":
+        """The answer to an operation, which is counted from here on until it has been sent.
+
+        Raises:
+            RateLimited: the user has as many as one may have.
+            Unavailable: there are as many as may be.
+        """
+        whose = context.address if context.viewer is None else context.viewer.user_id
+        if self.held[whose] >= self.most_each:
+            raise RateLimited(f"a user has at most {self.most_each} streams", retry_after=5, policy="streams")
+        if self.held.total() >= self.most:
+            raise Unavailable("there are as many streams as this server has room for", retry_after=5)
+        self.held[whose] += 1
+        return Flow(self, operation, context, frames, whose)
+
+    def leave(self, whose: UUID | str) -> None:
+        """Count one less."""
+        self.held[whose] -= 1
+        if not self.held[whose]:
+            del self.held[whose]
+
+
+class Flow:
+    """One answer that goes on, from its headers to its last word; an ASGI application that is called once."""
+
+    def __init__(self, flows: Flows, operation: Operation, context: Context, frames: Frames, whose: UUID | str) -> None:
+        self._flows = flows
+        self._operation = operation
+        self._context = context
+        self._frames = frames
+        self._whose = whose
+        self._group = asyncio.TaskGroup()
+        self._parting = asyncio.Event()
+        self._cursor: Cursor | None = None
+        self._said_at = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        scope.setdefault("state", {})[LASTING] = True
+        metrics = self._flows.metrics
+        try:
+            with (
+                metrics.streams.labels(self._frames.kind).track_inprogress(),
+                metrics.subscriptions.track_inprogress(),
+                self._flows.departures.staying(self.part),
+            ):
+                await self._end(await self._lived())
+        finally:
+            self._flows.leave(self._whose)
+
+    def part(self) -> None:
+        """End it, because this process is going down."""
+        self._parting.set()
+
+    async def _lived(self) -> bytes | None:
+        """Tell what there is to tell; the last word of it, once it is over, is left to be said."""
+        headers = {"content-type": self._frames.media_type, **HEADERS}
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": 200, "headers": raw})
+        words: list[bytes | None] = []
+        try:
+            async with self._group:
+                self._group.create_task(self._listen(), name="flow listen")
+                self._group.create_task(self._part(), name="flow part")
+                self._group.create_task(self._watch(), name="flow watch")
+                await self._tell()
+        except* _Over as group:
+            words += (over.last for over in _leaves(group))
+        # With whoever has gone, nothing that happened beside it is of any use.
+        return None if None in words else words[0]
+
+    async def _tell(self) -> NoReturn:
+        await self._say(self._frames.opening())
+        self._context.begun = self._begun
+        operation = self._operation
+        answers = self._flows.schema.told(
+            operation.query,
+            context=self._context,
+            variables=operation.variables,
+            operation_name=operation.operation_name,
+            operation_extensions=operation.extensions,
+        )
+        counted = False
+        try:
+            async with aclosing(answers):
+                async for told in answers:
+                    if not counted:
+                        self._count(told)
+                        counted = True
+                    await self._say(self._frames.answer(told))
+                    self._cursor = told.cursor or self._cursor
+        except (SlowConsumer, Unavailable) as refusal:
+            raise _Over(self._frames.interrupted(self._error(refusal))) from refusal
+        except DatabaseUnavailable as error:
+            away = Unavailable("the database does not answer: try again", retry_after=1)
+            raise _Over(self._frames.interrupted(self._error(away))) from error
+        except Refusal as refusal:
+            raise _Over(self._frames.refused(self._error(refusal))) from refusal
+        raise _Over(self._frames.completed())
+
+    def _begun(self, place: Cursor) -> None:
+        """Say where a subscription begins, which it does on the way to its first answer."""
+        self._cursor = place
+        if word := self._frames.place(place):
+            self._group.create_task(self._say(word), name="flow place")
+
+    async def _listen(self) -> NoReturn:
+        """Notice that the client has gone, and let it hear something every few seconds."""
+        while True:
+            try:
+                async with asyncio.timeout_at(self._said_at + self._frames.beat_s):
+                    message = await self._receive()
+            except TimeoutError:
+                if asyncio.get_running_loop().time() - self._said_at >= self._frames.beat_s:
+                    await self._say(self._frames.beat)
+                continue
+            if message["type"] == "http.disconnect":
+                raise _Over
+
+    async def _part(self) -> NoReturn:
+        await self._parting.wait()
+        raise _Over(self._frames.interrupted(self._error(Unavailable(GOING, retry_after=RETRY_S))))
+
+    async def _watch(self) -> None:
+        """End it when the token runs out or the user is no longer who they were."""
+        caller = self._context.viewer
+        if caller is None:
+            return
+        try:
+            await self._flows.seats.lapse(lambda: caller)
+        except Unauthenticated as lapsed:
+            raise _Over(self._frames.refused(self._error(lapsed))) from lapsed
+
+    async def _say(self, word: bytes) -> None:
+        self._said_at = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(self._flows.send_s):
+                await self._send({"type": "http.response.body", "body": word, "more_body": True})
+        except TimeoutError as error:
+            await self._abandon()
+            raise _Over from error
+
+    async def _end(self, last: bytes | None) -> None:
+        """Say the last word, if anybody is there to hear it."""
+        if last is None:
+            return
+        try:
+            async with asyncio.timeout(LAST_S):
+                await self._send({"type": "http.response.body", "body": last, "more_body": False})
+        except TimeoutError:
+            await self._abandon()
+
+    async def _abandon(self) -> None:
+        """Drop a client that takes nothing, with all that still waits for it."""
+        if abandon := self._scope["state"].get(ABANDON):
+            abandon()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_S):
+                    while (await self._receive())["type"] != "http.disconnect":
+                        pass
+
+    def _count(self, told: Told) -> None:
+        if not told.began:
+            self._flows.metrics.operation("none", "none", ok=False)
+            return
+        kind, fields = self._flows.roots.of(self._operation.query, self._operation.operation_name)
+        for field in fields:
+            self._flows.metrics.operation(kind, field, ok=told.ok)
+
+    def _error(self, refusal: Refusal) -> Error:
+        extensions: dict[str, Any] = {"code": refusal.code, "traceId": self._context.trace_id}
+        if refusal.retry_after is not None:
+            extensions["retryAfter"] = refusal.retry_after
+        if self._cursor is not None:
+            extensions["cursor"] = str(self._cursor)
+        return {"message": str(refusal), "extensions": extensions}
+
+
+def _leaves(group: BaseExceptionGroup[_Over]) -> Iterator[_Over]:
+    for found in group.exceptions:
+        if isinstance(found, BaseExceptionGroup):
+            yield from _leaves(found)
+        else:
+            yield found

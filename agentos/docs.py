@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, NotRequired, get_origin, get_type_hints
 
 import msgspec
 
@@ -258,8 +258,10 @@ def _terms() -> str:
 
 
 def _sent(row: Endpoint) -> str:
-    if row.form:
-        return f"form: {_words(row.form)}"
+    if row.form is not None:
+        fields = get_type_hints(row.form, include_extras=True).items()
+        named = [f"{name}?" if get_origin(kind) is NotRequired else name for name, kind in fields]
+        return f"form: {_words(named)}"
     needed = stored(row.operation, schema).needed if row.operation else frozenset()
     read = {
         place: [

@@ -54,7 +54,7 @@ def headers() -> dict[str, Part]:
 
 def kinds(facts: Facts) -> list[Any]:
     """The Python types that say what an endpoint is asked."""
-    found = [facts.row.asks] if facts.row.asks is not None else []
+    found = [kind for kind in (facts.row.asks, facts.row.form) if kind is not None]
     found += [kind for source in facts.row.variables.values() if (kind := _read(source)) is not None]
     return found + ([action.payload for action in CATALOGUE.values()] if facts.chosen else [])
 
@@ -96,8 +96,8 @@ def _asked(kind: type, shapes: Shapes) -> list[Part]:
 
 def body(facts: Facts, shapes: Shapes) -> Part | None:
     """What is sent, or None where nothing is."""
-    if facts.row.form:
-        return {"required": True, "content": {"multipart/form-data": {"schema": _form(facts, shapes)}}}
+    if facts.row.form is not None:
+        return {"required": True, "content": {"multipart/form-data": {"schema": _form(facts.row.form, shapes)}}}
     if not facts.reads_body:
         return None
     assert facts.stored is not None
@@ -180,13 +180,11 @@ def _description(shape: Shape) -> Shape:
     return {"description": shape["description"]} if "description" in shape else {}
 
 
-def _form(facts: Facts, shapes: Shapes) -> Shape:
-    fields = facts.row.form
-    asked = {} if facts.row.asks is None else shapes.taken(facts.row.asks)["properties"]
-    properties: dict[str, Shape] = {name.rstrip("?"): {"type": "string"} for name in fields} | asked
-    if "file" in properties:
-        properties["file"] = {"type": "string", "contentMediaType": "application/octet-stream"}
-    required = [name for name in fields if not name.endswith("?")]
+def _form(kind: type, shapes: Shapes) -> Shape:
+    shape, fields = shapes.taken(kind), get_type_hints(kind)
+    file = {"type": "string", "contentMediaType": "application/octet-stream"}
+    properties = {name: file if field is bytes else shape["properties"][name] for name, field in fields.items()}
+    required = [name for name in fields if name in shape["required"]]
     return {"type": "object", "properties": properties, "required": required}
 
 

@@ -93,7 +93,7 @@ class Facts:
     @property
     def reads_body(self) -> bool:
         """Whether it takes one."""
-        return bool(self.row.form) or any(source.place is Place.BODY for source in self.row.variables.values())
+        return self.row.form is not None or any(source.place is Place.BODY for source in self.row.variables.values())
 
     def codes(self) -> dict[int, list[str]]:
         """The codes of what may be refused, by status."""

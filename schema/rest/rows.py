@@ -125,8 +125,8 @@ class Endpoint:
     answers: type | None = None
     """What `data` is like where no operation and no annotation tells."""
 
-    form: tuple[str, ...] = ()
-    """The fields of the form that a native one reads; `?` after those that may be left out."""
+    form: type | None = None
+    """The form that a native one reads, as a TypedDict of its fields."""
 
     permission: Permission | None = None
     """What a native or direct one takes; an operation's fields say so themselves."""

@@ -21,9 +21,7 @@ SENDING: Final = Rate(600)
 """How often a minute one may send: a large file is a call with many parts, and how much one may send is bounded by its
 bytes."""
 
-CHUNK_FORM: Final = ("upload_id", "chunk_index", "file", "sha256?")
 _INDEX: Final = re.compile(r"[0-9]{1,6}")
-
 
 Digest = Annotated[str, Meta(pattern="^[0-9A-Fa-f]{64}$")]
 

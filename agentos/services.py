@@ -52,6 +52,7 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
     tokens = Tokens(ring, issuer=settings.jwt_issuer)
     database = Database.connect(settings.database_url, size=pool_size, application=application)
     redis = connect(settings.redis_url)
+    rates = Rates(redis, database, replicas=settings.replicas)
     snapshots = Snapshots(database, redis, about(settings))
     breakers = Breakers(database)
     audit = Audit(database, seals_of(settings))
@@ -69,7 +70,7 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
             breakers=breakers,
             chain=Chain(database, Replays(), audit, breakers),
             operations=Operations(database, audit),
-            rates=Rates(redis, database, replicas=settings.replicas),
+            rates=rates,
             lockouts=Lockouts(database),
             traffic=Recorder(database, uuid4()),
             media_root=settings.media_root,
@@ -78,6 +79,7 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
         )
     finally:
         await snapshots.close()
+        await rates.close()
         await redis.aclose()
         await database.close()
 

@@ -73,6 +73,14 @@ class Line:
             self._sending = asyncio.create_task(self._send(), name="calls to Redis")
         return await call.answer
 
+    async def close(self) -> None:
+        """Ask nothing more; who waits for an answer is told that there will be none."""
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.wait([self._sending])
+        # A task that is cancelled before it has begun tells nobody.
+        self._give_up(RedisError("the call was given up"))
+
     async def _send(self) -> None:
         while self._waiting:
             calls = list(islice(self._waiting, MOST_TOGETHER))

@@ -62,6 +62,10 @@ class Rates:
         self._alone = Alone()
         self._ask_at: float | None = None
 
+    async def close(self) -> None:
+        """Count nothing more."""
+        await self._line.close()
+
     @property
     def degraded(self) -> bool:
         """Whether this process counts alone just now."""

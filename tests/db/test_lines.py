@@ -105,6 +105,25 @@ async def test_all_find_out_together_that_redis_hangs_and_no_late_answer_is_take
         assert [b"k", b"after"] == await line.run(ECHO, ["k"], ["after"])
 
 
+@pytest.mark.parametrize("rounds", [1, 20], ids=["before it has begun", "while it is under way"])
+async def test_a_line_that_is_closed_leaves_nobody_waiting_and_nothing_running(rounds: int, relay: Relay) -> None:
+    async with connect(relay.url) as through:
+        line = Line(through)
+        await line.run(ECHO, ["k"], ["before"])
+        relay.hang()
+        asking = [asyncio.create_task(line.run(ECHO, ["k"], [n])) for n in range(3)]
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+
+        await line.close()
+
+        lost = await asyncio.gather(*asking, return_exceptions=True)
+        assert ["the call was given up"] * 3 == [str(each) for each in lost]
+        assert all(isinstance(each, REDIS_AWAY) for each in lost)
+        assert [] == [task for task in asyncio.all_tasks() if task.get_name() == "calls to Redis"]
+        relay.flow()
+
+
 async def test_without_redis_everybody_is_told(redis: Redis) -> None:
     async with connect("redis://127.0.0.1:1") as nowhere:
         line = Line(nowhere)

@@ -70,8 +70,14 @@ class Limits:
     handshake_s: float = 10.0
     """Until a WebSocket is answered."""
 
+    untaken_s: float = 10.0
+    """For how long a WebSocket takes nothing of what is written to it, until nothing more is."""
+
+    last_word_s: float = 30.0
+    """For how long one that was told that it is over has time to come to that, and to say that it has."""
+
     parting_s: float = 5.0
-    """For how long a WebSocket that is over waits for its client to take what it was told."""
+    """For how long the connection of one that is over waits for its client to take what is left."""
 
     frames_per_s: int = 1_000
     """Of all kinds, over one WebSocket; the messages in them are counted by who reads them."""

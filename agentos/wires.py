@@ -4,9 +4,13 @@ The protocol beneath reads all that came in one go, answers each ping, and keeps
 only whole messages reach an application that could count them. So frames are counted here, before anybody reads them:
 who sends more than a client has reason to is told so with 4429, and of what it sends after that nothing is read. A
 handshake has its time as well, and so has a client that is to take the last of what it is told.
+
+Nobody can be made to read. Who takes nothing for ten seconds is written nothing more; the word that it is over is put
+behind what they have not taken yet, for it says from where to go on, and is there for half a minute.
 """
 
-from asyncio import AbstractEventLoop, BaseTransport
+import struct
+from asyncio import AbstractEventLoop, BaseTransport, TimerHandle
 from typing import Any, Final
 
 import uvicorn
@@ -14,6 +18,7 @@ from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.protocol import OPEN
 
 from agentos.connections import Late, Limits
 
@@ -26,9 +31,19 @@ _LENGTH: Final = 0x7F
 _WIDTHS: Final = {126: 2, 127: 8}
 """How many bytes more a longer length takes, by what stands in the place of a short one."""
 
+_TEXT: Final = 0x81
+_BINARY: Final = 0x82
+_SHORT: Final = struct.Struct("!BB")
+_LONG: Final = struct.Struct("!BBH")
+_LONGER: Final = struct.Struct("!BBQ")
+
 
 class Excess(Exception):
     """A client sends more than it has reason to."""
+
+
+class Stalled(Exception):
+    """A client has taken nothing for too long: nothing more is written to it but the word that it is over."""
 
 
 class Frames:
@@ -93,6 +108,8 @@ class Wire(WebSocketsSansIOProtocol):
         self._frames = Frames(limits)
         self._begun = self.loop.time()
         self._parting_since: float | None = None
+        self._stalling: TimerHandle | None = None
+        self._stalled = False
         self._deaf = False
 
     def late(self, now: float) -> Late | None:
@@ -129,9 +146,19 @@ class Wire(WebSocketsSansIOProtocol):
     async def send(self, message: ASGISendEvent) -> None:
         """Send what the application says, and listen once it has accepted.
 
+        The `text` of a message may be bytes, of UTF-8: what many are told is encoded once.
+
         Raises:
             ClientDisconnected: nobody is there to be told.
+            Stalled: somebody is, and has taken nothing for too long.
         """
+        if self.handshake_complete and self.initial_response is None:
+            if message["type"] == "websocket.send":
+                await self._tell(message.get("text"), message.get("bytes"))
+                return
+            if message["type"] == "websocket.close" and not self.close_sent and self.conn.state is OPEN:
+                self._part(message.get("code", 1000), message.get("reason") or "")
+                return
         opening = not self.handshake_complete
         if opening and self.transport.is_closing():
             # What is sent would be taken for sent, and its sender would wait for an answer.
@@ -140,6 +167,57 @@ class Wire(WebSocketsSansIOProtocol):
         await super().send(message)
         if opening and self.handshake_complete and not self.transport.is_closing():
             self.transport.resume_reading()
+
+    async def _tell(self, text: str | bytes | None, data: bytes | None) -> None:
+        if not self.writable.is_set():
+            await self.writable.wait()
+        if self._stalled:
+            raise Stalled
+        if self.disconnected or self.close_sent or self.conn.state is not OPEN:
+            raise ClientDisconnected
+        if text is None:
+            first, payload = _BINARY, data or b""
+        else:
+            first, payload = _TEXT, text.encode() if isinstance(text, str) else text
+        self.transport.write(_head(first, len(payload)) + payload)
+
+    def _part(self, code: int, reason: str) -> None:
+        """Say that it is over, behind whatever the client has not taken yet, and wait until it has come to that."""
+        self._unwind()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.conn.send_close(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(self._limits.last_word_s, self.transport.close)
+
+    def pause_writing(self) -> None:
+        """Write nothing more for now, and not much longer wait that the client takes what there is."""
+        super().pause_writing()
+        if not self.close_sent:
+            self._stalling = self.loop.call_later(self._limits.untaken_s, self._stall)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._unwind()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        self._unwind()
+        super().connection_lost(exc)
+
+    def _unwind(self) -> None:
+        if self._stalling is not None:
+            self._stalling.cancel()
+            self._stalling = None
+
+    def _stall(self) -> None:
+        # Whoever waits to send something learns why they cannot.
+        self._stalled = True
+        self.writable.set()
 
     def shutdown(self) -> None:
         """Tell the client to come back, unless it has been told something already."""
@@ -170,3 +248,10 @@ class Wire(WebSocketsSansIOProtocol):
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.transport.write_eof()
         self.transport.resume_reading()
+
+
+def _head(first: int, length: int) -> bytes:
+    """The head of a frame that a server sends, whole and as it is."""
+    if length < 126:
+        return _SHORT.pack(first, length)
+    return _LONG.pack(first, 126, length) if length < 65_536 else _LONGER.pack(first, 127, length)

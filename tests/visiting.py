@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agentos.connections import Limits
@@ -114,7 +114,7 @@ class Visitor:
             return int(head.split()[1]), await self.reader.readexactly(length)
 
 
-def application(heard: Heard) -> Starlette:
+def application(heard: Heard, *routes: BaseRoute) -> Starlette:
     """What reads bodies, sends much, waits, and speaks over a socket."""
 
     async def take(request: Request) -> Response:
@@ -173,16 +173,17 @@ def application(heard: Heard) -> Starlette:
             WebSocketRoute("/chat", chat),
             WebSocketRoute("/mute", mute),
             WebSocketRoute("/flood", flood),
+            *routes,
         ]
     )
 
 
 @asynccontextmanager
-async def house(limits: Limits, kind: type[Server] = Server) -> AsyncIterator[House]:
-    """A server that runs until the block ends."""
+async def house(limits: Limits, kind: type[Server] = Server, *routes: BaseRoute) -> AsyncIterator[House]:
+    """A server that runs until the block ends, with routes beside those that it has."""
     up, heard = asyncio.Event(), Heard()
     with bound("127.0.0.1", 0) as listening:
-        server = kind(application(heard), listening, ready=lambda *_: up.set(), limits=limits)
+        server = kind(application(heard, *routes), listening, ready=lambda *_: up.set(), limits=limits)
         async with asyncio.TaskGroup() as group, AsyncExitStack() as stack:
             serving = group.create_task(server.live())
             async with asyncio.timeout(PATIENCE_S):

@@ -7,6 +7,7 @@ let in; open sockets stay, as nobody can be signed out meanwhile either.
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -20,6 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from agentos.transports import contexts
 from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
+from agentos.wires import Stalled
 from db.tasks import going_on
 from guards.callers import Caller
 from guards.errors import BadInput, RateLimited, Unauthenticated, Unavailable
@@ -27,9 +29,15 @@ from schema.rest import sites
 
 MOST_BYTES: Final = 64 * 1024
 MOST_SOCKETS: Final = 5
-SEND_S: Final = 10.0
+PER_SECOND: Final = 50
+"""Messages of one socket; nobody who works with one sends as many."""
+
+SLOW: Final = 4413
+"""The code of a socket whose client takes too little of what it is told."""
+
 WATCH_S: Final = 0.5
 LONGEST_REASON: Final = 120
+"""Bytes."""
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +49,25 @@ class Ended(Exception):
         super().__init__(reason)
         self.code = code
         self.reason = reason
+
+
+class Pace:
+    """How fast a client speaks over one socket."""
+
+    def __init__(self) -> None:
+        self._second, self._said = 0, 0
+
+    def count(self) -> None:
+        """Count one more message.
+
+        Raises:
+            Ended: it is one too many for this second.
+        """
+        second = int(time.monotonic())
+        self._said = self._said + 1 if second == self._second else 1
+        self._second = second
+        if self._said > PER_SECOND:
+            raise Ended(4429, f"more than {PER_SECOND} messages in a second")
 
 
 class Seats:
@@ -81,11 +108,14 @@ class Seats:
         """The same caller by a fresh token.
 
         Raises:
-            Ended: the token is not good, or somebody else's.
+            Ended: the token is not good, or somebody else's, or of another role.
         """
         caller = await self.verified(websocket, authorization)
         if (caller.user_id, caller.tenant) != (before.user_id, before.tenant):
             raise Ended(4403, "the fresh token is somebody else's")
+        if caller.role is not before.role:
+            # What runs shows what the role that it began with may see, to its end.
+            raise Ended(4403, "the fresh token is of another role: connect again with it")
         return caller
 
     def take(self, caller: Caller) -> None:
@@ -154,27 +184,36 @@ async def deny(websocket: WebSocket, refusal: RateLimited | Unavailable) -> None
     await websocket.send_denial_response(PlainTextResponse(f"{refusal}\n", status, headers))
 
 
-async def send(websocket: WebSocket, text: str) -> None:
-    """Send a message; nobody else waits for a client that takes none.
+async def send(websocket: WebSocket, text: str | bytes) -> None:
+    """Send a message, as text or as the UTF-8 of one; nobody else waits for a client that takes none.
 
     Raises:
         Ended: it took nothing for ten seconds, or has gone.
     """
     try:
-        async with asyncio.timeout(SEND_S):
-            await websocket.send_text(text)
-    except TimeoutError as error:
-        raise Ended(4413, "SLOW_CONSUMER: nothing was taken for too long") from error
+        await websocket.send({"type": "websocket.send", "text": text})
+    except Stalled as error:
+        raise Ended(SLOW, "SLOW_CONSUMER: nothing was taken for too long") from error
     except WebSocketDisconnect as error:
         raise Ended from error
 
 
 async def close(websocket: WebSocket, ended: Ended) -> None:
-    """Tell a client why its socket is over, if it is still there to be told."""
+    """Tell a client why its socket is over, if it is still there to be told, behind what it has not taken yet."""
     if ended.code is not None:
         with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
             async with asyncio.timeout(1):
-                await websocket.close(ended.code, ended.reason[:LONGEST_REASON])
+                await websocket.close(ended.code, shortened(ended.reason))
+
+
+def shortened(reason: str) -> str:
+    """As much of a reason as fits into the frame that closes a socket."""
+    return reason.encode()[:LONGEST_REASON].decode(errors="ignore")
+
+
+def fits(text: str) -> bool:
+    """Whether a message is no longer than messages are, as UTF-8."""
+    return len(text) <= MOST_BYTES and (text.isascii() or len(text.encode()) <= MOST_BYTES)
 
 
 def first(group: BaseExceptionGroup[Ended]) -> Ended:

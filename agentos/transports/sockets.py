@@ -1,26 +1,29 @@
 """GraphQL over WebSocket: the protocol graphql-transport-ws, and nothing older.
 
 A socket says who it is within five seconds (`connection_init` with an `authorization`, or the header of its handshake),
-holds at most twenty operations, and ends when its token does, or within five seconds of its user being signed out. A
-`ping` with a fresh `authorization` keeps it open longer. Every operation has a context of its own, and the schema gives
-every event of a subscription loaders of its own. A client that takes nothing for ten seconds is let go; nobody else
-waits for it.
+holds at most twenty operations, says at most fifty things a second, and ends when its token does, or within five
+seconds of its user being signed out. A `ping` with a fresh `authorization` of the same user and role keeps it open
+longer, and what runs on it goes on. Every operation has a context of its own, and the schema gives every event of a
+subscription loaders of its own. What is wrong with one operation is told under its id; only what is no message of the
+protocol ends the socket. A client is asked whether it is there; who knows how to answer and does not is let go.
+
+A client that takes nothing for ten seconds is let go; nobody else waits for it. Whoever is let go for that, or because
+this process is going down, is told from which cursor to go on: the last that was written for the subscription that is
+furthest behind, so that nothing is lost to any of them.
 
 PostgreSQL away: no new operation is admitted; open ones stay, as nobody can be signed out meanwhile either.
 """
 
 import asyncio
 import logging
+import random
 from collections.abc import Mapping
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
-from strawberry.schema.base import BaseSchema
-from strawberry.types import ExecutionResult
-from strawberry.types.execution import PreExecutionError
 
 from agentos.metrics import Metrics
 from agentos.transports import bodies, seats
@@ -30,16 +33,53 @@ from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
 from agentos.transports.departures import GOING, Departures
 from agentos.transports.roots import Roots
-from agentos.transports.seats import MOST_BYTES, Ended, Seats
+from agentos.transports.seats import MOST_BYTES, SLOW, Ended, Pace, Seats
+from db.database import DatabaseUnavailable
+from db.events import Cursor
 from guards.callers import Caller
 from guards.errors import BadInput, QuotaExceeded, Refusal, Unavailable
+from resolvers.live import SlowConsumer
+from schema.build import Schema
+from schema.watching import Told
 
 PROTOCOL: Final = "graphql-transport-ws"
 INIT_S: Final = 5.0
+BEAT_S: Final = 20.0
+"""How often a client is asked whether it is there, at most; each time after 0.6 to 1 of it."""
+
+SILENT: Final = 4499
+"""The code of a socket whose client has stopped to answer."""
+
 MOST_OPERATIONS: Final = 20
 LONGEST_ID: Final = 128
+AUTHORIZATION: Final = "authorization"
+AWAY: Final = "the database does not answer: try again"
 
 log = logging.getLogger(__name__)
+
+
+class _Failure(msgspec.Struct):
+    """The answer of an operation that was refused before it began."""
+
+    errors: msgspec.Raw
+
+
+class _Running:
+    """An operation of a socket."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.began = False
+        self.task: asyncio.Task[None] | None = None
+        self.head = b'{"id":' + msgspec.json.encode(key) + b',"type":"next","payload":'
+        """What stands before each of its answers."""
+
+        self.position: Cursor | None = None
+        """Of a subscription: the cursor of the last answer that was written, or where it began."""
+
+    def place(self, position: Cursor) -> None:
+        """Begin after a cursor."""
+        self.position = position
 
 
 class GraphQLOverWebSocket:
@@ -47,7 +87,7 @@ class GraphQLOverWebSocket:
 
     def __init__(
         self,
-        schema: BaseSchema,
+        schema: Schema,
         seats: Seats,
         callers: Callers,
         contexts: Contexts,
@@ -56,11 +96,13 @@ class GraphQLOverWebSocket:
         departures: Departures,
         *,
         init_s: float = INIT_S,
+        beat_s: float = BEAT_S,
     ) -> None:
         """Serve a schema.
 
         Args:
             init_s: seconds a socket has to say who it is.
+            beat_s: seconds between two pings at most.
         """
         self.schema = schema
         self.seats = seats
@@ -70,6 +112,7 @@ class GraphQLOverWebSocket:
         self.roots = roots
         self.departures = departures
         self.init_s = init_s
+        self.beat_s = beat_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
@@ -103,14 +146,18 @@ class _Socket:
         self._greeted = False
         self._ready = asyncio.Event()
         self._parting = asyncio.Event()
-        self._operations: dict[str, asyncio.Task[None]] = {}
+        self._operations: dict[str, _Running] = {}
+        self._pace = Pace()
+        self._answers = False
+        self._unanswered = 0
+        """Pings since the client was heard of."""
 
     async def live(self) -> None:
         """Serve the socket until either side ends it; its operations end with it."""
         ended = Ended()
         try:
             async with self._group:
-                self._group.create_task(self._part(), name="socket part")
+                self._group.create_task(self._attend(), name="socket attend")
                 self._group.create_task(self._watch(), name="socket watch")
                 await self._listen()
         except* Ended as group:
@@ -124,52 +171,65 @@ class _Socket:
         """Close the socket, because this process is going down."""
         self._parting.set()
 
-    async def _part(self) -> None:
-        await self._parting.wait()
-        raise Ended(1012, GOING)
+    async def _attend(self) -> NoReturn:
+        """Ask from time to time whether the client is there, until this process goes down."""
+        while True:
+            try:
+                async with asyncio.timeout(self._route.beat_s * random.uniform(0.6, 1)):
+                    await self._parting.wait()
+            except TimeoutError:
+                if self._answers and self._unanswered >= 2:
+                    raise Ended(SILENT, self._placed("nothing was heard for too long")) from None
+                self._unanswered += 1
+                # Apart, for a client that takes nothing must not keep this from ending.
+                self._group.create_task(self._send({"type": "ping"}), name="socket ping")
+            else:
+                raise Ended(1012, self._placed(GOING))
 
-    async def _listen(self) -> None:
+    async def _listen(self) -> NoReturn:
         while True:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
                 raise Ended
+            self._unanswered = 0
+            self._pace.count()
             text = message.get("text")
             if text is None:
                 raise Ended(4400, "messages are text")
-            if len(text) > MOST_BYTES:
+            if not seats.fits(text):
                 raise Ended(1009, f"a message has at most {MOST_BYTES} bytes")
             try:
                 value = bodies.parsed(text, what="the message")
             except BadInput as error:
                 raise Ended(4400, str(error)) from error
+            if not isinstance(value, dict):
+                raise Ended(4400, "a message is a JSON object")
             await self._take(value)
 
-    async def _take(self, message: Any) -> None:
-        kind = message.get("type") if isinstance(message, dict) else None
-        payload = message.get("payload") if isinstance(message, dict) else None
-        match kind:
+    async def _take(self, message: dict[str, Any]) -> None:
+        payload = message.get("payload")
+        match message.get("type"):
             case "connection_init":
-                await self._greet(payload)
+                await self._greet(_details(payload))
             case "subscribe":
                 await self._subscribe(_id(message), payload)
             case "complete":
-                if operation := self._operations.pop(_id(message), None):
-                    operation.cancel()
+                # One that has ended already is nothing to complain of: both ends may say so at once.
+                if (running := self._operations.pop(_id(message), None)) and running.task is not None:
+                    running.task.cancel()
             case "ping":
-                await self._renew(payload)
-                await self._send({"type": "pong"})
+                await self._pong(_details(payload))
             case "pong":
-                pass
+                _details(payload)
+                self._answers = True
             case _:
-                raise Ended(4400, "no such message")
+                raise Ended(4400, "there is no message of that type")
 
-    async def _greet(self, payload: object) -> None:
+    async def _greet(self, details: Mapping[str, Any]) -> None:
         if self._greeted:
             raise Ended(4429, "too many initialisation requests")
-        if not isinstance(payload, dict | None):
-            raise Ended(4400, "the payload of connection_init is an object")
         self._greeted = True
-        authorization = _authorization(payload) or seats.presented(self._websocket)
+        authorization = _authorization(details) or seats.presented(self._websocket)
         if authorization is None:
             raise Ended(4401, "sign in first: send `authorization` with connection_init")
         caller = await self._route.seats.verified(self._websocket, authorization)
@@ -178,12 +238,13 @@ class _Socket:
         self._ready.set()
         await self._send({"type": "connection_ack"})
 
-    async def _renew(self, payload: object) -> None:
-        """Take over the fresh token that a ping brings, if it does and is of the same user."""
-        authorization = _authorization(payload) if isinstance(payload, dict) else None
-        if authorization is None or self._caller is None:
-            return
-        self._caller = await self._route.seats.renewed(self._websocket, authorization, self._caller)
+    async def _pong(self, details: Mapping[str, Any]) -> None:
+        """Answer a ping with what it brought, and take over the fresh token that is in it, if there is one."""
+        authorization = _authorization(details)
+        if authorization is not None and self._caller is not None:
+            self._caller = await self._route.seats.renewed(self._websocket, authorization, self._caller)
+        echoed = {name: value for name, value in details.items() if name.lower() != AUTHORIZATION}
+        await self._send({"type": "pong", "payload": echoed} if echoed else {"type": "pong"})
 
     async def _watch(self) -> None:
         """End the socket when nobody signs in, the token runs out, or the user is no longer who they were."""
@@ -210,61 +271,78 @@ class _Socket:
         except Refusal as refusal:
             await self._refuse(key, refusal)
             return
-        self._operations[key] = self._group.create_task(self._operate(key, operation), name="socket operation")
+        running = self._operations[key] = _Running(key)
+        running.task = self._group.create_task(self._operate(running, operation), name="socket operation")
 
-    async def _operate(self, key: str, operation: Operation) -> None:
+    async def _operate(self, running: _Running, operation: Operation) -> None:
         try:
-            await self._run(key, operation)
+            await self._run(running, operation)
         except Ended:
             raise
+        except SlowConsumer as refusal:
+            raise Ended(SLOW, self._placed(f"{refusal.code}: events were not taken for too long")) from refusal
+        except (Unavailable, DatabaseUnavailable) as away:
+            if running.began:
+                # Whoever is told so connects again and goes on; an error would be the end of it for its client.
+                raise Ended(1013, self._placed("events cannot be read just now")) from away
+            self._forget(running)
+            await self._refuse(running.key, away if isinstance(away, Unavailable) else Unavailable(AWAY, retry_after=1))
         except Refusal as refusal:
-            self._forget(key)
-            await self._refuse(key, refusal)
+            self._forget(running)
+            await self._refuse(running.key, refusal)
         except Exception:
             log.exception("an operation over a socket failed")
-            self._forget(key)
-            error = {"message": "something went wrong here; it is on record", "extensions": self._extensions(INTERNAL)}
-            await self._send({"id": key, "type": "error", "payload": [error]})
+            self._forget(running)
+            failed = {"message": "something went wrong here; it is on record", "extensions": self._extensions(INTERNAL)}
+            await self._send({"id": running.key, "type": "error", "payload": [failed]})
         finally:
-            self._forget(key)
+            self._forget(running)
 
-    async def _run(self, key: str, operation: Operation) -> None:
+    async def _run(self, running: _Running, operation: Operation) -> None:
         assert self._caller is not None
         await self._route.callers.stand(self._caller)
         context = self._route.contexts.of(self._websocket, self._caller)
-        results = await self._route.schema.stream(
+        context.begun = running.place
+        answers = self._route.schema.told(
             operation.query,
-            variable_values=operation.variables,
-            context_value=context,
+            context=context,
+            variables=operation.variables,
             operation_name=operation.operation_name,
             operation_extensions=operation.extensions,
         )
-        counted = False
-        async with aclosing(results):
-            with self._route.metrics.subscriptions.track_inprogress():
-                async for result in results:
-                    assert isinstance(result, ExecutionResult)
-                    if not counted and _refused(result):
-                        self._forget(key)
-                        errors = [error.formatted for error in result.errors or ()]
-                        await self._send({"id": key, "type": "error", "payload": errors})
+        with self._route.metrics.subscriptions.track_inprogress():
+            async with aclosing(answers):
+                async for told in answers:
+                    if not running.began:
+                        self._count(operation, told)
+                    if not told.began:
+                        self._forget(running)
+                        errors = msgspec.json.decode(told.body, type=_Failure).errors
+                        await self._send({"id": running.key, "type": "error", "payload": errors})
                         return
-                    if not counted:
-                        self._count(operation, result)
-                        counted = True
-                    await self._send({"id": key, "type": "next", "payload": _payload(result)})
-        self._forget(key)
-        await self._send({"id": key, "type": "complete"})
+                    running.began = True
+                    await self._say(b"".join((running.head, told.body, b"}")))
+                    running.position = told.cursor or running.position
+        self._forget(running)
+        await self._send({"id": running.key, "type": "complete"})
 
-    def _count(self, operation: Operation, result: ExecutionResult) -> None:
+    def _count(self, operation: Operation, told: Told) -> None:
+        if not told.began:
+            self._route.metrics.operation("none", "none", ok=False)
+            return
         kind, fields = self._route.roots.of(operation.query, operation.operation_name)
         for field in fields:
-            self._route.metrics.operation(kind, field, ok=not result.errors)
+            self._route.metrics.operation(kind, field, ok=told.ok)
 
-    def _forget(self, key: str) -> None:
+    def _forget(self, running: _Running) -> None:
         """Free an operation's id, before its last message: the client may use it again at once."""
-        if self._operations.get(key) is asyncio.current_task():
-            del self._operations[key]
+        if self._operations.get(running.key) is running:
+            del self._operations[running.key]
+
+    def _placed(self, reason: str) -> str:
+        """A reason to end, with the cursor from which everything that runs here may go on, if something does."""
+        positions = [each.position for each in self._operations.values() if each.position is not None]
+        return f"{reason}; after {min(positions)}" if positions else reason
 
     async def _refuse(self, key: str, refusal: Refusal) -> None:
         extensions = self._extensions(refusal.code)
@@ -276,29 +354,28 @@ class _Socket:
         return {"code": code, "traceId": self._websocket.state.trace_id}
 
     async def _send(self, message: Mapping[str, Any]) -> None:
-        await seats.send(self._websocket, msgspec.json.encode(message).decode())
+        await self._say(msgspec.json.encode(message))
+
+    async def _say(self, text: bytes) -> None:
+        try:
+            await seats.send(self._websocket, text)
+        except Ended as ended:
+            if ended.code != SLOW:
+                raise
+            raise Ended(SLOW, self._placed(ended.reason)) from ended
 
 
-def _refused(result: ExecutionResult) -> bool:
-    """Whether a first result says that nothing was begun: no field was reached, or the subscription's own said no."""
-    if isinstance(result, PreExecutionError):
-        return True
-    return result.data is None and bool(result.errors) and all(error.path is None for error in result.errors or ())
+def _details(payload: object) -> Mapping[str, Any]:
+    """The payload of a message that is about the socket; nothing in it is the same as none."""
+    if not isinstance(payload, dict | None):
+        raise Ended(4400, "the payload of such a message is an object, or null")
+    return payload or {}
 
 
-def _payload(result: ExecutionResult) -> dict[str, Any]:
-    payload: dict[str, Any] = {"data": result.data}
-    if result.errors:
-        payload["errors"] = [error.formatted for error in result.errors]
-    if result.extensions:
-        payload["extensions"] = result.extensions
-    return payload
-
-
-def _authorization(payload: Mapping[str, Any] | None) -> str | None:
+def _authorization(details: Mapping[str, Any]) -> str | None:
     """The token in a payload, under its name however it is capitalised."""
-    for name, value in (payload or {}).items():
-        if name.lower() == "authorization" and isinstance(value, str):
+    for name, value in details.items():
+        if name.lower() == AUTHORIZATION and isinstance(value, str):
             return value
     return None
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import uvloop
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import Server as Uvicorn
 from websockets.asyncio.client import ClientConnection, connect
@@ -20,7 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from agentos.connections import Limits
 from agentos.serving import LIMITS, Server
 from agentos.settings import Settings
-from agentos.wires import EXCESSIVE, Excess, Frames, Wire
+from agentos.wires import EXCESSIVE, Excess, Frames, Stalled, Wire
 from resolvers.context import Services
 from tests.agentos import stage
 from tests.serving import PROTOCOL, served
@@ -277,6 +279,107 @@ async def test_the_loop_that_serves_outside_of_tests_does_the_same() -> None:
     assert (EXCESSIVE, b"HTTP/1.1 400", b"HTTP/1.1 200 OK", 1012) == await asyncio.to_thread(uvloop.run, run())
 
 
+class Told:
+    """What an application came to say to somebody who takes nothing."""
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self.over = asyncio.Event()
+
+    async def count(self, client: WebSocket) -> None:
+        """Say one thing after the other, and in the end how many they were."""
+        await client.accept()
+        try:
+            async with asyncio.timeout(1):
+                while True:
+                    await client.send_text(f"{self.messages + 1:<4096}")
+                    self.messages += 1
+        except (Stalled, TimeoutError):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await client.close(4413, f"after {self.messages}")
+        self.over.set()
+
+
+async def taken_late(kind: type[Server], limits: Limits) -> tuple[list[int], int | None, str | None, int]:
+    """What somebody hears who only begins to listen when all is said, and how much was said."""
+    said = Told()
+    async with house(limits, kind, WebSocketRoute("/count", said.count)) as here:
+        async with connect(f"ws://127.0.0.1:{here.port}/count", max_queue=1, ping_interval=None) as client:
+            await asyncio.wait_for(said.over.wait(), PATIENCE_S)
+            heard = []
+            with suppress(ConnectionClosed):
+                async with asyncio.timeout(PATIENCE_S):
+                    while True:
+                        heard.append(int(await client.recv()))
+        await until(lambda: not here.server.server_state.connections)
+    return heard, client.close_code, client.close_reason, said.messages
+
+
+async def test_the_last_word_comes_behind_what_was_not_taken() -> None:
+    """It says how many messages came before it, and that is how many came."""
+    heard, code, reason, said = await taken_late(Server, replace(LIMITS, untaken_s=0.2))
+
+    assert list(range(1, said + 1)) == heard
+    assert (4413, f"after {said}") == (code, reason)
+
+
+async def test_control_uvicorn_alone_never_says_it() -> None:
+    heard, code, reason, said = await taken_late(Twin, LIMITS)
+
+    assert list(range(1, said + 1)) == heard
+    assert (1006, "") == (code, reason)
+
+
+async def test_what_waits_to_be_taken_does_not_grow_and_goes_in_the_end() -> None:
+    said = Told()
+    limits = replace(LIMITS, untaken_s=0.2, last_word_s=0.3, parting_s=0.3)
+    async with house(limits, Server, WebSocketRoute("/count", said.count)) as here:
+        visitor = await opened(here, b"/count", room=4096)
+        visitor.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport that reads
+        await asyncio.wait_for(said.over.wait(), PATIENCE_S)
+        waiting = [wire.transport.get_write_buffer_size() for wire in wires(here)]
+        await until(lambda: not here.server.server_state.connections, within_s=3)
+
+    assert 1 == len(waiting)
+    assert waiting[0] < 2**16 + 2 * 4096
+
+
+async def test_who_takes_it_in_time_hears_all_of_it() -> None:
+    """A pause that is shorter than the patience changes nothing."""
+    said = Told()
+    async with (
+        house(replace(LIMITS, untaken_s=5.0), Server, WebSocketRoute("/count", said.count)) as here,
+        connect(f"ws://127.0.0.1:{here.port}/count", max_queue=1, close_timeout=0.1) as client,
+    ):
+        await until(lambda: any(not wire.writable.is_set() for wire in wires(here)))
+        heard = [int(await client.recv()) for _ in range(5_000)]
+
+    assert list(range(1, 5_001)) == heard
+
+
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 65_535, 65_536, 200_000])
+async def test_messages_of_every_length_arrive_as_they_are(length: int) -> None:
+    """Text may be handed over as bytes; it is text on the wire all the same."""
+
+    async def say(client: WebSocket) -> None:
+        await client.accept()
+        text = "é" * (length // 2) + "x" * (length % 2)
+        await client.send_text(text)
+        await client.send({"type": "websocket.send", "text": text.encode()})
+        await client.send_bytes(text.encode())
+        await client.close()
+
+    async with (
+        house(LIMITS, Server, WebSocketRoute("/say", say)) as here,
+        connect(f"ws://127.0.0.1:{here.port}/say") as client,
+    ):
+        heard = [message async for message in client]
+
+    text = "é" * (length // 2) + "x" * (length % 2)
+    assert [text, text, text.encode()] == heard
+
+
 def test_uvicorn_still_has_what_a_wire_is_built_on() -> None:
     """Names that uvicorn may change without a word: whoever changes its version looks at `agentos/wires.py`."""
     overridden = {
@@ -296,5 +399,14 @@ def test_uvicorn_still_has_what_a_wire_is_built_on() -> None:
         "self.stop_keepalive()",
     }
 
-    assert {"__init__", "connection_made", "data_received", "send", "shutdown"} == overridden
+    ours = {
+        "connection_made",
+        "connection_lost",
+        "data_received",
+        "pause_writing",
+        "resume_writing",
+        "send",
+        "shutdown",
+    }
+    assert {"__init__", *ours} == overridden
     assert set() == {each for each in used if each not in source}

@@ -15,12 +15,14 @@ from uuid import UUID
 
 from dataloaders.outlooks import Outlook, outlook
 from dataloaders.snapshot import Snapshot, Snapshots, TimeRange
+from dataloaders.snapshot.versions import Copy
 from db import agents, artifacts, clips, jobs, steps, uploads, users, workers
 from db.agents import Agent, Load, Record, Trouble
 from db.artifacts import Artifact
 from db.clips import Clip
 from db.database import Database
 from db.jobs import Job
+from db.snapshots import Slot
 from db.steps import Step
 from db.uploads import Chunk, Upload
 from db.users import User
@@ -90,6 +92,10 @@ class Loaders:
     snapshot: "cached_property[DataLoader[tuple[str, TimeRange], Snapshot]]" = cached_property(
         lambda self: _loader(self._whole_snapshots)
     )
+    announced: "cached_property[DataLoader[tuple[Slot, str | None], Copy]]" = cached_property(
+        lambda self: _loader(self._announced)
+    )
+    """Snapshots by the version that was announced."""
 
     def __init__(self, database: Database, snapshots: Snapshots, *, tenant: str, owner: UUID | None) -> None:
         """
@@ -201,6 +207,9 @@ class Loaders:
     async def _whole_snapshots(self, wanted: list[tuple[str, TimeRange]]) -> list[Snapshot]:
         found = (self._snapshots.current(tenant, time_range) for tenant, time_range in wanted)
         return list(await asyncio.gather(*found))
+
+    async def _announced(self, wanted: list[tuple[Slot, str | None]]) -> list[Copy]:
+        return list(await asyncio.gather(*(self._snapshots.announcements.of(*each) for each in wanted)))
 
 
 def _one_each(keys: list[K], found: Iterable[V], key: Callable[[V], K]) -> list[V | None]:

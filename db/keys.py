@@ -48,14 +48,23 @@ def snapshot_expired(tenant: str) -> str:
     return f"{PREFIX}snapshot:expired:{tenant}"
 
 
-def snapshot_read(tenant: str) -> str:
-    """There while the tenant's snapshot is being read."""
-    return f"{PREFIX}snapshot:read:{tenant}"
+def snapshot_read(about: str) -> str:
+    """There while a snapshot is being read, or followed."""
+    return f"{PREFIX}snapshot:read:{about}"
 
 
-def snapshot_announced(tenant: str) -> str:
-    """What was last announced of the tenant's snapshot, section by section."""
-    return f"{PREFIX}snapshot:announced:{tenant}"
+def snapshot_announced(about: str) -> str:
+    """What was last announced of a snapshot, section by section."""
+    return f"{PREFIX}snapshot:announced:{about}"
+
+
+def snapshot_versions(about: str) -> tuple[str, str, str]:
+    """The versions of a snapshot that were announced, oldest first; their bodies; which of them told of each section.
+
+    In one slot of a cluster, for they are written at once.
+    """
+    versions = f"{PREFIX}snapshot:versions:{{{about}}}"
+    return versions, f"{versions}:bodies", f"{versions}:sections"
 
 
 def rate(algorithm: str, tenant: str, key: str) -> str:

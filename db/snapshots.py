@@ -1,11 +1,12 @@
 """The admin snapshot in Redis: one key a tenant, readable by older clients, built by one process at a time.
 
 The value is the snapshot's JSON itself and begins with its envelope, so that a reader learns the version from the first
-bytes and fetches the rest only when it is new to them. An envelope of another schema counts as nothing there. Every
-function raises what is in `REDIS_AWAY` when Redis is; what to do then is the caller's to say.
+bytes and fetches the rest only when it is new to them. An envelope of another schema counts as nothing there. Beside
+it lie the versions that listeners were told of last, packed, so that a client can be told what differs from the one it
+holds. Every function raises what is in `REDIS_AWAY` when Redis is; what to do then is the caller's to say.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import uuid4
@@ -32,6 +33,17 @@ LOCK: Final = timedelta(seconds=5)
 READ_FOR: Final = timedelta(minutes=1)
 """How long after its last reader a snapshot is kept warm."""
 
+VERSIONS: Final = 32
+"""How many versions are kept of those that were announced; a busy tenant's are announced every five seconds."""
+
+VERSIONS_BYTES: Final = 2**20
+"""How large those of one snapshot may be together, packed; the newest is kept whatever its size."""
+
+VERSIONS_FOR: Final = timedelta(days=1)
+"""How long they are kept while no newer one is announced."""
+
+LONGEST_VERSION: Final = 64
+
 _HEAD: Final = 400
 _PREFIX: Final = b'{"envelope":'
 
@@ -39,6 +51,18 @@ _PREFIX: Final = b'{"envelope":'
 _STORE: Final = (
     "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end "
     "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) redis.call('DEL', KEYS[2]) return 1"
+)
+_KEEP: Final = (
+    "local told = redis.call('HGETALL', KEYS[3]) local names = redis.call('LRANGE', KEYS[1], 0, -1) "
+    "redis.call('LREM', KEYS[1], 0, ARGV[1]) redis.call('RPUSH', KEYS[1], ARGV[1]) "
+    "redis.call('HSET', KEYS[2], ARGV[1], ARGV[2]) "
+    "for each = 6, #ARGV do redis.call('HSET', KEYS[3], ARGV[each], ARGV[1]) end "
+    "local kept = redis.call('LRANGE', KEYS[1], 0, -1) local size = 0 "
+    "for _, name in ipairs(kept) do size = size + redis.call('HSTRLEN', KEYS[2], name) end "
+    "local gone = 0 while #kept - gone > 1 and (#kept - gone > tonumber(ARGV[3]) or size > tonumber(ARGV[4])) do "
+    "gone = gone + 1 size = size - redis.call('HSTRLEN', KEYS[2], kept[gone]) "
+    "redis.call('HDEL', KEYS[2], kept[gone]) redis.call('LPOP', KEYS[1]) end "
+    "for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[5]) end return {names, told}"
 )
 _UNLOCK: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
@@ -54,6 +78,11 @@ class Slot(Row, frozen=True):
     def key(self) -> str:
         """Where it lies."""
         return keys.snapshot(self.tenant) if self.time_range is None else keys.snapshot_range(*self._pair)
+
+    @property
+    def about(self) -> str:
+        """What events about it are about: the tenant, for the usual one. No tenant's id has an @ in it."""
+        return self.tenant if self.time_range is None else f"{self.tenant}@{self.time_range}"
 
     @property
     def _pair(self) -> tuple[str, str]:
@@ -83,6 +112,26 @@ class Look(Row, frozen=True):
 
     expired_at: datetime | None
     """When something last changed that the snapshot should show."""
+
+
+class Announced(Row, frozen=True):
+    """Which versions listeners were told of."""
+
+    kept: tuple[str, ...]
+    """Those that are still there, oldest first."""
+
+    last: dict[str, str]
+    """The one that last told of each section."""
+
+    def before(self) -> list[tuple[str, list[str]]]:
+        """Those of them that were the last to tell of a section, newest first, with the sections."""
+        told = {version: [name for name, last in self.last.items() if last == version] for version in self.kept}
+        return [(version, sorted(told[version])) for version in reversed(self.kept) if told[version]]
+
+    def last_of(self, sections: Collection[str]) -> str | None:
+        """The newest that told of one of these sections; None when it is not there any more."""
+        wanted = set(sections)
+        return next((version for version, told in self.before() if not wanted.isdisjoint(told)), None)
 
 
 _DECODER: Final = msgspec.json.Decoder(Envelope)
@@ -141,34 +190,74 @@ async def mark_expired(redis: Redis, tenant: str, at: datetime) -> None:
     await redis.set(keys.snapshot_expired(tenant), at.timestamp(), ex=TTL)
 
 
-async def read_lately(redis: Redis, tenants: Sequence[str]) -> list[str]:
-    """Those tenants whose snapshot somebody has looked at within `READ_FOR`."""
-    if not tenants:
+async def mark_read(redis: Redis, slot: Slot) -> None:
+    """Note that somebody follows a snapshot, which is as good as reading it."""
+    await redis.set(keys.snapshot_read(slot.about), 1, ex=READ_FOR)
+
+
+async def read_lately(redis: Redis, slots: Sequence[Slot]) -> list[Slot]:
+    """Those that somebody has followed within `READ_FOR`; for the usual one, any look at one of the tenant counts."""
+    if not slots:
         return []
-    marks = await redis.mget([keys.snapshot_read(tenant) for tenant in tenants])
-    return [tenant for tenant, mark in zip(tenants, marks, strict=True) if mark is not None]
+    marks = await redis.mget([keys.snapshot_read(slot.about) for slot in slots])
+    return [slot for slot, mark in zip(slots, marks, strict=True) if mark is not None]
 
 
-async def announced(redis: Redis, tenant: str) -> dict[str, str]:
+async def digests(redis: Redis, slot: Slot) -> dict[str, str]:
     """The digest of each section that listeners were last told of."""
     async with redis.pipeline(transaction=False) as pipe:
-        pipe.hgetall(keys.snapshot_announced(tenant))
+        pipe.hgetall(keys.snapshot_announced(slot.about))
         [found] = await pipe.execute()
     return {name.decode(): digest.decode() for name, digest in found.items()}
 
 
-async def mark_announced(redis: Redis, tenant: str, digests: Mapping[str, str]) -> None:
+async def mark_digests(redis: Redis, slot: Slot, digests: Mapping[str, str]) -> None:
     """Note what listeners were told."""
-    key = keys.snapshot_announced(tenant)
+    key = keys.snapshot_announced(slot.about)
     async with redis.pipeline(transaction=True) as pipe:
         pipe.hset(key, mapping=dict(digests))
         pipe.expire(key, timedelta(days=1))
         await pipe.execute()
 
 
-async def lead(tx: Transaction, tenant: str) -> bool:
-    """Become the one who keeps a tenant's snapshot warm until this transaction ends; False when somebody else is."""
-    return await tx.try_hold(f"{tenant}/snapshot")
+async def keep(redis: Redis, slot: Slot, version: str, packed: bytes, sections: Collection[str]) -> Announced:
+    """Keep a version that is about to be announced for these sections; which ones had been before it."""
+    bounds = [VERSIONS, VERSIONS_BYTES, int(VERSIONS_FOR / timedelta(milliseconds=1))]
+    names, told = await redis.register_script(_KEEP)(
+        keys=list(keys.snapshot_versions(slot.about)), args=[version, packed, *bounds, *sections]
+    )
+    return _announced([name for name in names if name != version.encode()], dict(zip(*[iter(told)] * 2, strict=True)))
+
+
+async def announced(redis: Redis, slot: Slot) -> Announced:
+    """Which versions were announced."""
+    versions, _, sections = keys.snapshot_versions(slot.about)
+    async with redis.pipeline(transaction=True) as pipe:
+        pipe.lrange(versions, 0, -1)
+        pipe.hgetall(sections)
+        names, told = await pipe.execute()
+    return _announced(names, told)
+
+
+async def packed(redis: Redis, slot: Slot, version: str) -> bytes | None:
+    """A version as it was kept; None when it is not there any more, or never was."""
+    if len(version) > LONGEST_VERSION:
+        return None
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.hget(keys.snapshot_versions(slot.about)[1], version)
+        [found] = await pipe.execute()
+    return found if isinstance(found, bytes) else None
+
+
+async def lead(tx: Transaction, slot: Slot) -> bool:
+    """Become the one who keeps a snapshot warm until this transaction ends; False when somebody else is."""
+    return await tx.try_hold(f"{slot.about}/snapshot")
+
+
+def _announced(names: Sequence[bytes], told: Mapping[bytes, bytes]) -> Announced:
+    return Announced(
+        tuple(name.decode() for name in names), {name.decode(): version.decode() for name, version in told.items()}
+    )
 
 
 def _moment(stamp: bytes | None) -> datetime | None:

@@ -13,7 +13,9 @@ from typing import Final
 
 from agentos.transports import legacy_messages as messages
 from agentos.transports.seats import Ended
-from dataloaders.snapshot import Found
+from dataloaders.snapshot import TimeRange
+from dataloaders.snapshot.cache import slot_of
+from dataloaders.snapshot.versions import Copy
 from db.events import Kind
 from db.health import DATABASE_FAILED
 from db.tasks import going_on
@@ -27,11 +29,7 @@ APART_S: Final = 1.0
 """The least time between two counts, and between two tries while PostgreSQL does not answer."""
 
 READ_EVERY_S: Final = 20.0
-"""How often a snapshot that somebody follows is looked at, so that it is kept warm; and workers are counted."""
-
-LOOK_EVERY_S: Final = 0.1
-PATIENCE_S: Final = 3.0
-"""How long the snapshot that was announced is waited for; then the one that is there is told."""
+"""How often a snapshot that somebody follows is looked at, announced or not; and workers are counted."""
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +81,7 @@ class Feed:
 
         self._services = services
         self._tenant = tenant
+        self._slot = slot_of(tenant, TimeRange.DAY)
         self._following = 0
         self._listening = asyncio.Event()
         self._recount = asyncio.Event()
@@ -104,7 +103,8 @@ class Feed:
                 self._known = (await self._services.snapshots.found(self._tenant)).envelope.version
         self._following += 1
         try:
-            yield self.snapshots
+            async with self._services.snapshots.followers.of(self._slot):
+                yield self.snapshots
         finally:
             self._following -= 1
 
@@ -129,8 +129,10 @@ class Feed:
                     self._listening.set()
                     async for event in told:
                         if event.kind is Kind.SNAPSHOT_CHANGED:
-                            self._announced = event.payload["version"]
-                            self._repaint.set()
+                            # Those over another stretch of time are about something else.
+                            if event.entity_id == self._slot.about:
+                                self._announced = event.payload["version"]
+                                self._repaint.set()
                         else:
                             self._recount.set()
             except Refusal as refusal:
@@ -159,26 +161,15 @@ class Feed:
             if not self._following:
                 continue
             with suppress(*DATABASE_FAILED):
-                # Also when nothing was announced: a snapshot that nobody reads is not built anew by itself.
-                found = await self._services.snapshots.found(self._tenant)
-                if announced is not None:
-                    found = await self._once(announced, found)
-                if self._known != found.envelope.version:
-                    self._put(found)
-                self._known = found.envelope.version
+                # Also when nothing was announced: with Redis away nothing is, and this process builds its own.
+                told = await self._services.snapshots.announcements.of(self._slot, announced)
+                if self._known != told.envelope.version:
+                    self._put(told)
+                self._known = told.envelope.version
 
-    def _put(self, found: Found) -> None:
+    def _put(self, told: Copy) -> None:
         self.painted += 1
-        self.snapshots.put(messages.admin_data(older(found.bodies.encoded), found.envelope.generated_at))
-
-    async def _once(self, announced: str, found: Found) -> Found:
-        """The snapshot of that version; this process may hold the one before for another moment."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_S):
-                while found.envelope.version != announced:
-                    await asyncio.sleep(LOOK_EVERY_S)
-                    found = await self._services.snapshots.found(self._tenant)
-        return found
+        self.snapshots.put(messages.admin_data(older(told.bodies.encoded), told.envelope.generated_at))
 
 
 class Feeds:

@@ -16,12 +16,16 @@ from typing import Final
 import msgspec
 
 from dataloaders.snapshot.about import About
+from dataloaders.snapshot.announcements import Announcements
 from dataloaders.snapshot.encodings import PACKED, Bodies, Coding, Encoder, Pack
 from dataloaders.snapshot.flights import Flights
+from dataloaders.snapshot.followers import Followers
 from dataloaders.snapshot.host import Host
+from dataloaders.snapshot.patches import Patches
 from dataloaders.snapshot.ranges import TimeRange
 from dataloaders.snapshot.sources import Frame, Sources
-from dataloaders.snapshot.whole import SECTIONS, Collect, Section, Snapshot, Stale, build, digests_of
+from dataloaders.snapshot.versions import Copy, Versions
+from dataloaders.snapshot.whole import SECTIONS, Collect, Section, Snapshot, Stale, build
 from db import events, users
 from db import snapshots as stored
 from db.database import Database, DatabaseUnavailable
@@ -45,7 +49,6 @@ WAIT: Final = timedelta(seconds=3)
 """How long a process waits for another one's build before it builds by itself."""
 
 _POLL_S: Final = 0.025
-_DECODER: Final = msgspec.json.Decoder(Snapshot)
 
 log = logging.getLogger(__name__)
 
@@ -86,39 +89,10 @@ class Found(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class _Copy:
-    """A snapshot as bytes, decoded when it is first asked for."""
-
-    envelope: Envelope
-    bodies: Bodies
-    decoded: Snapshot | None = None
-    digests: dict[str, str] | None = None
-
-    @property
-    def snapshot(self) -> Snapshot:
-        if self.decoded is None:
-            self.decoded = _DECODER.decode(self.bodies.encoded)
-        return self.decoded
-
-    @property
-    def collected_at(self) -> datetime:
-        """When the newest of its sections was; a build in which all failed has none that is its own."""
-        stale = self.snapshot.stale
-        own = len(stale) < len(Section)
-        return self.envelope.generated_at if own else max(part.since for part in stale if part.since is not None)
-
-    def said(self) -> dict[str, str]:
-        """The digests of its sections."""
-        if self.digests is None:
-            self.digests = digests_of(self.snapshot)
-        return self.digests
-
-
-@dataclass(slots=True)
 class _Held:
     """What this process knows of one snapshot."""
 
-    copy: _Copy | None = None
+    copy: Copy | None = None
     looked_at: datetime | None = None
     expired_at: datetime | None = None
     error: str | None = None
@@ -154,11 +128,15 @@ class Snapshots:
         self._redis, self._sections, self._clock = redis, sections, clock
         self._encoder = Encoder(packed)
         self._held: dict[Slot, _Held] = {}
-        self._looks, self._builds = Flights[None](), Flights[_Copy]()
+        self._looks, self._builds = Flights[None](), Flights[Copy]()
         self._at_once = asyncio.Semaphore(BUILDS_AT_ONCE)
         self._gate = asyncio.Semaphore(SECTIONS_AT_ONCE)
         self._away_until = datetime.min.replace(tzinfo=UTC)
         self._hits = self._misses = self._built = 0
+        self.versions = Versions(redis, self._encoder, away=lambda: self._redis_away)
+        self.announcements = Announcements(self.versions, self._served)
+        self.patches = Patches()
+        self.followers = Followers(redis)
 
     @property
     def sources(self) -> Sources:
@@ -237,16 +215,17 @@ class Snapshots:
     async def warm_all(self) -> None:
         """Rebuild the snapshots that are being read, and tell listeners what has changed; for a cron every 5 s.
 
-        Any number of processes may call it at once: for each tenant one of them does the work. With Redis away there is
+        Any number of processes may call it at once: for each snapshot one of them does the work. Those over another
+        stretch of time than the usual one are kept warm only while somebody follows them. With Redis away there is
         nothing to keep warm, and nothing is done.
         """
         async with self._sources.database.system() as tx:
             tenants = await users.tenant_ids(tx)
+        slots = [slot_of(tenant, time_range) for tenant in tenants for time_range in TimeRange]
         try:
-            read = await stored.read_lately(self._redis, tenants)
-            for tenant in tenants:
-                if tenant in read or tenant == DEFAULT_TENANT:
-                    await self._warm(slot_of(tenant, TimeRange.DAY))
+            read = await stored.read_lately(self._redis, slots)
+            for slot in dict.fromkeys((slot_of(DEFAULT_TENANT, TimeRange.DAY), *read)):
+                await self._warm(slot)
         except REDIS_AWAY as error:
             self._back_off(error)
 
@@ -254,9 +233,15 @@ class Snapshots:
         """Cancel what is still being looked up or built here."""
         await self._looks.close()
         await self._builds.close()
+        await self.versions.close()
+        await self.patches.close()
         await self._encoder.close()
 
-    async def _copy(self, slot: Slot) -> tuple[_Copy, bool]:
+    async def _served(self, slot: Slot) -> Copy:
+        copy, _ = await self._copy(slot)
+        return copy
+
+    async def _copy(self, slot: Slot) -> tuple[Copy, bool]:
         """A copy, and whether it was there."""
         held = self._held.setdefault(slot, _Held())
         if held.copy is not None and self._trusted(held) and self._fresh(held, held.copy):
@@ -277,7 +262,7 @@ class Snapshots:
     def _trusted(self, held: _Held) -> bool:
         return held.looked_at is not None and self._clock() - held.looked_at < LOOK_EVERY
 
-    def _fresh(self, held: _Held, copy: _Copy) -> bool:
+    def _fresh(self, held: _Held, copy: Copy) -> bool:
         now, made = self._clock(), copy.envelope.generated_at
         if now >= copy.envelope.fresh_until:
             return False
@@ -310,9 +295,9 @@ class Snapshots:
         found = await stored.body(self._redis, slot)
         newest = None if found is None else stored.envelope_of(found)
         if found is not None and newest is not None:
-            held.copy = _Copy(newest, self._encoder.bodies(found))
+            held.copy = Copy(newest, self._encoder.bodies(found))
 
-    async def _build(self, slot: Slot, *, newer_than: datetime | None = None) -> _Copy:
+    async def _build(self, slot: Slot, *, newer_than: datetime | None = None) -> Copy:
         """A fresh copy: another process's, if it is building or has just built one, or one collected here.
 
         Args:
@@ -332,7 +317,7 @@ class Snapshots:
         async with self._at_once:
             return await self._collected(slot, held, None)
 
-    async def _locked(self, slot: Slot, held: _Held, token: str, newer_than: datetime | None) -> _Copy:
+    async def _locked(self, slot: Slot, held: _Held, token: str, newer_than: datetime | None) -> Copy:
         try:
             # Between looking and locking, somebody else may have finished.
             await self._look(slot, held)
@@ -344,7 +329,7 @@ class Snapshots:
             # Shielded: a lock left behind by a cancelled builder would hold up everybody for its whole time.
             await asyncio.shield(self._unlock(slot, token))
 
-    async def _other_built(self, slot: Slot, held: _Held, before: _Copy | None) -> _Copy | None:
+    async def _other_built(self, slot: Slot, held: _Held, before: Copy | None) -> Copy | None:
         """The copy that another process is building; None when it takes too long, or Redis goes away meanwhile."""
         with suppress(TimeoutError):
             async with asyncio.timeout(WAIT.total_seconds()):
@@ -355,7 +340,7 @@ class Snapshots:
                         return held.copy
         return None
 
-    async def _collected(self, slot: Slot, held: _Held, token: str | None) -> _Copy:
+    async def _collected(self, slot: Slot, held: _Held, token: str | None) -> Copy:
         frame = Frame(tenant=slot.tenant, time_range=TimeRange(slot.time_range or TimeRange.DAY), now=self._clock())
         last = held.copy.snapshot if held.copy else None
         self._built += 1
@@ -366,7 +351,7 @@ class Snapshots:
             raise
         held.error = None
         bodies = self._encoder.bodies(built.encoded)
-        copy = _Copy(built.snapshot.envelope, bodies, built.snapshot, built.digests)
+        copy = Copy(built.snapshot.envelope, bodies, built.snapshot, built.digests)
         if built.complete:
             held.copy = copy
             await self._store(slot, copy, token)
@@ -376,19 +361,21 @@ class Snapshots:
         # The connection is held while the sections are collected over others: the lock on it is what keeps the other
         # processes from doing the same, and the event that follows belongs to its transaction.
         async with self._sources.database.system() as tx:
-            if not await stored.lead(tx, slot.tenant):
+            if not await stored.lead(tx, slot):
                 return
             copy = await self._builds.join(slot, lambda: self._build(slot, newer_than=self._clock() - FRESH / 2))
             said = copy.said()
-            told = await stored.announced(self._redis, slot.tenant)
+            told = await stored.digests(self._redis, slot)
             changed = [name for name, digest in said.items() if told.get(name) != digest]
             if not changed:
                 return
-            payload = {"version": copy.envelope.version, "sections": changed}
-            await events.record(tx, Kind.SNAPSHOT_CHANGED, slot.tenant, payload, tenant=slot.tenant)
-            tx.after_commit(lambda: stored.mark_announced(self._redis, slot.tenant, said))
+            # Before the event can be heard: whoever is told of the version asks for it, wherever they are.
+            before = (await self.versions.keep(slot, copy, changed)).before()
+            payload = {"version": copy.envelope.version, "sections": changed, "before": before}
+            await events.record(tx, Kind.SNAPSHOT_CHANGED, slot.about, payload, tenant=slot.tenant)
+            tx.after_commit(lambda: stored.mark_digests(self._redis, slot, said))
 
-    def _state(self, held: _Held, copy: _Copy | None) -> State:
+    def _state(self, held: _Held, copy: Copy | None) -> State:
         now = self._clock()
         return State(
             version=copy.envelope.version if copy else None,
@@ -421,7 +408,7 @@ class Snapshots:
             self._back_off(error)
             return None
 
-    async def _store(self, slot: Slot, copy: _Copy, token: str | None) -> None:
+    async def _store(self, slot: Slot, copy: Copy, token: str | None) -> None:
         if token is None or self._redis_away:
             return
         try:

@@ -165,6 +165,14 @@ def digests_of(snapshot: Snapshot) -> dict[str, str]:
     return {name: _digest(msgspec.json.encode(getattr(snapshot, name))) for name in Section}
 
 
+def made_ms(version: str) -> int:
+    """When a version was built, in milliseconds since the epoch; 0 for what is no version's name."""
+    try:
+        return int(version.partition("-")[0], 16)
+    except ValueError:
+        return 0
+
+
 async def _attempt(
     name: Section, collect: Collect, sources: Sources, frame: Frame, gate: asyncio.Semaphore
 ) -> msgspec.Struct | _Failed:
@@ -189,7 +197,7 @@ def _assembled(frame: Frame, values: Mapping[Section, Any], stale: list[Stale]) 
     digests = {str(name): _digest(part) for name, part in encoded.items()}
     envelope = Envelope(
         schema=SCHEMA,
-        version=f"{int(frame.now.timestamp() * 1000):x}-{_digest(repr(digests).encode())}",
+        version=_version(frame.now, digests),
         generated_at=frame.now,
         fresh_until=frame.now + FRESH,
         expires_at=frame.now + TTL,
@@ -209,6 +217,10 @@ def _assembled(frame: Frame, values: Mapping[Section, Any], stale: list[Stale]) 
         digests=digests,
         complete=None not in values.values() and agents_workers.complete(values[Section.AGENTS_WORKERS]),
     )
+
+
+def _version(now: datetime, digests: Mapping[str, str]) -> str:
+    return f"{int(now.timestamp() * 1000):x}-{_digest(repr(digests).encode())}"
 
 
 def _digest(encoded: bytes) -> str:

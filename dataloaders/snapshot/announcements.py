@@ -1,0 +1,81 @@
+"""What listeners are told of a snapshot: the very version that was announced, and what came before it.
+
+An event names a version. Whoever is told of it reads that version, and not whatever this process happens to hold: it
+may still have the one before. A version that is not kept any more is told as the newest that was announced; where none
+is known at all, because Redis is away or was emptied, this process's own copy is, once it is not older.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from dataloaders.snapshot.versions import Copy, Versions
+from dataloaders.snapshot.whole import made_ms
+from db.snapshots import Slot
+
+LOOK_EVERY_S: Final = 0.1
+PATIENCE_S: Final = 3.0
+"""How long the snapshot that was announced is waited for; then the one that is there is told."""
+
+
+class Latest(msgspec.Struct, frozen=True):
+    """How the announcements of a snapshot stand."""
+
+    copy: Copy
+    passed: frozenset[str]
+    """The versions that it stands for: whoever knows it need not be told of them."""
+
+
+class Announcements:
+    """The announcements of one process."""
+
+    def __init__(
+        self, versions: Versions, current: Callable[[Slot], Awaitable[Copy]], *, patience_s: float = PATIENCE_S
+    ) -> None:
+        """
+        Args:
+            current: reads the copy that this process serves.
+        """
+        self._versions, self._current, self._patience_s = versions, current, patience_s
+
+    async def of(self, slot: Slot, version: str | None) -> Copy:
+        """The snapshot that was announced; a newer one where that is not known any more, or None names none.
+
+        Raises:
+            DatabaseUnavailable: there is no copy anywhere and PostgreSQL is away.
+        """
+        if version is None:
+            return await self._current(slot)
+        known = await self._versions.of(slot, version)
+        if known is not None:
+            return known
+        copy = await self._current(slot)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience_s):
+                while made_ms(copy.envelope.version) < made_ms(version):
+                    await asyncio.sleep(LOOK_EVERY_S)
+                    copy = await self._current(slot)
+        if copy.envelope.version == version:
+            return copy
+        return await self._newest(slot) or copy
+
+    async def latest(self, slot: Slot, sections: Collection[str]) -> Latest:
+        """The version that was the last to tell of one of these sections.
+
+        Raises:
+            DatabaseUnavailable: there is no copy anywhere and PostgreSQL is away.
+        """
+        announced = await self._versions.announced(slot)
+        version = announced.last_of(sections) or next(reversed(announced.kept), None)
+        copy = None if version is None else await self._versions.of(slot, version)
+        if version is None or copy is None:
+            copy = await self._current(slot)
+            return Latest(copy, frozenset({copy.envelope.version}))
+        return Latest(copy, frozenset(announced.kept[: announced.kept.index(version) + 1]))
+
+    async def _newest(self, slot: Slot) -> Copy | None:
+        announced = await self._versions.announced(slot)
+        return await self._versions.of(slot, announced.kept[-1]) if announced.kept else None

@@ -1,11 +1,14 @@
 """The agents: how they stand, and how they are steered."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from schema.rest import agents
-from schema.rest.rows import Endpoint, Tag, body, path, query
+from schema.rest.rows import Endpoint, Shown, Tag, body, path, query
 
 AGENT: Final = path("agent_id", read=agents.known_as)
+SWITCHED: Final[Mapping[str, Shown]] = {"agent_id": "data.id", "status": "data.status"}
+CONFIGURED: Final[Mapping[str, Shown]] = {"configurations": "data"}
 
 ROWS: Final = (
     Endpoint(
@@ -48,7 +51,7 @@ ROWS: Final = (
         operation="AgentStart",
         variables={"id": AGENT},
         shown=("agentStart", "agent"),
-        beside={"agent_id": "data.id", "status": "data.status"},
+        beside=SWITCHED,
     ),
     Endpoint(
         method="POST",
@@ -58,7 +61,7 @@ ROWS: Final = (
         operation="AgentStop",
         variables={"id": AGENT},
         shown=("agentStop", "agent"),
-        beside={"agent_id": "data.id", "status": "data.status"},
+        beside=SWITCHED,
     ),
     Endpoint(
         method="GET",
@@ -107,7 +110,7 @@ ROWS: Final = (
         summary="How all agents are configured; secrets among their options are hidden.",
         operation="AgentsConfiguration",
         shown=("agentConfigurations",),
-        beside={"configurations": "data"},
+        beside=CONFIGURED,
     ),
     Endpoint(
         method="POST",
@@ -118,7 +121,7 @@ ROWS: Final = (
         variables={"agents": body(read=agents.configurations)},
         asks=agents.OldConfigurations,
         shown=("agentsConfigure", "agents"),
-        beside={"configurations": "data"},
+        beside=CONFIGURED,
     ),
     Endpoint(
         method="GET",

@@ -1,10 +1,15 @@
 """Jobs: made, looked at, called off and tried again."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from guards.permissions import Permission
 from schema.rest import legacy
-from schema.rest.rows import Endpoint, Tag, body, path, query
+from schema.rest.rows import Endpoint, From, Shown, Tag, body, path, query
+
+ONE: Final[Mapping[str, From]] = {"id": path("job_id")}
+LISTED: Final[Mapping[str, Shown]] = {"jobs": legacy.jobs, "total": "pagination.total"}
+CHANGED: Final[Mapping[str, Shown]] = {"job_id": "data.id", "status": "data.status", "message": "data.message"}
 
 ROWS: Final = (
     Endpoint(
@@ -15,7 +20,7 @@ ROWS: Final = (
         operation="JobsToday",
         shown=("jobs",),
         paged=True,
-        beside={"jobs": legacy.jobs, "total": "pagination.total", "stats": "statistics"},
+        beside={**LISTED, "stats": "statistics"},
     ),
     Endpoint(
         method="GET",
@@ -30,8 +35,7 @@ ROWS: Final = (
         shown=("jobs",),
         paged=True,
         beside={
-            "jobs": legacy.jobs,
-            "total": "pagination.total",
+            **LISTED,
             "total_jobs": "pagination.total",
             "success_rate": "statistics.success_rate",
             "avg_processing_time": "statistics.avg_processing_time",
@@ -43,7 +47,7 @@ ROWS: Final = (
         tag=Tag.JOBS,
         summary="One job, with its steps.",
         operation="JobDetails",
-        variables={"id": path("job_id")},
+        variables=ONE,
         shown=("job",),
         beside={
             "*": "data",
@@ -60,7 +64,7 @@ ROWS: Final = (
         tag=Tag.JOBS,
         summary="The clips of a job, the best first, with links to watch and to save them.",
         operation="JobClips",
-        variables={"id": path("job_id")},
+        variables=ONE,
         shown=("job", "clips"),
         beside={
             "clips": legacy.clips,
@@ -75,9 +79,9 @@ ROWS: Final = (
         tag=Tag.JOBS,
         summary="Queue a failed or cancelled job again; the action `job.retry` does the same, by POST.",
         operation="JobRetry",
-        variables={"id": path("job_id")},
+        variables=ONE,
         shown=("jobRetry", "job"),
-        beside={"job_id": "data.id", "status": "data.status", "message": "data.message"},
+        beside=CHANGED,
         changes=True,
         audited=str(Permission.JOB_RETRY),
         deprecated=True,
@@ -91,7 +95,7 @@ ROWS: Final = (
         variables={"statuses": path("status", read=legacy.statuses)},
         shown=("jobs",),
         paged=True,
-        beside={"jobs": legacy.jobs, "total": "pagination.total"},
+        beside=LISTED,
     ),
     Endpoint(
         method="GET",
@@ -128,12 +132,7 @@ ROWS: Final = (
             "options": body("options", read=legacy.wishes),
         },
         shown=("jobCreate", "job"),
-        beside={
-            "job_id": "data.id",
-            "status": "data.status",
-            "message": "data.message",
-            "estimated_completion": "data.estimated_completion",
-        },
+        beside={**CHANGED, "estimated_completion": "data.estimated_completion"},
     ),
     Endpoint(
         method="POST",
@@ -143,7 +142,7 @@ ROWS: Final = (
         operation="JobCancel",
         variables={"id": path("job_id"), "force": query("force")},
         shown=("jobCancel", "job"),
-        beside={"job_id": "data.id", "status": "data.status", "message": "data.message"},
+        beside=CHANGED,
     ),
     Endpoint(
         method="POST",
@@ -166,7 +165,7 @@ ROWS: Final = (
         tag=Tag.JOBS,
         summary="How a job stands, in short, for clients that ask again and again.",
         operation="JobState",
-        variables={"id": path("job_id")},
+        variables=ONE,
         shown=("job",),
         beside={
             "job_id": "data.id",
@@ -186,6 +185,6 @@ ROWS: Final = (
         variables={"owner": path("user_id", read=legacy.user)},
         shown=("jobs",),
         paged=True,
-        beside={"jobs": legacy.jobs, "total": "pagination.total"},
+        beside=LISTED,
     ),
 )

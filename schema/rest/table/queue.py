@@ -4,6 +4,7 @@ from typing import Final
 
 from schema.rest import legacy
 from schema.rest.rows import Endpoint, Tag
+from schema.rest.table.jobs import LISTED
 
 ROWS: Final = (
     Endpoint(
@@ -23,7 +24,7 @@ ROWS: Final = (
         operation="QueueDetails",
         shown=("jobs",),
         paged=True,
-        beside={"jobs": legacy.jobs, "total": "pagination.total"},
+        beside=LISTED,
     ),
     Endpoint(
         method="GET",

@@ -53,10 +53,11 @@ class Relay:
         line.add_done_callback(self._lines.discard)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._to.scheme == "unix":
-            there = await asyncio.open_unix_connection(unquote(self._to.path))
-        else:
-            there = await asyncio.open_connection(self._to.hostname, self._to.port or 6379)
+        try:
+            there = await self._reach()
+        except OSError:
+            writer.close()
+            return
         try:
             async with asyncio.TaskGroup() as group:
                 ways = [
@@ -69,6 +70,11 @@ class Relay:
         finally:
             for end in (writer, there[1]):
                 end.close()
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._to.scheme == "unix":
+            return await asyncio.open_unix_connection(unquote(self._to.path))
+        return await asyncio.open_connection(self._to.hostname, self._to.port or 6379)
 
     async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):

@@ -1,0 +1,17 @@
+import { createClient } from "graphql-sse";
+import { pause, resuming } from "./resuming.js";
+
+export function overEvents(url, token) {
+  let answer;
+  const client = createClient({
+    url: `${url}/stream`,
+    headers: async () => ({ authorization: `Bearer ${await token()}` }),
+    fetchFn: async (...request) => (answer = await fetch(...request)),
+    retryAttempts: Infinity,
+    retry: async (attempt) => {
+      if (answer?.status === 401) throw new Error("401: that token is no good");
+      await pause(attempt);
+    },
+  });
+  return resuming(client);
+}

@@ -1,0 +1,19 @@
+// An operation that begins again goes on after what it was told last: its `$after` stays at the newest cursor.
+export function resuming(client) {
+  const subscribe = (payload, sink) => {
+    const variables = { ...payload.variables };
+    const next = (result) => {
+      variables.after = result.extensions?.cursor ?? variables.after;
+      sink.next(result);
+    };
+    const error = (reason) => sink.error(reason);
+    return client.subscribe({ ...payload, variables }, { next, error, complete: () => sink.complete() });
+  };
+  return { ...client, subscribe };
+}
+
+// Soon at first, then ever more seldom, and never all clients at the same time.
+export function pause(attempt) {
+  const most = Math.min(10_000, 100 * 2 ** attempt);
+  return new Promise((done) => setTimeout(done, Math.random() * most));
+}

@@ -13,7 +13,8 @@ from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from agentos.serving import Server, bound
+from agentos.connections import Limits
+from agentos.serving import LIMITS, Server, bound
 
 PATIENCE_S = 10.0
 PROTOCOL = Subprotocol("graphql-transport-ws")
@@ -94,11 +95,11 @@ class Served:
 
 
 @asynccontextmanager
-async def served(app: Starlette) -> AsyncIterator[Served]:
+async def served(app: Starlette, *, limits: Limits = LIMITS) -> AsyncIterator[Served]:
     """Serve an application from this process until the block ends."""
     up = asyncio.Event()
     listening = bound("127.0.0.1", 0)
-    server = Server(app, listening, ready=lambda *_: up.set())
+    server = Server(app, listening, ready=lambda *_: up.set(), limits=limits)
     host, port = listening.getsockname()[:2]
     async with AsyncExitStack() as stack:
         group = await stack.enter_async_context(asyncio.TaskGroup())

@@ -131,6 +131,20 @@ class Subscription:
             async for change in changes:
                 yield change.entity_id
 
+    @strawberry.subscription
+    async def twice(self) -> AsyncGenerator[int, None]:
+        """Two answers, and no more."""
+        yield 1
+        yield 2
+
+    @strawberry.subscription
+    async def pours(self, bytes: int) -> AsyncGenerator[str, None]:
+        """More than anybody takes."""
+        while True:
+            yield "x" * bytes
+            # Others have their turn, also while the client takes it all.
+            await asyncio.sleep(0)
+
 
 schema = Schema(Query, Mutation, Subscription, execution_context_class=Executor)
 

@@ -1,0 +1,347 @@
+"""What holds for every answer that goes on: whose it is, how many they have, how it ends, and that it holds up nobody.
+
+Over server-sent events, and in parts where it is not the same.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import NoReturn
+
+import httpx
+import pytest
+import pytest_asyncio
+import structlog
+from starlette.applications import Starlette
+from starlette.routing import Route
+from structlog.testing import capture_logs
+
+from agentos import services as opening
+from agentos.app import create_app
+from agentos.connections import Limits
+from agentos.settings import Settings
+from agentos.transports import access
+from agentos.transports.flows import Flows
+from agentos.transports.graphql import GraphQLOverHTTP
+from agentos.transports.seats import Seats
+from agentos.transports.streams import RETRY_MOST_MS, RETRY_MS, GraphQLOverSSE
+from db import users
+from db.database import Database
+from db.models.identity import Role
+from db.users import User
+from guards.callers import Caller
+from resolvers.context import Services
+from tests.agentos import stage
+from tests.agentos.conftest import TokenOf
+from tests.agentos.transports.streaming import EVENTS, PARTS, Block, bearer, events, parts, queued
+from tests.conftest import People
+from tests.serving import PATIENCE_S, Served, served
+from tests.waiting import until
+
+WATCH = "subscription { jobs }"
+POUR = "subscription { pours(bytes: 65536) }"
+HASTY = Limits(head_s=0.2, body_window_s=0.2, taking_window_s=0.2, leftover_s=0.2)
+COMPLETE = Block(event="complete", data="")
+
+
+@pytest_asyncio.fixture
+async def real(settings: Settings, services: Services) -> AsyncIterator[Served]:
+    """The application with the schema that is ours."""
+    async with served(create_app(settings, services)) as running:
+        yield running
+
+
+def routes_of(app: Starlette) -> list[GraphQLOverSSE | GraphQLOverHTTP]:
+    """The routes of an application that flows go over."""
+    kinds = GraphQLOverSSE | GraphQLOverHTTP
+    return [each.endpoint for each in app.routes if isinstance(each, Route) and isinstance(each.endpoint, kinds)]
+
+
+def flows_of(app: Starlette) -> Flows:
+    """The flows of an application, to be set otherwise than they are."""
+    return routes_of(app)[0].flows
+
+
+def beating(app: Starlette, every_s: float) -> Starlette:
+    """The same with a heartbeat after so many silent seconds."""
+    for route in routes_of(app):
+        route.beat_s = every_s
+    return app
+
+
+def short_token(services: Services, user: User) -> str:
+    """One that is good for two seconds."""
+    return services.tokens.issued(
+        user_id=user.id,
+        tenant=user.tenant_id,
+        role=user.role,
+        token_version=user.token_version,
+        life=timedelta(seconds=2),
+    )
+
+
+class Trusting(Seats):
+    """Seats from which nobody has to go."""
+
+    def __init__(self) -> None:
+        """Know nobody."""
+
+    async def lapse(self, present: Callable[[], Caller]) -> NoReturn:
+        """Wait for nothing."""
+        await asyncio.Event().wait()
+        raise asyncio.CancelledError
+
+
+async def test_a_flow_ends_with_its_token(settings: Settings, services: Services, people: People) -> None:
+    """It says so; where nobody looks, the token has run out long since and the heart still beats."""
+    guarded, twin = (beating(stage.staged(settings, services), 0.1) for _ in range(2))
+    flows_of(twin).seats = Trusting()
+    token = short_token(services, people[Role.USER])
+    async with (
+        served(guarded) as server,
+        served(twin) as careless,
+        events(server, token, WATCH) as stream,
+        parts(server, token, WATCH) as answer,
+        events(careless, token, WATCH) as open_still,
+    ):
+        assert {"jobs": "listening"} == (await stream.event()).body["data"]
+        assert {"data": {"jobs": "listening"}} == (await answer.part() or {})["payload"]
+        last, end = await stream.event(), await stream.event()
+        assert None is await stream.block()
+        part = await answer.part()
+        assert None is await answer.part()
+        assert {"jobs": "listening"} == (await open_still.event()).body["data"]
+        beats = [await open_still.block() for _ in range(30)]
+
+    assert ("UNAUTHENTICATED", COMPLETE) == (last.code, end)
+    assert part is not None
+    assert (None, "UNAUTHENTICATED") == (part["payload"], part["errors"][0]["extensions"]["code"])
+    assert [Block(comments=[""])] * 30 == beats
+    assert {} == flows_of(guarded).held
+
+
+@pytest.mark.slow
+async def test_flows_end_within_five_seconds_of_signing_out_and_of_being_locked(
+    server: Served, database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    leaving, locked = people[Role.USER], people[Role.OPERATOR]
+    async with AsyncExitStack() as stack:
+        heard = [await stack.enter_async_context(events(server, token_of(each), WATCH)) for each in (leaving, locked)]
+        answers = [await stack.enter_async_context(parts(server, token_of(each), WATCH)) for each in (leaving, locked)]
+        for stream in heard:
+            await stream.event()
+        for answer in answers:
+            await answer.part()
+        async with database.transaction(tenant) as tx:
+            await users.revoke_tokens(tx, leaving.id)
+            await users.mark_disabled(tx, locked.id)
+        async with asyncio.timeout(5):
+            codes = [(await stream.event()).code for stream in heard]
+            last = [await answer.part() or {} for answer in answers]
+
+    assert ["UNAUTHENTICATED"] * 2 == codes
+    assert ["UNAUTHENTICATED"] * 2 == [each["errors"][0]["extensions"]["code"] for each in last]
+
+
+async def test_the_eleventh_flow_of_a_user_is_refused_until_one_has_ended(
+    server: Served, people: People, token_of: TokenOf
+) -> None:
+    mine, other = token_of(people[Role.USER]), token_of(people[Role.ADMIN])
+    asked = {"query": WATCH}
+    async with AsyncExitStack() as stack, AsyncExitStack() as first:
+        await first.enter_async_context(events(server, mine, WATCH))
+        for _ in range(4):
+            await stack.enter_async_context(events(server, mine, WATCH))
+        for _ in range(5):
+            await stack.enter_async_context(parts(server, mine, WATCH))
+        refused = [
+            await server.client.post(path, json=asked, headers={**accept, **bearer(mine)})
+            for path, accept in (("/graphql/stream", EVENTS), ("/graphql", PARTS))
+        ]
+        async with events(server, other, WATCH) as theirs:
+            assert {"jobs": "listening"} == (await theirs.event()).body["data"]
+        await first.aclose()
+        await until(lambda: flows_of(server.app).held[people[Role.USER].id] == 9)
+        async with events(server, mine, WATCH) as again:
+            assert {"jobs": "listening"} == (await again.event()).body["data"]
+
+    assert [(429, "5", "RATE_LIMITED", "streams")] * 2 == [
+        (each.status_code, each.headers["retry-after"], extensions["code"], extensions["policy"])
+        for each in refused
+        for extensions in [each.json()["errors"][0]["extensions"]]
+    ]
+
+
+async def test_flows_leave_room_for_questions(
+    settings: Settings, services: Services, people: People, token_of: TokenOf
+) -> None:
+    small = settings.model_copy(update={"connections": 3})
+    token = token_of(people[Role.ADMIN])
+    async with served(stage.staged(small, services)) as server, events(server, token, WATCH) as stream:
+        await stream.event()
+        refused = await server.client.post(
+            "/graphql/stream", json={"query": WATCH}, headers={**EVENTS, **bearer(token_of(people[Role.USER]))}
+        )
+        answered = await server.graphql("{ open }", token)
+
+    assert (503, "5", 200) == (refused.status_code, refused.headers["retry-after"], answered.status_code)
+    assert "UNAVAILABLE" == refused.json()["errors"][0]["extensions"]["code"]
+
+
+async def test_who_goes_is_not_listened_for_any_more(
+    server: Served, services: Services, people: People, token_of: TokenOf
+) -> None:
+    token = token_of(people[Role.USER])
+    async with events(server, token, WATCH) as stream, parts(server, token, WATCH) as answer:
+        await stream.event()
+        await answer.part()
+        assert (2, 2) == (services.hub.listeners, flows_of(server.app).held.total())
+    await until(lambda: services.hub.listeners == 0, within_s=1)
+
+    await until(lambda: not flows_of(server.app).held, within_s=1)
+
+
+async def test_a_process_that_goes_sends_its_clients_on_with_what_they_heard_last(
+    settings: Settings, services: Services, database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    """Without `complete`: who has seen that does not come back. Another process tells the rest."""
+    token = token_of(people[Role.ADMIN])
+    async with (
+        served(create_app(settings, services)) as going,
+        opening.opened(settings) as others,
+        served(create_app(settings, others)) as staying,
+        events(going, token) as stream,
+        parts(going, token) as answer,
+    ):
+        await stream.place()
+        await until(lambda: services.hub.listeners == 2)
+        await queued(database, tenant)
+        heard, part = await stream.event(), await answer.part() or {}
+        await going.app.state.departures.leave()
+        rest, error = await stream.rest(), (await answer.part() or {})
+        assert None is await answer.part()
+        async with events(going, token) as late:
+            sent_on = await late.rest()
+        missed = await queued(database, tenant)
+        async with events(staying, token, last=stream.last_id) as again:
+            next_one = await again.event()
+
+    assert [None] * len(rest) == [block.event for block in rest]
+    assert "UNAVAILABLE: this server is going down: connect again in a moment" in rest[-1].comments[-1]
+    assert RETRY_MS <= int(rest[-1].retry or 0) <= RETRY_MOST_MS
+    assert heard.id == part["payload"]["extensions"]["cursor"] == stream.last_id
+    assert (None, "UNAVAILABLE", 1, heard.id) == (
+        error["payload"],
+        *(error["errors"][0]["extensions"][name] for name in ("code", "retryAfter", "cursor")),
+    )
+    assert [None] * len(sent_on) == [block.event for block in sent_on]
+    assert str(missed.id) == next_one.body["data"]["jobChanged"]["job"]["id"]
+
+
+async def test_a_flow_outlives_every_deadline_of_a_request(
+    settings: Settings, services: Services, database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    """Twenty heartbeats are five times as long as anything else may take here."""
+    token = token_of(people[Role.ADMIN])
+    app = beating(create_app(settings, services), 0.05)
+    async with (
+        served(app, limits=HASTY) as server,
+        events(server, token) as stream,
+        parts(server, token) as answer,
+    ):
+        await stream.place()
+        blocks = [await stream.block() for _ in range(20)]
+        empty = [await answer.any_part() for _ in range(20)]
+        job = await queued(database, tenant)
+        heard, part = await stream.event(), await answer.part() or {}
+
+    assert [Block(comments=[""])] * 20 == blocks
+    assert [{}] * 20 == empty
+    shown = [each["data"]["jobChanged"]["job"]["id"] for each in (heard.body, part["payload"])]
+    assert [str(job.id)] * 2 == shown
+
+
+@asynccontextmanager
+async def deaf(server: Served, token: str) -> AsyncIterator[socket.socket]:
+    """Somebody who asks for more than anybody takes, and reads nothing of it."""
+    asked = httpx.QueryParams({"query": POUR})
+    head = f"GET /graphql/stream?{asked} HTTP/1.1\r\nhost: here\r\naccept: text/event-stream\r\n"
+    with socket.socket() as plug:
+        plug.setblocking(False)
+        plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(plug, (server.host, server.port))
+        await loop.sock_sendall(plug, f"{head}authorization: Bearer {token}\r\n\r\n".encode())
+        yield plug
+
+
+async def all_of(plug: socket.socket) -> bytes:
+    """What a client finds once it reads after all."""
+    found, loop = bytearray(), asyncio.get_running_loop()
+    async with asyncio.timeout(PATIENCE_S):
+        try:
+            while chunk := await loop.sock_recv(plug, 2**16):
+                found += chunk
+        except ConnectionResetError:
+            pass
+    return bytes(found)
+
+
+async def test_who_takes_nothing_is_let_go_and_holds_up_nobody(
+    settings: Settings, services: Services, database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    """Their answer breaks off, and is not made to look as if it were whole; where nobody looks, they stay."""
+    user, admin = people[Role.USER], people[Role.ADMIN]
+    app, patient = stage.staged(settings, services), stage.staged(settings, services)
+    flows_of(app).send_s = 0.3
+    async with (
+        served(app) as server,
+        served(patient) as twin,
+        deaf(twin, token_of(user)),
+        events(server, token_of(admin), WATCH) as stream,
+        deaf(server, token_of(user)) as plug,
+    ):
+        await stream.event()
+        await until(lambda: all(flows_of(each).held[user.id] == 1 for each in (app, patient)))
+        job = await queued(database, tenant)
+        async with asyncio.timeout(2):
+            told = (await stream.event()).body["data"]["jobs"]
+        await until(lambda: flows_of(app).held[user.id] == 0)
+        kept = flows_of(patient).held[user.id]
+        answer = await all_of(plug)
+
+    assert (str(job.id), 1) == (told, kept)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert not answer.endswith(b"0\r\n\r\n")
+
+
+async def test_a_flow_is_one_line_of_the_log_and_one_request_that_was_answered_at_once(
+    settings: Settings, services: Services, people: People, token_of: TokenOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "log", structlog.get_logger("agentos.access"))
+    app, token = beating(stage.staged(settings, services), 0.05), token_of(people[Role.USER])
+    with capture_logs() as lines:
+        async with served(app) as server:
+            async with events(server, token, WATCH) as stream:
+                await stream.event()
+                for _ in range(20):
+                    await stream.block()
+                during = await server.client.get("/metrics")
+            await until(lambda: not flows_of(app).held)
+            after = await server.client.get("/metrics")
+
+    [line] = [each for each in lines if each.get("path") == "/graphql/stream"]
+    assert (200, "POST") == (line["status"], line["method"])
+    assert line["lasted_s"] >= 0.9
+    assert line["ms"] < 900
+    assert 'agentos_streams{kind="sse"} 1.0' in during.text
+    assert {'agentos_streams{kind="sse"} 0.0', "agentos_subscriptions 0.0"} <= set(after.text.splitlines())
+    labels = 'method="POST",route="/graphql/stream",status="200"'
+    assert f"agentos_http_request_seconds_count{{{labels}}} 1.0" in after.text
+    assert 'agentos_graphql_operations_total{field="jobs",outcome="ok",type="subscription"} 1.0' in after.text
+    [measured] = [
+        each for each in after.text.splitlines() if each.startswith(f"agentos_http_request_seconds_sum{{{labels}")
+    ]
+    assert float(measured.split()[-1]) < 0.9

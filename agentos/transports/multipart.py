@@ -24,7 +24,9 @@ class Parts:
     """How such an answer is written."""
 
     kind: ClassVar = "multipart"
-    media_type: ClassVar = 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0'
+    media_type: ClassVar = "multipart/mixed;boundary=graphql;subscriptionSpec=1.0"
+    """The boundary without quotation marks: gql for one takes no others for what it asked for."""
+
     beat: ClassVar = HEAD + b"{}" + BOUNDARY
 
     def __init__(self, *, beat_s: float = BEAT_S) -> None:

@@ -37,7 +37,7 @@ async def test_each_change_is_a_part_that_is_complete_when_it_comes(
     await until(lambda: services.hub.listeners == 0)
 
     cursors = [part["payload"]["extensions"]["cursor"] for part in heard if part]
-    assert 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0' == answer.response.headers["content-type"]
+    assert "multipart/mixed;boundary=graphql;subscriptionSpec=1.0" == answer.response.headers["content-type"]
     assert [
         {"payload": {"data": change_of(job, cursor), "extensions": {"cursor": cursor}}}
         for job, cursor in zip((first, second), cursors, strict=True)

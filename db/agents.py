@@ -270,12 +270,15 @@ async def settle(tx: Transaction, known: Sequence[Known]) -> None:
             for agent in known
         ]
     )
-    told = ("name", "category", "description", "version")
-    await tx.execute(
-        fresh.on_conflict_do_update(
-            index_elements=[agents.c.tenant_id, agents.c.id], set_={name: fresh.excluded[name] for name in told}
-        )
-    )
+    told = {name: fresh.excluded[name] for name in ("name", "category", "description", "version")}
+    other = sa.or_(*(agents.c[name].is_distinct_from(value) for name, value in told.items()))
+    key = [agents.c.tenant_id, agents.c.id]
+    settled = fresh.on_conflict_do_update(index_elements=key, set_=told, where=other)
+    # A tenant's first agents come with it, and are news to nobody.
+    had_some = await how_many_there_are(tx) > 0
+    changed = await tx.rows(settled.returning(agents.c.id, agents.c.enabled, agents.c.revision))
+    if had_some:
+        await _announce(tx, {key: {"enabled": on, "revision": revision} for key, on, revision in changed})
 
 
 async def running_steps(tx: Transaction) -> dict[str, int]:
@@ -372,7 +375,7 @@ async def _changed(tx: Transaction, agent_id: str, values: Mapping[str, Any]) ->
     )
     agent = await AGENT.first(tx, statement.returning(*AGENT.columns))
     if agent is not None:
-        await events.record(tx, Kind.AGENT_CHANGED, agent.id, {"enabled": agent.enabled, "revision": agent.revision})
+        await _announce(tx, {agent.id: {"enabled": agent.enabled, "revision": agent.revision}})
     return agent
 
 
@@ -398,7 +401,7 @@ async def add_alias(
     )
     made = await AGENT.first(tx, fresh.on_conflict_do_nothing().returning(*AGENT.columns))
     if made is not None:
-        await events.record(tx, Kind.AGENT_CHANGED, made.id, {"enabled": made.enabled, "revision": made.revision})
+        await _announce(tx, {made.id: {"enabled": made.enabled, "revision": made.revision}})
     return made
 
 
@@ -414,5 +417,15 @@ async def remove(tx: Transaction, agent_id: str) -> bool:
     own = agents.c.id == agent_id, agents.c.implementation != agents.c.id
     removed = await tx.changed(sa.delete(agents).where(*own)) == 1
     if removed:
-        await events.record(tx, Kind.AGENT_CHANGED, agent_id, {"removed": True})
+        await _announce(tx, {agent_id: {"removed": True}})
     return removed
+
+
+async def announce_cleared(tx: Transaction, jobs_by_agent: Mapping[str, int]) -> None:
+    """Tell of agents whose turn was waited for by jobs that were cancelled."""
+    await _announce(tx, {agent_id: {"cleared": count} for agent_id, count in jobs_by_agent.items()})
+
+
+async def _announce(tx: Transaction, changed: Mapping[str, dict[str, Any]]) -> None:
+    told = [(agent_id, payload, None, tx.tenant) for agent_id, payload in changed.items()]
+    await events.record_all(tx, Kind.AGENT_CHANGED, told)

@@ -17,6 +17,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from db.database import Transaction
+from db.models.identity import tenants
 from db.models.records import event_floors, events
 from db.rows import Row
 
@@ -94,6 +95,15 @@ _READ = sa.text(
     "ORDER BY xid, id LIMIT :most"
 )
 _EDGE = sa.text("SELECT (pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1)")
+_EVERYWHERE = sa.insert(events).from_select(
+    ["tenant_id", "kind", "entity_id", "payload"],
+    sa.select(
+        tenants.c.id,
+        sa.bindparam("kind", type_=sa.Text()),
+        sa.bindparam("entity_id", type_=sa.Text()),
+        sa.bindparam("payload", type_=events.c.payload.type),
+    ),
+)
 _FLOOR = sa.select(sa.cast(sa.cast(event_floors.c.xid, sa.Text), sa.BigInteger), event_floors.c.id).where(
     event_floors.c.tenant_id == sa.bindparam("tenant")
 )
@@ -130,6 +140,15 @@ async def record_all(tx: Transaction, kind: Kind, told: Sequence[tuple[str, dict
                 for entity_id, payload, owner, tenant in told
             ],
         )
+
+
+async def record_everywhere(tx: Transaction, kind: Kind, told: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """Say to every tenant that something happened to things of the house: to each thing its payload."""
+    if told:
+        async with tx.everybody():
+            await tx.execute(
+                _EVERYWHERE, [{"kind": kind, "entity_id": thing, "payload": payload} for thing, payload in told]
+            )
 
 
 async def after(tx: Transaction, cursor: Cursor, *, most: int = 500) -> list[Event]:

@@ -5,9 +5,13 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
+from uuid_utils.compat import uuid7
 
+from db import events
 from db.database import Transaction
+from db.events import Event, Kind
 from db.models.records import Severity, logs
 from db.pages import Order, Page, Window, during, page, total
 from db.rows import Row, Shape
@@ -41,6 +45,16 @@ class NewLine(Row, frozen=True, kw_only=True):
     data: Mapping[str, Any] = {}
 
 
+class Mention(Row, frozen=True, kw_only=True):
+    """A line as the event of its writing names it: by all that takes little room."""
+
+    id: UUID
+    level: Severity
+    source: str
+    category: str
+    trace_id: str | None
+
+
 class Filter(Row, frozen=True, kw_only=True):
     """Which lines; every part that is set must hold."""
 
@@ -64,6 +78,17 @@ class Filter(Row, frozen=True, kw_only=True):
         if self.message_contains:
             found.append(c.message.icontains(self.message_contains, autoescape=True))
         return found
+
+    def may_select(self, line: Mention, at: datetime) -> bool:
+        """Whether a line that was written then is one of them, as far as that shows without its message."""
+        return (
+            (not self.levels or line.level in self.levels)
+            and self.source in (None, line.source)
+            and self.category in (None, line.category)
+            and self.trace_id in (None, line.trace_id)
+            and (self.created_after is None or at >= self.created_after)
+            and (self.created_before is None or at < self.created_before)
+        )
 
 
 class Counted(Row, frozen=True):
@@ -127,11 +152,23 @@ _MINUTES = sa.text(
 
 
 async def write(tx: Transaction, lines: Sequence[NewLine]) -> None:
-    """Write lines in one statement; their time is the transaction's."""
+    """Write lines in one statement, and tell of them with one event; their time is the transaction's."""
     if not lines:
         return
-    written = [{name: getattr(line, name) for name in NewLine.__struct_fields__} for line in lines]
+    written = [{"id": uuid7(), **{name: getattr(line, name) for name in NewLine.__struct_fields__}} for line in lines]
     await tx.execute(sa.insert(logs), [{"tenant_id": tx.tenant, **values} for values in written])
+    named = [{name: values[name] for name in Mention.__struct_fields__} for values in written]
+    await events.record(tx, Kind.LOG_APPENDED, str(written[0]["id"]), msgspec.to_builtins({"lines": named}))
+
+
+def mentioned(told: Event) -> list[Mention]:
+    """The lines that an event tells of."""
+    return msgspec.convert(told.payload["lines"], list[Mention])
+
+
+async def chosen(tx: Transaction, ids: Collection[UUID], wanted: Filter) -> list[LogLine]:
+    """Those of some lines that a filter selects and that are still there, the oldest first."""
+    return await LINE.all(tx, LINE.select().where(logs.c.id.in_(ids), *wanted.clauses()).order_by(*_OLDEST_FIRST))
 
 
 async def by_id(tx: Transaction, line_id: UUID) -> LogLine | None:

@@ -1,6 +1,8 @@
 """The workers: processes that do the jobs of all tenants, as they last said of themselves, and what is asked of them.
 
 A worker is judged by the age of its heartbeat: silent for fifteen seconds it counts as gone, whatever it said last.
+Every tenant is told when one comes, goes or falls silent, takes jobs or takes none, or is asked for something else; a
+heartbeat that says nothing new is not told, nor that it has a job in hand or none.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,10 +14,14 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from db import events
 from db.database import Transaction
+from db.events import Kind
 from db.models.control import TrialState, agent_trials
+from db.models.records import events as event_rows
 from db.models.work import WorkerState, workers
 from db.pages import Order, Page, Window, page, total
+from db.roles import DEFAULT_TENANT
 from db.rows import Row, Shape
 
 SILENT_AFTER: Final = timedelta(seconds=15)
@@ -180,6 +186,24 @@ _ORDERS = sa.select(
     workers.c.asked,
     sa.exists().where(agent_trials.c.state == TrialState.WAITING, agent_trials.c.expires_at > sa.func.now()),
 ).where(workers.c.id == sa.bindparam("worker_id"))
+_BEFORE = sa.select(workers.c.state, workers.c.settings, ALIVE).where(workers.c.id == sa.bindparam("worker_id"))
+_SILENT = (
+    sa.select(workers.c.id, workers.c.state)
+    .where(
+        workers.c.state != WorkerState.STOPPED,
+        workers.c.heartbeat_at < sa.func.now() - SILENT_AFTER,
+        workers.c.heartbeat_at > sa.func.now() - OFFLINE_AFTER,
+        ~sa.exists().where(
+            event_rows.c.tenant_id == DEFAULT_TENANT,
+            event_rows.c.created_at > workers.c.heartbeat_at,
+            event_rows.c.kind == Kind.WORKER_CHANGED,
+            event_rows.c.entity_id == workers.c.id,
+            event_rows.c.payload.has_key("silent"),
+        ),
+    )
+    # Whoever else looks at the same moment tells of the others, or of none.
+    .with_for_update(skip_locked=True)
+)
 _SIGNS = sa.select(sa.func.max(workers.c.heartbeat_at), sa.func.count().filter(ALIVE))
 _HEARD_LAST = WORKER.select().order_by(workers.c.heartbeat_at.desc(), workers.c.id).limit(sa.bindparam("most"))
 
@@ -191,12 +215,18 @@ def source_of(name: str | None, hostname: str, pid: int) -> str:
 
 async def beat(tx: Transaction, said: Beat) -> WorkerState:
     """Write down a worker's heartbeat and answer what it is asked to be."""
+    before = await tx.rows(_BEFORE, {"worker_id": said.id})
     values = {name: getattr(said, name) for name in Beat.__struct_fields__} | {"settings": dict(said.settings)}
     statement = insert(workers).values(**values)
     told = {name: statement.excluded[name] for name in values if name != "id"} | {"heartbeat_at": sa.func.now()}
     wanted: WorkerState = await tx.scalar(
         statement.on_conflict_do_update(index_elements=[workers.c.id], set_=told).returning(workers.c.desired_state)
     )
+    looks = _looks(said.state)
+    if [(_looks(state), settings, alive) for state, settings, alive in before] != [
+        (looks, values["settings"], looks != WorkerState.STOPPED)
+    ]:
+        await _announce(tx, {said.id: said.state})
     return wanted
 
 
@@ -228,14 +258,16 @@ async def last_of(tx: Transaction, which: str) -> OnDuty | None:
 
 async def desire(tx: Transaction, ids: Collection[str], state: WorkerState) -> None:
     """Ask workers to be active, paused or draining; each obeys within a second, one that drains goes on draining."""
-    free = workers.c.desired_state != WorkerState.DRAINING
-    await tx.execute(sa.update(workers).where(workers.c.id.in_(ids), free).values(desired_state=state))
+    other = workers.c.desired_state.not_in([WorkerState.DRAINING, state])
+    asked = sa.update(workers).where(workers.c.id.in_(ids), other).values(desired_state=state)
+    await _announce(tx, dict(await tx.rows(asked.returning(workers.c.id, workers.c.state))), asked=state)
 
 
 async def ask(tx: Transaction, ids: Collection[str], settings: Mapping[str, Any]) -> None:
     """Ask workers to work with other settings, over those they were asked for before."""
     merged = workers.c.asked.concat(sa.literal(dict(settings), workers.c.asked.type))
-    await tx.execute(sa.update(workers).where(workers.c.id.in_(ids)).values(asked=merged))
+    asked = sa.update(workers).where(workers.c.id.in_(ids)).values(asked=merged)
+    await _announce(tx, dict(await tx.rows(asked.returning(workers.c.id, workers.c.state))), asked=sorted(settings))
 
 
 async def mark_gone(tx: Transaction, hostname: str, pid: int) -> list[str]:
@@ -246,12 +278,24 @@ async def mark_gone(tx: Transaction, hostname: str, pid: int) -> list[str]:
         .values(state=WorkerState.STOPPED)
         .returning(workers.c.id)
     )
-    return [worker_id for (worker_id,) in await tx.rows(statement)]
+    gone = [worker_id for (worker_id,) in await tx.rows(statement)]
+    await _announce(tx, dict.fromkeys(gone, WorkerState.STOPPED))
+    return gone
+
+
+async def note_silent(tx: Transaction) -> list[str]:
+    """Tell of workers that fell silent without a farewell, of each once; for the system alone."""
+    rows = await tx.rows(_SILENT)
+    await _announce(tx, dict(rows), silent=True)
+    return [worker_id for worker_id, _ in rows]
 
 
 async def forget(tx: Transaction, *, silent_for: timedelta) -> int:
     """Remove workers that have said nothing for so long; how many those were."""
-    return await tx.changed(sa.delete(workers).where(workers.c.heartbeat_at < sa.func.now() - silent_for))
+    long_gone = sa.delete(workers).where(workers.c.heartbeat_at < sa.func.now() - silent_for)
+    gone = [worker_id for (worker_id,) in await tx.rows(long_gone.returning(workers.c.id))]
+    await _announce(tx, dict.fromkeys(gone, WorkerState.STOPPED), removed=True)
+    return len(gone)
 
 
 async def by_id(tx: Transaction, worker_id: str) -> Worker | None:
@@ -290,6 +334,17 @@ async def listed(tx: Transaction, order: Order, window: Window, *, alive: bool |
 async def how_many(tx: Transaction, *, alive: bool | None = None) -> int:
     """How many workers there are."""
     return await total(tx, WORKER, _which(alive))
+
+
+def _looks(state: WorkerState) -> WorkerState:
+    """The same, but for whether it has a job in hand: that changes with every job."""
+    return WorkerState.IDLE if state is WorkerState.ACTIVE else state
+
+
+async def _announce(tx: Transaction, states: Mapping[str, WorkerState], **more: Any) -> None:
+    """Tell every tenant of workers that changed, each with what it last said of itself."""
+    told = [(worker_id, {"state": state, **more}) for worker_id, state in states.items()]
+    await events.record_everywhere(tx, Kind.WORKER_CHANGED, told)
 
 
 def _which(alive: bool | None) -> list[sa.ColumnElement[bool]]:

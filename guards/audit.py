@@ -2,8 +2,9 @@
 
 An entry of what was done is written in the transaction of its effect; one of what was refused in a transaction of its
 own, and awaited. What outlives its call has an entry of its end as well. What an entry says is chosen field by field:
-ids, numbers and words of ours. From where the caller came is sealed beside the trail (`guards.seals`). PostgreSQL away:
-nothing runs that would have to be on record.
+ids, numbers and words of ours; with it those who watch are told what was done or refused, to what, by which role. From
+where the caller came is sealed beside the trail (`guards.seals`). PostgreSQL away: nothing runs that would have to be
+on record.
 """
 
 import asyncio
@@ -16,10 +17,14 @@ from uuid import UUID
 
 import msgspec
 
-from db import audit, subjects
+from db import audit, events, subjects
 from db.database import Database, Transaction
+from db.events import Kind
 from guards.errors import Forbidden, Refusal, Unauthenticated
 from guards.seals import LONGEST_AGENT, Identity, Seals
+
+SESSIONS: Final = "session."
+"""Actions of signing in and out, which are on record and are not told: each user renews a session every few minutes."""
 
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -136,6 +141,15 @@ class Audit:
         self, tx: Transaction, entry: Entry, outcome: Outcome, code: str | None, result: Mapping[str, Any]
     ) -> None:
         commitment = await self._commitment(tx, entry)
+        if not entry.action.startswith(SESSIONS):
+            told = {
+                "action": entry.action,
+                "target": entry.target,
+                "outcome": outcome,
+                "code": code,
+                "role": entry.role,
+            }
+            await events.record(tx, Kind.ACTION_EXECUTED, entry.target or entry.action, told, owner=entry.actor)
         await audit.add(
             tx,
             audit.NewEntry(

@@ -1,5 +1,6 @@
 """Switching agents on and off, setting how they work, and having them begin anew."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
@@ -116,6 +117,7 @@ async def cleared(context: Context, tx: Transaction, agent_id: str | None, *, dr
     if dry_run:
         return await clearing.found(tx, wanted)
     cancelled = await clearing.cancel(tx, wanted)
+    await agents.announce_cleared(tx, Counter(job.current_step for job in cancelled if job.current_step))
     tx.after_commit(context.services.hub.ring)
     counts = {JobStatus.QUEUED: len(cancelled)} if cancelled else {}
     return Found(counts, [job.id for job in cancelled[: clearing.SAMPLE]])

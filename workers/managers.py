@@ -70,6 +70,9 @@ def known(database: Database, files: Files, snapshots: Snapshots, anchors: Ancho
             for job in await leases.reap(tx, most=options.most):
                 log.warning("job %s was left by its worker and is %s", job.id, job.status)
         async with database.system() as tx:
+            for worker_id in await workers.note_silent(tx):
+                log.warning("worker %s fell silent", worker_id)
+        async with database.system() as tx:
             for tenant, state in (await queues.settle_drains(tx)).items():
                 log.info("the queue of %s %s", tenant, "has drained" if state.paused else "did not drain in time")
 

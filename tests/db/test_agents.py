@@ -95,6 +95,41 @@ async def test_every_change_raises_the_revision_is_told_and_touches_one_tenant(d
     ]
 
 
+async def told(database: Database) -> list[tuple[str, str, dict[str, Any]]]:
+    """What was told of agents, and to whom."""
+    async with database.system() as tx:
+        heard = await events.after(tx, START)
+    return [(event.tenant_id, event.entity_id, event.payload) for event in heard if event.kind is Kind.AGENT_CHANGED]
+
+
+async def test_descriptions_that_changed_are_told_and_others_are_not(database: Database) -> None:
+    """At every start each tenant's agents are settled; nobody hears of those that are as they were."""
+    newest = msgspec.structs.replace(CLIPPER, id="newest")
+    for known in ([CLIPPER], [CLIPPER], [CLIPPER, newest]):
+        async with database.transaction("default") as tx:
+            await agents.settle(tx, known)
+
+    expected = [("default", name, {"enabled": True, "revision": 1}) for name in ("clipper", "newest")]
+    assert expected == await told(database)
+
+
+async def test_a_new_tenant_s_agents_are_news_to_nobody(database: Database) -> None:
+    async with database.system() as tx:
+        await tx.execute(sa.text("INSERT INTO tenants (id, name) VALUES ('new', 'New')"))
+    async with database.transaction("new") as tx:
+        await agents.settle(tx, [CLIPPER])
+
+    assert [] == await told(database)
+
+
+async def test_that_the_jobs_waiting_for_an_agent_went_is_told(database: Database) -> None:
+    async with database.transaction("default") as tx:
+        await agents.announce_cleared(tx, {"clipper": 3})
+        await agents.announce_cleared(tx, {})
+
+    assert [("default", "clipper", {"cleared": 3})] == await told(database)
+
+
 async def test_a_configuration_out_of_range_is_refused_and_changes_nothing(database: Database) -> None:
     bad: list[dict[str, Any]] = [
         {"max_concurrent": 0},

@@ -7,8 +7,9 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from db import workers
+from db import events, workers
 from db.database import Database
+from db.events import START, Kind
 from db.models.work import WorkerState
 from db.models.work import workers as table
 from db.pages import Order, Window
@@ -131,3 +132,73 @@ async def test_a_worker_that_was_killed_holds_nothing(database: Database) -> Non
     assert alive is not None
     assert silent is not None
     assert ([held], [], []) == (alive.current_jobs, silent.current_jobs, listed.current_jobs)
+
+
+async def told(database: Database, tenant: str = "default") -> list[tuple[str, dict[str, object]]]:
+    """What a tenant was told of workers."""
+    async with database.transaction(tenant) as tx:
+        heard = await events.after(tx, START)
+    return [(event.entity_id, event.payload) for event in heard if event.kind is Kind.WORKER_CHANGED]
+
+
+async def test_every_tenant_is_told_when_a_worker_comes_pauses_and_goes_and_of_no_other_beat(
+    database: Database,
+) -> None:
+    """That it has a job in hand, or none any more, is told of the job."""
+    states = (
+        *(WorkerState.IDLE, WorkerState.ACTIVE, WorkerState.IDLE, WorkerState.IDLE),
+        *(WorkerState.PAUSED, WorkerState.PAUSED, WorkerState.ACTIVE),
+        *(WorkerState.DRAINING, WorkerState.STOPPED, WorkerState.STOPPED),
+    )
+    for state in states:
+        async with database.system() as tx:
+            await workers.beat(tx, said("a", state))
+
+    expected = [("a", {"state": state}) for state in ("idle", "paused", "active", "draining", "stopped")]
+    assert expected == await told(database) == await told(database, "other")
+
+
+async def test_what_is_asked_of_workers_is_told_once(database: Database) -> None:
+    async with database.system() as tx:
+        await workers.beat(tx, said("a"))
+        await workers.beat(tx, said("b", WorkerState.ACTIVE))
+    async with database.transaction("default") as tx:
+        await workers.desire(tx, ["a", "b", "nobody"], WorkerState.PAUSED)
+        await workers.desire(tx, ["a"], WorkerState.PAUSED)
+        await workers.ask(tx, ["b"], {"queues": ["shorts"], "max_jobs": 4})
+
+    expected = [
+        ("a", {"state": "idle", "asked": "paused"}),
+        ("b", {"state": "active", "asked": "paused"}),
+        ("b", {"state": "active", "asked": ["max_jobs", "queues"]}),
+    ]
+    assert expected == sorted((await told(database))[2:], key=lambda each: each[0])
+    assert expected == sorted((await told(database, "other"))[2:], key=lambda each: each[0])
+
+
+async def test_a_worker_that_falls_silent_is_told_of_once_until_it_is_heard_again(database: Database) -> None:
+    await heard(database, "a", WorkerState.ACTIVE, ago=timedelta(seconds=16))
+    await heard(database, "here", WorkerState.IDLE, ago=timedelta(seconds=1))
+    await heard(database, "stopped", WorkerState.STOPPED, ago=timedelta(minutes=1))
+    noted = []
+    for _ in range(2):
+        async with database.system() as tx:
+            noted.append(await workers.note_silent(tx))
+    async with database.system() as tx:
+        await workers.beat(tx, said("a", WorkerState.ACTIVE))
+
+    assert [["a"], []] == noted
+    expected = [("a", {"state": "active", "silent": True}), ("a", {"state": "active"})]
+    assert expected == (await told(database))[3:]
+
+
+async def test_workers_that_are_buried_or_forgotten_are_told_of(database: Database) -> None:
+    await heard(database, "gone", WorkerState.STOPPED, ago=timedelta(hours=25))
+    async with database.system() as tx:
+        await workers.beat(tx, said("killed"))
+        await workers.mark_gone(tx, "studio", 7)
+        await workers.mark_gone(tx, "studio", 7)
+        await workers.forget(tx, silent_for=timedelta(days=1))
+
+    expected = [("killed", {"state": "stopped"}), ("gone", {"state": "stopped", "removed": True})]
+    assert expected == (await told(database))[2:]

@@ -13,8 +13,9 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from db import audit, system_events
-from db.database import Database, Transaction
+from db import audit, events, system_events
+from db.database import Database, DatabaseUnavailable, Transaction
+from db.events import START, Event
 from db.models.records import Severity
 from db.models.records import system_events as effects
 from db.pages import Order, Window
@@ -348,3 +349,43 @@ async def test_who_comes_back_after_being_erased_is_somebody_new(database: Datab
     await recorded(database, keys, 1)
 
     assert [3] == [*await identities(database, keys)]
+
+
+async def told_of(database: Database) -> list[Event]:
+    async with database.transaction("default") as tx:
+        return await events.after(tx, START)
+
+
+async def test_each_entry_but_those_of_sessions_is_told_without_what_was_asked_for(
+    database: Database, keys: Seals
+) -> None:
+    """Who watches hears that a thing was done or refused; details, address and key are for who may read the trail."""
+    trail = Audit(database, keys)
+    cancelled = entry(key="a-secret-key-of-mine", details={"reason": "because"})
+    stopped = entry(action="queue.pause", target=None)
+    async with database.transaction("default") as tx:
+        await trail.done(tx, cancelled, b'{"number":7}')
+        await trail.done(tx, entry(action="session.renew"), b"{}")
+    await trail.refused(stopped, Outcome.DENIED, "FORBIDDEN")
+
+    done, denied = await told_of(database)
+    assert (cancelled.target, cancelled.actor) == (done.entity_id, done.owner_id)
+    assert ("queue.pause", "action_executed") == (denied.entity_id, denied.kind)
+    as_done = {"action": "job.cancel", "target": cancelled.target, "outcome": "done", "code": None, "role": "admin"}
+    as_denied = {"action": "queue.pause", "target": None, "outcome": "denied", "code": "FORBIDDEN", "role": "admin"}
+    assert [as_done, as_denied] == [done.payload, denied.payload]
+
+
+@pytest.mark.parametrize("mishap", [crash, cut, fail, refuse])
+async def test_what_is_rolled_back_is_told_by_nobody(database: Database, keys: Seals, mishap: Mishap) -> None:
+    trail = Audit(database, keys)
+
+    async def carried() -> None:
+        async with database.transaction("default") as tx:
+            await trail.done(tx, entry(), b"{}")
+            await mishap(tx)
+
+    with pytest.raises((Crash, DatabaseUnavailable, sa.exc.DBAPIError, Conflict)):
+        await carried()
+
+    assert [] == await told_of(database)

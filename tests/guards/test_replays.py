@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from db.database import Database, Transaction
+from db.events import Kind
 from db.models.audit import audit
 from db.models.records import events, system_events
 from db.redis import Redis
@@ -56,7 +57,8 @@ async def effects(database: Database) -> Counter[str]:
 async def told(database: Database) -> Counter[str]:
     """How many events there are of each key."""
     async with database.system() as tx:
-        return Counter(text for (text,) in await tx.rows(sa.select(events.c.entity_id)))
+        telling = sa.select(events.c.entity_id).where(events.c.kind == Kind.QUEUE_CHANGED)
+        return Counter(text for (text,) in await tx.rows(telling))
 
 
 async def recorded(database: Database, key: str) -> int:

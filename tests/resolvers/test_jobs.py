@@ -99,10 +99,11 @@ async def queued(database: Database, owner: User, status: JobStatus = JobStatus.
 
 
 async def counted(database: Database) -> tuple[Any, ...]:
-    """Jobs, steps and events there are."""
+    """Jobs, steps and events of them there are."""
     async with database.system() as tx:
         statement = (
-            "SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM processing_steps), (SELECT count(*) FROM events)"
+            "SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM processing_steps), "
+            "(SELECT count(*) FROM events WHERE kind = 'job_changed')"
         )
         [row] = await tx.rows(sa.text(statement))
     return row

@@ -220,7 +220,7 @@ async def _fingerprint(services: Services) -> list[Any]:
             await tx.rows(
                 sa.text(
                     "SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM uploads), (SELECT count(*) FROM events"
-                    " WHERE kind <> 'security_alerted'),"
+                    " WHERE kind NOT IN ('security_alerted', 'action_executed')),"
                     " (SELECT sum(revision) FROM agents), (SELECT count(*) FROM queue_states),"
                     " (SELECT sum(token_version) FROM users)"
                 )

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from db import events
 from db.database import Database
+from db.events import Kind
 from db.models.identity import Role
 from db.models.work import JobStatus, StepStatus
 from db.redis import Redis
@@ -190,6 +192,11 @@ async def test_the_queues_of_all_agents_are_cleared_when_none_is_named(operator:
     cleared = await act(operator, "agent.queue_clear")
 
     assert ("", 2, waiting) == (cleared.agent_id, cleared.cleared_count, cleared.sample_ids)
+    async with database.system() as tx:
+        told = [event for event in await events.after(tx, events.START) if event.kind is Kind.AGENT_CHANGED]
+    assert [("clipper", {"cleared": 1}), ("video-analyzer", {"cleared": 1})] == sorted(
+        (event.entity_id, event.payload) for event in told
+    )
     stands = [job.status for each in (*waiting, running) if (job := await found(database, each))]
     assert [CANCELLED, CANCELLED, PROCESSING] == stands
 

@@ -54,7 +54,8 @@ class Ended(Exception):
 class Pace:
     """How fast a client speaks over one socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._second, self._said = 0, 0
 
     def count(self) -> None:
@@ -63,7 +64,7 @@ class Pace:
         Raises:
             Ended: it is one too many for this second.
         """
-        second = int(time.monotonic())
+        second = int(self._clock())
         self._said = self._said + 1 if second == self._second else 1
         self._second = second
         if self._said > PER_SECOND:

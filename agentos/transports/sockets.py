@@ -38,7 +38,7 @@ from db.database import DatabaseUnavailable
 from db.events import Cursor
 from guards.callers import Caller
 from guards.errors import BadInput, QuotaExceeded, Refusal, Unavailable
-from resolvers.live import SlowConsumer
+from resolvers.live import SlowConsumer, Stopping
 from schema.build import Schema
 from schema.watching import Told
 
@@ -281,6 +281,8 @@ class _Socket:
             raise
         except SlowConsumer as refusal:
             raise Ended(SLOW, self._placed(f"{refusal.code}: events were not taken for too long")) from refusal
+        except Stopping as refusal:
+            raise Ended(1012, self._placed(GOING)) from refusal
         except (Unavailable, DatabaseUnavailable) as away:
             if running.began:
                 # Whoever is told so connects again and goes on; an error would be the end of it for its client.
@@ -295,8 +297,6 @@ class _Socket:
             self._forget(running)
             failed = {"message": "something went wrong here; it is on record", "extensions": self._extensions(INTERNAL)}
             await self._send({"id": running.key, "type": "error", "payload": [failed]})
-        finally:
-            self._forget(running)
 
     async def _run(self, running: _Running, operation: Operation) -> None:
         assert self._caller is not None
@@ -340,7 +340,10 @@ class _Socket:
             del self._operations[running.key]
 
     def _placed(self, reason: str) -> str:
-        """A reason to end, with the cursor from which everything that runs here may go on, if something does."""
+        """A reason to end, with the cursor from which everything that runs here may go on, if something does.
+
+        What ends with the socket is not forgotten: several may find a reason, and each has to name what is behind.
+        """
         positions = [each.position for each in self._operations.values() if each.position is not None]
         return f"{reason}; after {min(positions)}" if positions else reason
 

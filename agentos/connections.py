@@ -9,6 +9,7 @@ is a wire then, with limits of its own, and is counted here until it ends.
 import fcntl
 import functools
 import resource
+import socket
 import struct
 import termios
 from asyncio import AbstractEventLoop, Transport
@@ -37,8 +38,8 @@ TURNED_AWAY: Final = 1.25
 OWN_FILES: Final = 256
 """Files that are kept free for stores, uploads and answers, whatever clients hold open."""
 
-ABANDON: Final = "abandon"
-"""In the state of a request: what drops its connection at once, with all that still waits to be taken."""
+CONNECTION: Final = "connection"
+"""Under which the state of a request has its connection."""
 
 _COUNT: Final = struct.Struct("i")
 
@@ -155,6 +156,7 @@ class Connection(HttpToolsProtocol):
         self._refused = False
         self._taking_since: float | None = None
         self._untaken = 0
+        self._impatient = False
 
     def late(self, now: float) -> Late | None:
         """What the client is too slow with; None while it keeps up, or while the wait is ours."""
@@ -179,6 +181,24 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "REQUEST_TIMEOUT", f"the {late} of the request came too slowly")
+
+    def abandon(self) -> None:
+        """Drop the client, with all that still waits for it."""
+        self.transport.abort()
+
+    def require_word(self, within_s: float) -> None:
+        """Have the system drop a client, until its answer is complete, that confirms nothing of what it is sent.
+
+        One whose machine or whose network is gone says nothing either, and what is sent to it now and then fills no
+        buffer: without this it would be taken to be there for a quarter of an hour.
+        """
+        self._set_patience(int(within_s * 1000))
+
+    def _set_patience(self, ms: int) -> None:
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            plug = self.transport.get_extra_info("socket")
+            plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, ms)
+            self._impatient = ms > 0
 
     @property
     def _answering(self) -> bool:
@@ -210,9 +230,9 @@ class Connection(HttpToolsProtocol):
         The system's own buffer is counted as well: it holds megabytes, and wakes nobody before a third of it is gone,
         which takes a slow line minutes.
         """
-        socket = self.transport.get_extra_info("socket")
+        plug = self.transport.get_extra_info("socket")
         try:
-            answer = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(_COUNT.size))
+            answer = fcntl.ioctl(plug.fileno(), termios.TIOCOUTQ, bytes(_COUNT.size))
         except OSError:
             answer = bytes(_COUNT.size)
         waiting: int = _COUNT.unpack(answer)[0]
@@ -274,7 +294,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to count anew."""
         super().on_message_begin()
-        self.scope["state"][ABANDON] = self.transport.abort
+        self.scope["state"][CONNECTION] = self
         self._begun += 1
         self._head_bytes = self._fields_bytes = self._fields = 0
         if self._head_since is None:
@@ -324,6 +344,8 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on to the next request, if the rest of this one lets it."""
+        if self._impatient:
+            self._set_patience(0)
         self._answered_at = self.loop.time()
         if self._head_since is not None:
             self._head_since = self._answered_at

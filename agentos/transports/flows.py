@@ -2,7 +2,8 @@
 
 One ends with its token, or within five seconds of its user being signed out, locked or given another role, by the rule
 that sockets end by. What it tells comes from `schema.told`, where nobody waits for anybody; a client that takes nothing
-for ten seconds is let go, so that what waits for it stays small. A silent one hears a heartbeat. When this process goes
+for ten seconds is let go, so that what waits for it stays small. A silent one hears a heartbeat, so that it is known to
+be there: one whose machine confirms nothing of it for half a minute is taken to be gone. When this process goes
 down, flows end one after the other, to be taken up again elsewhere after the last cursor they told.
 
 A user has ten at most, of all kinds, beside their sockets: the two are counted apart, for a page has a flow for each
@@ -19,7 +20,7 @@ from uuid import UUID
 
 from starlette.types import Receive, Scope, Send
 
-from agentos.connections import ABANDON
+from agentos.connections import CONNECTION, Connection
 from agentos.metrics import Metrics
 from agentos.transports.access import LASTING
 from agentos.transports.bodies import Operation
@@ -30,12 +31,15 @@ from db.database import DatabaseUnavailable
 from db.events import Cursor
 from guards.errors import RateLimited, Refusal, Unauthenticated, Unavailable
 from resolvers.context import Context
-from resolvers.live import SlowConsumer
+from resolvers.live import SlowConsumer, Stopping
 from schema.build import Schema
 from schema.watching import Told
 
 MOST_EACH: Final = 10
 SEND_S: Final = 10.0
+CONFIRM_S: Final = 30.0
+"""How long a client's machine may take to confirm what it was sent, before it is taken to be gone."""
+
 LAST_S: Final = 1.0
 """How long a client is waited for to take the last of what it is told."""
 
@@ -104,12 +108,14 @@ class Flows:
         most: int,
         most_each: int = MOST_EACH,
         send_s: float = SEND_S,
+        confirm_s: float = CONFIRM_S,
     ) -> None:
         """
         Args:
             most: how many there may be at once in this process.
             most_each: how many of them one user may have, or one address without a user.
             send_s: for how long a client may take nothing.
+            confirm_s: for how long its machine may be silent about what it was sent.
         """
         self.schema = schema
         self.seats = seats
@@ -119,6 +125,7 @@ class Flows:
         self.most = most
         self.most_each = most_each
         self.send_s = send_s
+        self.confirm_s = confirm_s
         self.held = Counter[UUID | str]()
         """How many each user has, or each address of those who are nobody."""
 
@@ -159,8 +166,12 @@ class Flow:
         self._said_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._scope, self._receive, self._send = scope, receive, send
-        scope.setdefault("state", {})[LASTING] = True
+        self._receive, self._send = receive, send
+        state = scope.setdefault("state", {})
+        state[LASTING] = True
+        self._connection: Connection | None = state.get(CONNECTION)
+        if self._connection is not None:
+            self._connection.require_word(self._flows.confirm_s)
         metrics = self._flows.metrics
         try:
             with (
@@ -213,7 +224,10 @@ class Flow:
                         counted = True
                     await self._say(self._frames.answer(told))
                     self._cursor = told.cursor or self._cursor
-        except (SlowConsumer, Unavailable) as refusal:
+        except (SlowConsumer, Stopping) as refusal:
+            self._cursor = refusal.cursor
+            raise _Over(self._frames.interrupted(self._error(refusal))) from refusal
+        except Unavailable as refusal:
             raise _Over(self._frames.interrupted(self._error(refusal))) from refusal
         except DatabaseUnavailable as error:
             away = Unavailable("the database does not answer: try again", retry_after=1)
@@ -276,8 +290,8 @@ class Flow:
 
     async def _abandon(self) -> None:
         """Drop a client that takes nothing, with all that still waits for it."""
-        if abandon := self._scope["state"].get(ABANDON):
-            abandon()
+        if self._connection is not None:
+            self._connection.abandon()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_S):
                     while (await self._receive())["type"] != "http.disconnect":

@@ -13,10 +13,11 @@ from agentos import services as opening
 from agentos.app import assembled
 from agentos.serving import bound, serve
 from agentos.settings import Settings
-from db.events import Kind
+from db.events import Cursor, Kind
 from guards.callers import require
 from guards.permissions import Permission
 from resolvers.context import Context, Services
+from resolvers.live import SlowConsumer
 from schema.build import Executor, Schema
 from schema.rest import serving
 
@@ -136,6 +137,18 @@ class Subscription:
         """Two answers, and no more."""
         yield 1
         yield 2
+
+    @strawberry.subscription
+    async def lags(self) -> AsyncGenerator[int, None]:
+        """One answer, and then too many for who reads them."""
+        yield 1
+        raise SlowConsumer("events were not taken for too long", cursor=Cursor(7, 1))
+
+    @strawberry.subscription
+    async def fails(self) -> AsyncGenerator[int, None]:
+        """One answer, and then a fault of ours."""
+        yield 1
+        raise RuntimeError("an inside with the password hunter2")
 
     @strawberry.subscription
     async def pours(self, bytes: int) -> AsyncGenerator[str, None]:

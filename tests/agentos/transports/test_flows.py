@@ -317,6 +317,62 @@ async def test_who_takes_nothing_is_let_go_and_holds_up_nobody(
     assert not answer.endswith(b"0\r\n\r\n")
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux can be told to")
+async def test_whose_machine_confirms_nothing_is_taken_to_be_gone(
+    settings: Settings, services: Services, people: People, token_of: TokenOf
+) -> None:
+    """The system finds out, and no answer that is not a flow is looked at in that way."""
+    user, app = people[Role.USER], stage.staged(settings, services)
+    flows_of(app).confirm_s = 0.3
+    async with served(app) as server, deaf(server, token_of(user)):
+        await until(lambda: flows_of(app).held[user.id] == 1)
+        await until(lambda: flows_of(app).held[user.id] == 0)
+        async with events(server, token_of(user), WATCH) as stream:
+            await stream.event()
+            during = patience_of(server)
+        async with events(server, token_of(user), "{ open }") as stream:
+            await stream.rest()
+        after = patience_of(server)
+
+    assert ([300], [0]) == (during, after)
+
+
+def patience_of(server: Served) -> list[int]:
+    """In milliseconds, with each client that is there."""
+    plugs = [each.transport.get_extra_info("socket") for each in server.server.server_state.connections]
+    return [plug.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for plug in plugs]
+
+
+async def test_who_was_too_slow_is_to_come_back_for_the_rest(server: Served, people: People, token_of: TokenOf) -> None:
+    token = token_of(people[Role.USER])
+    async with (
+        events(server, token, "subscription { lags }") as stream,
+        parts(server, token, "subscription { lags }") as answer,
+    ):
+        blocks = await stream.rest()
+        heard = [await answer.part() for _ in range(3)]
+
+    assert [None, "next", None] == [each.event for each in blocks]
+    assert ["SLOW_CONSUMER: events were not taken for too long: listen again after 7-1"] == blocks[-1].comments
+    assert [{"payload": {"data": {"lags": 1}}}, None] == [heard[0], heard[2]]
+    extensions = (heard[1] or {})["errors"][0]["extensions"]
+    assert ("SLOW_CONSUMER", "7-1") == (extensions["code"], extensions["cursor"])
+
+
+async def test_a_flow_that_fails_breaks_off_and_says_nothing_of_the_inside(
+    server: Served, people: People, token_of: TokenOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    user = people[Role.USER]
+    async with events(server, token_of(user), "subscription { fails }") as stream:
+        first = await stream.event()
+        with pytest.raises(httpx.RemoteProtocolError):
+            await stream.rest()
+    await until(lambda: not flows_of(server.app).held)
+
+    assert {"data": {"fails": 1}} == first.body
+    assert ["POST /graphql/stream failed"] == [each.message for each in caplog.records if "failed" in each.message]
+
+
 async def test_a_flow_is_one_line_of_the_log_and_one_request_that_was_answered_at_once(
     settings: Settings, services: Services, people: People, token_of: TokenOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Final
 from uuid import UUID
 
+from dataloaders.snapshot.flights import Flights
 from db import bells, events, keys, streams
 from db.bells import Bell
 from db.database import Database
@@ -271,6 +272,8 @@ class Hub:
         self._listeners: defaultdict[str, set[Listener]] = defaultdict(set)
         self._bell = Bell(redis, keys.EVENTS_BELL, keys.EVENTS_TOLD)
         self._followed: dict[str, _Followed] = {}
+        self._bounds = Flights[tuple[Cursor, Cursor]]()
+        self._pages = Flights[tuple[list[Event], Cursor]]()
         self._read_at = time.monotonic()
         self.dropped = 0
         """How many listeners were let go because they were too slow."""
@@ -328,6 +331,8 @@ class Hub:
                 group.create_task(self._bell.hear(), name="hub bell")
                 group.create_task(self._read(), name="hub reader")
         finally:
+            await self._bounds.close()
+            await self._pages.close()
             for listener in [each for some in self._listeners.values() for each in some]:
                 listener.end(Stopping("the server is going down", cursor=listener.reached))
 
@@ -342,14 +347,22 @@ class Hub:
             return await events.edge(tx)
 
     async def bounds(self, tenant: str) -> tuple[Cursor, Cursor]:
-        """The newest event of a tenant that was removed, and the edge."""
-        async with self._database.transaction(tenant) as tx:
-            return await events.floor(tx), await events.edge(tx)
+        """The newest event of a tenant that was removed, and the edge; read once for all who come at a time."""
+
+        async def read() -> tuple[Cursor, Cursor]:
+            async with self._database.transaction(tenant) as tx:
+                return await events.floor(tx), await events.edge(tx)
+
+        return await self._bounds.next(tenant, read)
 
     async def page(self, tenant: str, cursor: Cursor, *, most: int) -> tuple[list[Event], Cursor]:
-        """What a tenant has on record after a cursor, and the newest event that was removed."""
-        async with self._database.transaction(tenant) as tx:
-            return await events.after(tx, cursor, most=most), await events.floor(tx)
+        """What a tenant has on record after a cursor, and the newest event that was removed; read once, as above."""
+
+        async def read() -> tuple[list[Event], Cursor]:
+            async with self._database.transaction(tenant) as tx:
+                return await events.after(tx, cursor, most=most), await events.floor(tx)
+
+        return await self._pages.next((tenant, cursor, most), read)
 
     def attach(self, listener: Listener, here: Cursor) -> bool:
         """Hand a listener what comes from now on; True when something was handed out since `here` was the edge."""

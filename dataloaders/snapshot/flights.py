@@ -29,6 +29,11 @@ class Flights(Generic[T]):
         """What the flight of that key brings; giving up the wait does not end it."""
         return await asyncio.shield(self.start(key, work))
 
+    async def next(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What a flight of that key brings that starts after this call, and sees all that was so by then."""
+        await self.land(key)
+        return await self.join(key, work)
+
     async def land(self, key: Hashable) -> None:
         """Wait until no flight of that key is under way, however it ends."""
         if key in self._tasks:

@@ -118,9 +118,9 @@ class Late(Hub):
         super().__init__(services.database, services.redis)
         self.let = asyncio.Event()
 
-    async def edge(self) -> Cursor:
+    async def bounds(self, tenant: str) -> tuple[Cursor, Cursor]:
         await self.let.wait()
-        return await super().edge()
+        return await super().bounds(tenant)
 
 
 async def test_nobody_is_taken_for_a_follower_before_changes_are_heard_of(services: Services, tenant: str) -> None:

@@ -1,5 +1,6 @@
 """The system itself: agents, queue, workers, logs, events, configuration."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from db import agents, configuration, logs, queues, system_events, tallies, workers
@@ -84,6 +85,12 @@ async def workers_listed(context: Context, alive: bool | None, order: Order, win
         return await workers.listed(tx, order, window, alive=alive)
 
 
+async def worker(context: Context, worker_id: str) -> Worker | None:
+    """One worker, or None."""
+    async with context.services.database.transaction(context.caller.tenant) as tx:
+        return await workers.by_id(tx, worker_id)
+
+
 async def how_many_workers(context: Context, alive: bool | None) -> int:
     """How many workers there are."""
     async with context.services.database.transaction(context.caller.tenant) as tx:
@@ -94,6 +101,12 @@ async def logs_listed(context: Context, wanted: logs.Filter, order: Order, windo
     """One page of log lines."""
     async with context.services.database.transaction(context.caller.tenant) as tx:
         return await logs.listed(tx, wanted, order, window)
+
+
+async def log_lines(context: Context, lines: Collection[logs.Mention], wanted: logs.Filter) -> list[LogLine]:
+    """Those of some lines that a filter selects and that are still there, the oldest first."""
+    async with context.services.database.transaction(context.caller.tenant) as tx:
+        return await logs.chosen(tx, [line.id for line in lines], wanted)
 
 
 async def how_many_logs(context: Context, wanted: logs.Filter) -> int:

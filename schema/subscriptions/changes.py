@@ -79,6 +79,7 @@ async def watched(
     owned: Collection[Kind] | None = None,
     entity: str | None = None,
     wants: Callable[[Event], bool] | None = None,
+    coalesced: bool = True,
 ) -> AsyncIterator[C | Resync]:
     """The changes of some kinds that the caller may hear of, as long as they listen.
 
@@ -89,11 +90,19 @@ async def watched(
         owned: of which kinds that is asked; None for all of them.
         entity: only of the thing of that id.
         wants: only events that this says yes to.
+        coalesced: whether a newer event about a thing may stand for older ones to who is behind.
     """
     wanted = (kinds,) if isinstance(kinds, Kind) else kinds
     begin = _cursor(context.after or after)
     async with context.services.hub.listen(
-        context.caller.tenant, wanted, owner=owner, owned=owned, entity=entity, wants=wants, after=begin
+        context.caller.tenant,
+        wanted,
+        owner=owner,
+        owned=owned,
+        entity=entity,
+        wants=wants,
+        after=begin,
+        coalesced=coalesced,
     ) as told:
         if context.begun is not None and told.position is not None:
             context.begun(told.position)

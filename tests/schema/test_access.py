@@ -84,6 +84,12 @@ WATCHES: dict[str, tuple[str, Who]] = {
     "operationChanged": ("subscription { operationChanged { __typename } }", SIGNED_IN),
     "queueChanged": ("subscription { queueChanged { __typename } }", SIGNED_IN),
     "snapshotChanged": ("subscription { snapshotChanged { __typename } }", INSIDERS),
+    "agentChanged": ("subscription { agentChanged { __typename } }", SIGNED_IN),
+    "workerChanged": ("subscription { workerChanged { __typename } }", INSIDERS),
+    "events": ("subscription { events { __typename } }", INSIDERS),
+    "logAppended": ("subscription { logAppended { __typename } }", INSIDERS),
+    "securityAlert": ("subscription { securityAlert { __typename } }", INSIDERS),
+    "actionExecuted": ("subscription { actionExecuted { __typename } }", AUDITORS),
 }
 RECORD = "SELECT action, outcome FROM audit ORDER BY seq"
 REFUSED = {"UNAUTHENTICATED", "FORBIDDEN"}

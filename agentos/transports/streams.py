@@ -25,7 +25,7 @@ from agentos.transports import contexts
 from agentos.transports.contexts import Contexts
 from agentos.transports.flows import Error, Flows
 from agentos.transports.graphql import LEGACY, accepted, content_type, read, refused, request_error
-from agentos.transports.legacy_sockets import COOKIE, TOKENS_IN_ADDRESS
+from agentos.transports.legacy_conversations import COOKIE, TOKENS_IN_ADDRESS
 from agentos.transports.roots import Roots
 from agentos.transports.seats import Seats
 from db.events import Cursor

@@ -2,15 +2,22 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
 
 from websockets.asyncio.client import connect
 
 from agentos import websocket
 from agentos.settings import Settings
 from agentos.transports.legacy_sockets import LegacySockets
+from db import jobs
+from db.database import Database
+from db.jobs import Job, NewJob
 from resolvers.context import Services
 from tests.serving import PATIENCE_S, Served, Socket, served
+
+AGENT: Final = "video-downloader"
 
 
 @asynccontextmanager
@@ -53,3 +60,20 @@ async def heard(socket: Socket, *kinds: str) -> dict[str, Any]:
         message = await socket.hear()
         if message["type"] in kinds:
             return message
+
+
+async def queued(database: Database, tenant: str, owner: UUID | None) -> Job:
+    async with database.transaction(tenant) as tx:
+        return await jobs.add(tx, NewJob(user_id=owner, source_url="https://example.test/a.mp4", chain=[AGENT]))
+
+
+def plain(message: dict[str, Any]) -> dict[str, Any]:
+    """A message without its time, which is checked to be one in UTC."""
+    assert message["timestamp"].endswith("Z")
+    datetime.fromisoformat(message["timestamp"])
+    return {name: value for name, value in message.items() if name != "timestamp"}
+
+
+async def asked(socket: Socket, message: object, *kinds: str) -> dict[str, Any]:
+    await socket.say(message)
+    return plain(await heard(socket, *kinds))

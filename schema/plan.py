@@ -52,8 +52,8 @@ KEPT: Final = 256
 ONE_UNIT: Final = 5_000
 """Fields that may be asked for as one operation; ten times as many count like ten."""
 
-AFTER: Final = "after"
-"""The argument by which a stream is taken up again."""
+RESUMING: Final = frozenset({"after", "from"})
+"""The arguments by which a stream is taken up again."""
 
 ANYBODYS: Final = Open()
 """What counts introspection; who may ask for the schema is for `schema.limits` to say."""
@@ -306,7 +306,7 @@ def _keys(roots: Sequence[Root], context: Context, variables: Mapping[str, Any])
 
 
 def _resuming(document: DocumentNode, roots: Sequence[Root]) -> Iterator[str]:
-    """The variables that are the argument `after` of a root field, and stand nowhere else in the document."""
+    """The variables by which a root field is taken up again, and that stand nowhere else in the document."""
     uses = Counter[str]()
 
     class Uses(Visitor):
@@ -318,7 +318,7 @@ def _resuming(document: DocumentNode, roots: Sequence[Root]) -> Iterator[str]:
         for argument in root.node.arguments or ():
             value = argument.value
             # Once where it is declared, once here.
-            if argument.name.value == AFTER and isinstance(value, VariableNode) and uses[value.name.value] == 2:
+            if argument.name.value in RESUMING and isinstance(value, VariableNode) and uses[value.name.value] == 2:
                 yield value.name.value
 
 

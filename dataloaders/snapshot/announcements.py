@@ -14,11 +14,32 @@ import msgspec
 
 from dataloaders.snapshot.versions import Copy, Versions
 from dataloaders.snapshot.whole import made_ms
+from db.events import Event
 from db.snapshots import Slot
 
 LOOK_EVERY_S: Final = 0.1
 PATIENCE_S: Final = 3.0
 """How long the snapshot that was announced is waited for; then the one that is there is told."""
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """What an event says of a snapshot."""
+
+    version: str | None = None
+    sections: list[str] = []
+    """Those that are others than when they were told last."""
+
+    before: list[tuple[str, list[str]]] = []
+    """The versions that had been the last to tell of a section, newest first, with the sections; those still kept."""
+
+    @classmethod
+    def of(cls, event: Event) -> "Announcement":
+        """What the event of a snapshot says."""
+        return msgspec.convert(event.payload, cls)
+
+    def since(self, sections: Collection[str]) -> str | None:
+        """The version that was told before it to who asks for these sections; None when it is not kept any more."""
+        return next((version for version, told in self.before if not set(told).isdisjoint(sections)), None)
 
 
 class Latest(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from dataloaders.snapshot.about import About
-from dataloaders.snapshot.announcements import Announcements
+from dataloaders.snapshot.announcements import Announcement, Announcements
 from dataloaders.snapshot.encodings import PACKED, Bodies, Coding, Encoder, Pack
 from dataloaders.snapshot.flights import Flights
 from dataloaders.snapshot.followers import Followers
@@ -371,7 +371,7 @@ class Snapshots:
                 return
             # Before the event can be heard: whoever is told of the version asks for it, wherever they are.
             before = (await self.versions.keep(slot, copy, changed)).before()
-            payload = {"version": copy.envelope.version, "sections": changed, "before": before}
+            payload = msgspec.to_builtins(Announcement(copy.envelope.version, changed, before))
             await events.record(tx, Kind.SNAPSHOT_CHANGED, slot.about, payload, tenant=slot.tenant)
             tx.after_commit(lambda: stored.mark_digests(self._redis, slot, said))
 

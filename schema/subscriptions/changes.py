@@ -4,7 +4,7 @@ An event only says that something changed. What a change shows is read afresh, b
 for all who asked the same (`schema.watching`).
 """
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import ClassVar, TypeVar
 from uuid import UUID
 
@@ -79,6 +79,7 @@ async def watched(
     owned: Collection[Kind] | None = None,
     entity: str | None = None,
     wants: Callable[[Event], bool] | None = None,
+    opening: Callable[[Cursor], Awaitable[C | None]] | None = None,
     coalesced: bool = True,
 ) -> AsyncIterator[C | Resync]:
     """The changes of some kinds that the caller may hear of, as long as they listen.
@@ -90,6 +91,7 @@ async def watched(
         owned: of which kinds that is asked; None for all of them.
         entity: only of the thing of that id.
         wants: only events that this says yes to.
+        opening: makes what is told before all others, given where the stream begins; None of nothing.
         coalesced: whether a newer event about a thing may stand for older ones to who is behind.
     """
     wanted = (kinds,) if isinstance(kinds, Kind) else kinds
@@ -109,6 +111,8 @@ async def watched(
         if told.resync is not None:
             assert told.position is not None
             yield Resync(begun_at=told.position, reason=told.resync)
+        if opening is not None and (first := await opening(told.position)) is not None:
+            yield first
         async for event in told:
             yield change(event)
 

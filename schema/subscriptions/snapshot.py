@@ -1,34 +1,132 @@
-"""What can be watched of the admin snapshot."""
+"""What can be watched of the admin snapshot: the sections that changed, and what differs from the version before.
 
-from collections.abc import AsyncIterator
-from typing import Annotated
+An event names the version that was announced, and the one that was told before it to those who ask for the same
+sections. So everybody who listens is told the same patch, whenever they came. Only what somebody is told first who
+comes back with a version of their own (`from`) is theirs alone: it leads from that version to where the others are.
+"""
 
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+import msgspec
 import strawberry
+from strawberry.scalars import JSON
 
 from dataloaders.snapshot import TimeRange
-from db.events import Kind
+from dataloaders.snapshot.announcements import Announcement
+from dataloaders.snapshot.cache import slot_of
+from dataloaders.snapshot.patches import Operations
+from dataloaders.snapshot.versions import Copy
+from dataloaders.snapshot.whole import Section
+from db.events import Cursor, Event, Kind
+from db.snapshots import Slot
+from guards.errors import BadInput
 from guards.permissions import Permission
+from resolvers.context import Context
 from schema.access import Seen
 from schema.fields import Info, described, nested, requires, shown
 from schema.subscriptions.changes import Change, Resync, watched
 from schema.types.snapshot import Snapshot
 
 
+class SnapshotWholeReason(StrEnum):
+    """Why the whole is told, and not what differs."""
+
+    UNKNOWN = "unknown"
+    """The version before is not known any more, or there was none."""
+
+    SMALLER = "smaller"
+    """The whole is smaller than what differs."""
+
+
+@described
+class SnapshotPatch:
+    """What differs from the version before, for clients that hold a snapshot as JSON; or else the whole."""
+
+    since: str | None = strawberry.field(name="from")
+    """The version that the operations apply to; null when there are none."""
+
+    operations: JSON | None
+    """A JSON Patch (RFC 6902); null when the whole is told."""
+
+    reason: SnapshotWholeReason | None
+    """Why the whole is told; null when it is not."""
+
+    newer: strawberry.Private[Copy]
+
+    @nested()
+    def document(self) -> JSON | None:
+        """The whole as JSON, as `/api/v1/admin/snapshot` has it in its `data`; null when there are operations."""
+        return None if self.reason is None else msgspec.json.decode(self.newer.bodies.encoded)
+
+
 @described
 class SnapshotChange(Change):
-    """The snapshot was built anew."""
+    """The snapshot has changed."""
 
-    time_range: strawberry.Private[TimeRange]
+    slot: strawberry.Private[Slot]
+    asked: strawberry.Private[frozenset[Section]]
+
+    @nested()
+    async def version(self, info: Info) -> str:
+        """The version that is told of; hold it, and give it as `from` when you come back."""
+        return (await self._told(info)).envelope.version
+
+    @nested()
+    def previous_version(self) -> str | None:
+        """The one that was told before it of these sections; null when it is not known any more."""
+        return self._announced.since(self.asked)
+
+    @nested()
+    def changed(self) -> list[Section]:
+        """The sections that changed since then, of those that were asked for."""
+        return [section for section in Section if section in self.asked and section in self._announced.sections]
+
+    @nested()
+    async def sections(self, info: Info) -> Snapshot:  # type: ignore[valid-type]  # made at run time
+        """The snapshot with the sections that changed, of those that were asked for; all others are null."""
+        unchanged = dict.fromkeys(set(Section) - set(self.changed()))
+        whole: Snapshot = shown(msgspec.structs.replace((await self._told(info)).snapshot, **unchanged))  # type: ignore[valid-type]
+        return whole
 
     @nested()
     async def snapshot(self, info: Info) -> Snapshot:  # type: ignore[valid-type]  # made at run time
-        """As it is now."""
-        whole: Snapshot = shown(await info.context.loaders.snapshot.load((info.context.caller.tenant, self.time_range)))  # type: ignore[valid-type]
+        """The whole of that version; of a newer one when that is not known any more."""
+        whole: Snapshot = shown((await self._told(info)).snapshot)  # type: ignore[valid-type]
         return whole
+
+    @nested()
+    async def patch(self, info: Info) -> SnapshotPatch:
+        """What differs from the version before in the JSON of all sections, whichever were asked for."""
+        snapshots, newer, since = info.context.services.snapshots, await self._told(info), self.previous_version()
+        older = None if since is None else await snapshots.versions.of(self.slot, since)
+        operations: Operations | None = None
+        if older is not None:
+            operations = await snapshots.patches.between(self.slot, older, newer)
+        if operations is not None:
+            return SnapshotPatch(since=since, operations=shown(operations), reason=None, newer=newer)
+        reason = SnapshotWholeReason.UNKNOWN if older is None else SnapshotWholeReason.SMALLER
+        return SnapshotPatch(since=None, operations=None, reason=reason, newer=newer)
+
+    @property
+    def _announced(self) -> Announcement:
+        return Announcement.of(self.event)
+
+    async def _told(self, info: Info) -> Copy:
+        return await info.context.loaders.announced.load((self.slot, self._announced.version))
+
+
+class Return(SnapshotChange):
+    """What leads from the version that one client holds to the one that all others were told of."""
+
+    shared: ClassVar[bool] = False
 
 
 SnapshotUpdate = Annotated[
-    SnapshotChange | Resync, strawberry.union("SnapshotUpdate", description="The snapshot was built anew, or often.")
+    SnapshotChange | Resync,
+    strawberry.union("SnapshotUpdate", description="The snapshot has changed, or did so unheard."),
 ]
 
 
@@ -38,13 +136,68 @@ class Snapshots:
 
     @requires(Permission.SNAPSHOT_READ, seen=Seen.CACHED)
     async def snapshot_changed(
-        self, info: Info, time_range: TimeRange = TimeRange.DAY, after: str | None = None
+        self,
+        info: Info,
+        sections: list[Section] | None = None,
+        time_range: TimeRange = TimeRange.DAY,
+        after: str | None = None,
+        since: Annotated[str | None, strawberry.argument(name="from")] = None,
     ) -> AsyncIterator[SnapshotUpdate]:
-        """The snapshot, each time it was built anew."""
-        async for update in watched(
-            info.context,
-            Kind.SNAPSHOT_CHANGED,
-            after,
-            lambda event: SnapshotChange(event=event, time_range=time_range),
-        ):
-            yield update
+        """The snapshot, each time that one of some sections has changed, or any.
+
+        Who names the version they hold as `from`, or an empty one for none, is told at once what has changed since, if
+        anything has; `after` is not needed then.
+        """
+        asked, slot = _asked(sections), slot_of(info.context.caller.tenant, time_range)
+        # What a transport takes up again goes on from where it was, whatever its document said when it began.
+        returning = since is not None and info.context.after is None
+        passed = set[str | None]()
+
+        async def opening(place: Cursor) -> SnapshotChange | None:
+            latest = await info.context.services.snapshots.announcements.latest(slot, asked)
+            passed.update(latest.passed)
+            return await _return(info.context, slot, asked, since or "", latest.copy, place)
+
+        async with info.context.services.snapshots.followers.of(slot):
+            async for update in watched(
+                info.context,
+                Kind.SNAPSHOT_CHANGED,
+                None if returning else after,
+                lambda event: SnapshotChange(event=event, slot=slot, asked=asked),
+                entity=slot.about,
+                wants=None if sections is None else wants(asked),
+                opening=opening if returning else None,
+            ):
+                told = Announcement.of(update.event).version if isinstance(update, SnapshotChange) else None
+                # An event that came while the first answer was made, which holds what it is about.
+                if told in passed and not isinstance(update, Return):
+                    continue
+                yield update
+
+
+def _asked(sections: Sequence[Section] | None) -> frozenset[Section]:
+    if sections is None:
+        return frozenset(Section)
+    if not sections:
+        raise BadInput("sections: name one at least, or leave them out for all")
+    return frozenset(sections)
+
+
+def wants(asked: frozenset[Section]) -> Callable[[Event], bool]:
+    """Whether an event tells of one of these sections."""
+    return lambda event: not asked.isdisjoint(Announcement.of(event).sections)
+
+
+async def _return(
+    context: Context, slot: Slot, asked: frozenset[Section], held: str, newest: Copy, place: Cursor
+) -> SnapshotChange | None:
+    """What is told to a client that comes back with a version; nothing when it is the newest that was told."""
+    if held == newest.envelope.version:
+        return None
+    older = await context.services.snapshots.versions.of(slot, held)
+    said = {} if older is None else older.said()
+    changed = [name for name, digest in newest.said().items() if said.get(name) != digest]
+    before = [] if older is None else [(held, list(said))]
+    payload: dict[str, Any] = msgspec.to_builtins(Announcement(newest.envelope.version, changed, before))
+    event = Event(place, slot.tenant, Kind.SNAPSHOT_CHANGED, slot.about, None, payload, datetime.now(UTC))
+    return Return(event=event, slot=slot, asked=asked)

@@ -112,7 +112,8 @@ class Listener:
         self._arrived = asyncio.Event()
         self._ended: Refusal | None = None
         self._overflowed = False
-        self._taken_at = time.monotonic()
+        self._busy_since: float | None = time.monotonic()
+        """Since when nobody waits for the next event; None while somebody does."""
 
     async def __aenter__(self) -> "Listener":
         floor, here = await self._hub.bounds(self.tenant)
@@ -142,20 +143,23 @@ class Listener:
                 some were removed from the record before they could be read.
             Stopping: this process is going down.
         """
-        self._taken_at = time.monotonic()
-        while True:
-            if self._ended is not None:
-                raise self._ended
-            while self._mail:
-                _, event = self._mail.popitem(last=False)
-                if event.cursor > self.position:
-                    self.position = event.cursor
-                    return event
-            if self._replaying:
-                await self._replay()
-                continue
-            self._arrived.clear()
-            await self._arrived.wait()
+        self._busy_since = None
+        try:
+            while True:
+                if self._ended is not None:
+                    raise self._ended
+                while self._mail:
+                    _, event = self._mail.popitem(last=False)
+                    if event.cursor > self.position:
+                        self.position = event.cursor
+                        return event
+                if self._replaying:
+                    await self._replay()
+                    continue
+                self._arrived.clear()
+                await self._arrived.wait()
+        finally:
+            self._busy_since = time.monotonic()
 
     @property
     def reached(self) -> Cursor:
@@ -187,8 +191,9 @@ class Listener:
             self._arrived.set()
 
     def stalled(self, patience_s: float) -> bool:
-        """Whether events were more than fit, and none of them was taken for too long."""
-        return self._overflowed and time.monotonic() - self._taken_at > patience_s
+        """Whether events were more than fit, and whoever takes them has been busy with the last one for too long."""
+        busy_since = self._busy_since
+        return self._overflowed and busy_since is not None and time.monotonic() - busy_since > patience_s
 
     def end(self, reason: Refusal) -> None:
         """Let the listener go; what it waits for now raises `reason`."""

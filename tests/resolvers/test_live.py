@@ -102,6 +102,29 @@ async def test_a_listener_begins_with_what_is_not_committed_yet(database: Databa
         assert "after" == await next_of(heard)
 
 
+async def test_who_waits_is_not_slow_however_much_comes_at_once(
+    database: Database, redis: Redis, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that had nothing to take for long is handed more than fits before it can take any of it."""
+    many = [str(number) for number in range(MAILBOX + 50)]
+
+    async def burst() -> list[str]:
+        async with running(database, redis, patience_s=0.1) as hub, hub.listen(tenant, KINDS) as idle:
+            first = asyncio.create_task(next_of(idle))
+            _, waiting = await asyncio.wait({first}, timeout=0.3)
+            assert waiting
+            await told(database, tenant, *many)
+            return [await first, *[await next_of(idle) for _ in many[1:]]]
+
+    assert many == await burst()
+
+    # The weakened twin counts the time in which there was nothing to take.
+    monkeypatch.setattr(Listener, "stalled", lambda self, patience_s: self._overflowed)
+    with pytest.raises(ExceptionGroup) as failed:
+        await burst()
+    assert failed.value.subgroup(SlowConsumer) is not None
+
+
 async def test_a_slow_listener_is_let_go_and_the_others_miss_nothing(
     database: Database, redis: Redis, tenant: str
 ) -> None:

@@ -13,9 +13,10 @@ from resolvers.actions.catalogue import CATALOGUE
 from resolvers.actions.contract import Action
 from schema import docs
 from schema.rest.facts import Facts
+from schema.rest.json_schema import Shape, nullable
 from schema.rest.reading import USUAL
 from schema.rest.rows import From, Place
-from schema.rest.shapes import Shape, Shapes, nullable
+from schema.rest.shapes import Shapes
 
 PAGING: Final = (
     (

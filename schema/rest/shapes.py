@@ -5,9 +5,8 @@ values: enums by their values, times as text. What has a name of its own becomes
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Final, get_args, get_type_hints, is_typeddict
+from typing import Any, Final
 
-import msgspec
 from graphql import (
     DocumentNode,
     FieldNode,
@@ -28,27 +27,16 @@ from graphql import (
     InlineFragmentNode,
     ListTypeNode,
     NonNullTypeNode,
-    ObjectValueNode,
     OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
-    VariableNode,
     get_named_type,
     is_abstract_type,
 )
-from graphql.language import ValueNode
-from strawberry.schema.schema_converter import GraphQLCoreConverter
 
-from db.pages import MOST
-from schema import docs
-from schema.directives import Constraint
+from schema.rest import constraints, structs
+from schema.rest.json_schema import REF, Shape, nullable, without_null
 from schema.rest.reading import spelling
-
-Shape = dict[str, Any]
-"""A JSON Schema."""
-
-NULL: Final[Shape] = {"type": "null"}
-REF: Final = "#/components/schemas/"
 
 SCALARS: Final[Mapping[str, Shape]] = {
     "ID": {"type": "string"},
@@ -62,22 +50,6 @@ SCALARS: Final[Mapping[str, Shape]] = {
     "JSON": {},
     "Nothing": {"type": "object", "maxProperties": 0},
 }
-
-SIZES: Final = frozenset({"first", "last"})
-PAGE: Final = {"minimum": 1, "maximum": MOST}
-"""How many entries of a list may be asked for."""
-
-_WORDS: Final = {
-    "min": "minimum",
-    "max": "maximum",
-    "min_length": "minLength",
-    "max_length": "maxLength",
-    "pattern": "pattern",
-}
-
-
-_IDLE: Final[tuple[tuple[str, Any], ...]] = (("required", []), ("default", None))
-"""What msgspec writes, and says nothing."""
 
 
 class Shapes:
@@ -108,7 +80,7 @@ class Shapes:
             wanted: which ones; all of them unless said.
         """
         operation, _ = _parts(document)
-        said = dict(_said(self._schema, operation))
+        said = dict(constraints.said(self._schema, operation))
         found = {}
         for each in operation.variable_definitions or ():
             name = each.variable.name.value
@@ -116,11 +88,11 @@ class Shapes:
                 continue
             inner = each.type.type if isinstance(each.type, NonNullTypeNode) else each.type
             shape = self._written(inner)
-            constraints, description = said.get(name, ({}, None))
+            asked, description = said.get(name, ({}, None))
             target = shape
-            while target.get("type") == "array" and "pattern" in constraints:
+            while target.get("type") == "array" and "pattern" in asked:
                 target = target["items"]
-            target |= constraints
+            target |= asked
             found[name] = shape | ({"description": description} if description else {})
         return found
 
@@ -130,25 +102,14 @@ class Shapes:
         return shape
 
     def _made(self, kinds: list[Any]) -> list[Shape]:
-        shapes, components = msgspec.json.schema_components(kinds, ref_template=f"{REF}{{name}}")
-        texts: dict[str, list[dict[str, str]]] = {}
-        for each in (found for kind in kinds for found in _classes(kind)):
-            texts.setdefault(each.__name__, []).append(docs.of_fields(each))
-        for written_name, component in components.items():
-            name = _short(written_name)
+        shapes, components = structs.written(kinds)
+        for name, component in components:
             known = self._schema.type_map.get(name)
             if isinstance(known, GraphQLEnumType) and "enum" in component:
                 self._leaf(known)
-                continue
-            written: Shape = _tidied(component)
-            said = texts.get(component.get("title", name), [])
-            for field in written.get("properties", {}):
-                told = {each[field] for each in said if field in each}
-                if len(told) == 1:
-                    written["properties"][field] |= {"description": told.pop()}
-            self.named(name, written)
-        tidied: list[Shape] = [_tidied(shape) for shape in shapes]
-        return tidied
+            else:
+                self.named(name, component)
+        return shapes
 
     def taken(self, kind: Any) -> Shape:
         """The same in place, where it needs no name."""
@@ -210,7 +171,7 @@ class Shapes:
             shape = self._input(field.type)
             if not isinstance(field.type, GraphQLNonNull):
                 shape = nullable(shape)
-            properties[name] = shape | _constraints(field) | _described(field.description)
+            properties[name] = shape | constraints.of(field) | _described(field.description)
         required = [name for name, field in kind.fields.items() if isinstance(field.type, GraphQLNonNull)]
         # A payload of the same name is written with underscores.
         return self.named(f"{kind.name}OfGraphQL", {"type": "object", "properties": properties} | _required(required))
@@ -297,81 +258,10 @@ class Shapes:
         return dict(SCALARS[kind.name])
 
 
-def nullable(shape: Shape) -> Shape:
-    """The same, or null."""
-    if not shape or without_null(shape)[1]:
-        return shape
-    if isinstance(shape.get("type"), str) and "enum" not in shape and "const" not in shape:
-        return shape | {"type": [shape["type"], "null"]}
-    return {"anyOf": [shape, NULL]}
-
-
-def without_null(shape: Shape) -> tuple[Shape, bool]:
-    """What it is when it is not null, and whether it may be."""
-    kinds = shape.get("type")
-    if isinstance(kinds, list) and "null" in kinds:
-        [rest] = [kind for kind in kinds if kind != "null"]
-        return shape | {"type": rest}, True
-    if NULL in shape.get("anyOf", ()):
-        [rest] = [each for each in shape["anyOf"] if each != NULL]
-        return rest, True
-    return shape, False
-
-
 def _parts(document: DocumentNode) -> tuple[OperationDefinitionNode, Mapping[str, FragmentDefinitionNode]]:
     [operation] = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
     return operation, fragments
-
-
-def _said(schema: GraphQLSchema, operation: OperationDefinitionNode) -> Iterable[tuple[str, tuple[Shape, str | None]]]:
-    """What the arguments and input fields of root fields say of the variables that stand for them."""
-    root = schema.get_root_type(operation.operation)
-    assert root is not None
-    for node in operation.selection_set.selections:
-        if isinstance(node, FieldNode) and node.name.value in root.fields:
-            arguments = root.fields[node.name.value].args
-            for argument in node.arguments or ():
-                bounds = PAGE if argument.name.value in SIZES else {}
-                for name, (constraints, told) in _told(argument.value, arguments[argument.name.value]):
-                    yield name, (constraints | bounds, told)
-
-
-def _told(value: ValueNode, place: Any) -> Iterable[tuple[str, tuple[Shape, str | None]]]:
-    if isinstance(value, VariableNode):
-        yield value.name.value, (_constraints(place), place.description)
-    elif isinstance(value, ObjectValueNode):
-        kind = place.type.of_type if isinstance(place.type, GraphQLNonNull) else place.type
-        for field in value.fields:
-            yield from _told(field.value, kind.fields[field.name.value])
-
-
-def _constraints(field: Any) -> Shape:
-    """What `@constraint` says of an input field."""
-    declared = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-    found: Shape = {}
-    for said in getattr(declared, "directives", ()):
-        if isinstance(said, Constraint):
-            values = {word: getattr(said, name) for name, word in _WORDS.items()}
-            found |= {word: _exact(value) for word, value in values.items() if isinstance(value, int | float | str)}
-    return found
-
-
-def _exact(value: float | str) -> float | str:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _classes(annotation: Any) -> set[type]:
-    """The structs and typed dictionaries that an annotation speaks of, however deep inside."""
-    found: set[type] = set()
-    waiting = [annotation]
-    while waiting:
-        each = waiting.pop()
-        waiting += get_args(each)
-        if isinstance(each, type) and each not in found and (is_typeddict(each) or hasattr(each, "__struct_fields__")):
-            found.add(each)
-            waiting += get_type_hints(each, include_extras=True).values()
-    return found
 
 
 def _described(text: str | None) -> Shape:
@@ -380,39 +270,3 @@ def _described(text: str | None) -> Shape:
 
 def _required(names: list[str]) -> Shape:
     return {"required": names} if names else {}
-
-
-def _short(name: str) -> str:
-    """What a component is called: as its class, and where several classes are called so by their module as well."""
-    *_, module, kind = f".{name}".split(".")
-    return "".join(word.capitalize() for word in module.split("_")) + kind
-
-
-def _tidied(shape: Any) -> Any:
-    """What msgspec writes, as the rest of the description has it: null said by a type where there is one."""
-    if isinstance(shape, list | tuple):
-        return [_tidied(each) for each in shape]
-    if not isinstance(shape, dict):
-        return shape
-    if "$ref" in shape:
-        kept = {key: value for key, value in shape.items() if key != "default" or not isinstance(value, dict)}
-        return kept | {"$ref": REF + _short(shape["$ref"].removeprefix(REF))}
-    tidied = {key: _tidied(value) for key, value in shape.items() if key != "title" and (key, value) not in _IDLE}
-    # Generators of clients stop at these two, and nothing is lost: so many of one kind, and an object's own defaults.
-    if isinstance(tidied.get("default"), dict):
-        del tidied["default"]
-    if (places := tidied.get("prefixItems")) and all(place == places[0] for place in places):
-        tidied["items"] = tidied.pop("prefixItems")[0]
-    if (
-        isinstance(words := tidied.get("enum"), list)
-        and "type" not in tidied
-        and all(isinstance(w, str) for w in words)
-    ):
-        tidied["type"] = "string"
-    if "properties" in tidied:
-        tidied["properties"] = {name: _tidied(inner) for name, inner in shape["properties"].items()}
-    choices = tidied.get("anyOf", ())
-    if len(choices) == 2 and NULL in choices:
-        around = {key: value for key, value in tidied.items() if key != "anyOf"}
-        return nullable(without_null(tidied)[0]) | around
-    return tidied

@@ -7,9 +7,10 @@ from guards.errors import Refusal, family
 from schema.rest.advice import ADVICE
 from schema.rest.envelope import RESERVED, Pagination
 from schema.rest.facts import FAULT, Facts
+from schema.rest.json_schema import REF, Shape, without_null
 from schema.rest.rows import Shown
 from schema.rest.serving import Address
-from schema.rest.shapes import REF, Shape, Shapes, without_null
+from schema.rest.shapes import Shapes
 
 MOMENT: Final[Shape] = {"type": "string", "format": "date-time"}
 WAITING: Final = frozenset({"CIRCUIT_OPEN", "IDEMPOTENCY_IN_PROGRESS", "MAINTENANCE", "RATE_LIMITED", "UNAVAILABLE"})

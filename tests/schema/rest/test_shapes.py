@@ -6,7 +6,8 @@ import pytest
 from graphql import parse
 
 from db.models.work import JobStatus
-from schema.rest.shapes import REF, Shapes, nullable, without_null
+from schema.rest.json_schema import REF, nullable, without_null
+from schema.rest.shapes import Shapes
 from schema.root import schema
 
 CORE = schema._schema

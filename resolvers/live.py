@@ -17,11 +17,11 @@ import logging
 import random
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
-from typing import Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from dataloaders.snapshot.flights import Flights
@@ -38,9 +38,12 @@ LOOK_EVERY_S: Final = 0.2
 IDLE_LOOK_S: Final = 1.0
 PATIENCE_S: Final = 8.0
 PAGE: Final = 500
+GOING_DOWN: Final = "the server is going down"
 REMOVED: Final = "events were removed from the record before they were read"
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class ResyncReason(StrEnum):
@@ -336,10 +339,10 @@ class Hub:
                 group.create_task(self._bell.hear(), name="hub bell")
                 group.create_task(self._read(), name="hub reader")
         finally:
+            for listener in [each for some in self._listeners.values() for each in some]:
+                listener.end(Stopping(GOING_DOWN, cursor=listener.reached))
             await self._bounds.close()
             await self._pages.close()
-            for listener in [each for some in self._listeners.values() for each in some]:
-                listener.end(Stopping("the server is going down", cursor=listener.reached))
 
     async def ring(self) -> None:
         """Have every process look now, after a commit that should be seen at once; never raises."""
@@ -358,7 +361,7 @@ class Hub:
             async with self._database.transaction(tenant) as tx:
                 return await events.floor(tx), await events.edge(tx)
 
-        return await self._bounds.next(tenant, read)
+        return await _landed(self._bounds.next(tenant, read), Unavailable(GOING_DOWN, retry_after=1))
 
     async def page(self, tenant: str, cursor: Cursor, *, most: int) -> tuple[list[Event], Cursor]:
         """What a tenant has on record after a cursor, and the newest event that was removed; read once, as above."""
@@ -367,7 +370,7 @@ class Hub:
             async with self._database.transaction(tenant) as tx:
                 return await events.after(tx, cursor, most=most), await events.floor(tx)
 
-        return await self._pages.next((tenant, cursor, most), read)
+        return await _landed(self._pages.next((tenant, cursor, most), read), Stopping(GOING_DOWN, cursor=cursor))
 
     def attach(self, listener: Listener, here: Cursor) -> bool:
         """Hand a listener what comes from now on; True when something was handed out since `here` was the edge."""
@@ -459,6 +462,17 @@ class Hub:
 
     async def _rest(self) -> None:
         await self._bell.wait(LOOK_EVERY_S if self._listeners else IDLE_LOOK_S)
+
+
+async def _landed(flight: Coroutine[Any, Any, T], given_up: Refusal) -> T:
+    """What a flight brings; one that is cancelled because the hub ends must not look as if who waits for it were."""
+    try:
+        return await flight
+    except asyncio.CancelledError:
+        waiting = asyncio.current_task()
+        if waiting is None or waiting.cancelling():
+            raise
+        raise given_up from None
 
 
 def _about(event: Event) -> tuple[Kind, str]:

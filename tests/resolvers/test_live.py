@@ -298,6 +298,27 @@ async def test_who_listens_is_told_when_the_process_goes(database: Database, red
     assert (0, "UNAVAILABLE", heard.position) == (hub.listeners, refusal.value.code, refusal.value.cursor)
 
 
+async def test_who_reads_the_record_is_told_when_the_process_goes(
+    database: Database, redis: Redis, tenant: str
+) -> None:
+    """What they wait for is read for several at once, and is given up with the hub; they are not."""
+    hub = Hub(database, redis)
+    place = await hub.edge()
+    async with database.system() as tx, hub.listen(tenant, KINDS, after=place) as heard:
+        await tx.execute(sa.text("LOCK TABLE events IN ACCESS EXCLUSIVE MODE"))
+        waiting = asyncio.ensure_future(next_of(heard))
+        await until(lambda: bool(hub._pages._tasks))
+        reader = asyncio.ensure_future(hub.run())
+        await asyncio.sleep(0)
+        reader.cancel()
+        with suppress(asyncio.CancelledError):
+            await reader
+
+        with pytest.raises(Stopping) as refusal:
+            await waiting
+    assert place == refusal.value.cursor
+
+
 class Unlucky(Hub):
     """A hub whose store fails just when it is told to end, and answers with an error of its own."""
 

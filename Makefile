@@ -14,7 +14,7 @@ up: .venv/.runtime $(PAGES) ## Start everything, stores included, and show a liv
 	$(PYTHON_OF_VENV) -m agentos up --demo $(ARGS)
 
 test: .venv/.dev $(PAGES) ## Run the tests on two processes
-	$(PYTHON_OF_VENV) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(PYTHON_OF_VENV) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint types test ## Run all that must be green before anything lands
 

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from agentos import processes
@@ -15,6 +16,8 @@ from db.models.work import JobStatus, WorkerState
 from db.services import NewProcess, Process, Service
 from tests.agentos.house import House, housed
 from tests.waiting import eventually, until
+
+pytestmark = pytest.mark.slow
 
 
 @pytest_asyncio.fixture(scope="module")

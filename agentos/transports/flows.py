@@ -67,6 +67,9 @@ class Frames(Protocol):
     beat_s: float
     """After how many silent seconds it is said."""
 
+    echo_s: ClassVar[float | None]
+    """After how many silent seconds it is said behind an answer; None where that would do nobody a service."""
+
     def opening(self) -> bytes:
         """What comes first, at once."""
 
@@ -164,6 +167,7 @@ class Flow:
         self._parting = asyncio.Event()
         self._cursor: Cursor | None = None
         self._said_at = 0.0
+        self._echoing: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
@@ -224,6 +228,8 @@ class Flow:
                         counted = True
                     await self._say(self._frames.answer(told))
                     self._cursor = told.cursor or self._cursor
+                    if self._frames.echo_s is not None and (self._echoing is None or self._echoing.done()):
+                        self._echoing = self._group.create_task(self._echo(self._frames.echo_s), name="flow echo")
         except (SlowConsumer, Stopping) as refusal:
             self._cursor = refusal.cursor
             raise _Over(self._frames.interrupted(self._error(refusal))) from refusal
@@ -235,6 +241,14 @@ class Flow:
         except Refusal as refusal:
             raise _Over(self._frames.refused(self._error(refusal))) from refusal
         raise _Over(self._frames.completed())
+
+    async def _echo(self, after_s: float) -> None:
+        """Say that nothing has happened, as soon as nothing has since the last answer."""
+        left = after_s
+        while left > 0:
+            await asyncio.sleep(left)
+            left = self._said_at + after_s - asyncio.get_running_loop().time()
+        await self._say(self._frames.beat)
 
     def _begun(self, place: Cursor) -> None:
         """Say where a subscription begins, which it does on the way to its first answer."""

@@ -1,8 +1,9 @@
 """Subscriptions as the parts of one answer, as Apollo's clients and routers take them (`subscriptionSpec=1.0`).
 
 A part is complete to its reader when the boundary behind it is there, so each is sent with the next one's boundary.
-`{}` says that nothing has happened. What ends a subscription otherwise than by itself is told in a part without a
-payload, as an error of the protocol and not of an answer, with the cursor to ask for the rest after.
+`{}` says that nothing has happened. It follows soon behind an answer as well: some readers (aiohttp, so gql)
+hand out a part only once more than its boundary has come. What ends a subscription otherwise than by itself is told in
+a part without a payload, as an error of the protocol and not of an answer, with the cursor to ask for the rest after.
 """
 
 from typing import ClassVar, Final
@@ -15,6 +16,7 @@ from db.events import Cursor
 from schema.watching import Told
 
 BEAT_S: Final = 5.0
+ECHO_S: Final = 0.05
 BOUNDARY: Final = b"\r\n--graphql"
 HEAD: Final = b"\r\ncontent-type: application/json\r\n\r\n"
 END: Final = b"--\r\n"
@@ -28,6 +30,8 @@ class Parts:
     """The boundary without quotation marks: gql for one takes no others for what it asked for."""
 
     beat: ClassVar = HEAD + b"{}" + BOUNDARY
+
+    echo_s: ClassVar[float | None] = ECHO_S
 
     def __init__(self, *, beat_s: float = BEAT_S) -> None:
         self.beat_s = beat_s

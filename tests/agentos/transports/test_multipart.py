@@ -1,5 +1,6 @@
 """Subscriptions in parts, read from the real server as Apollo Client reads them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
@@ -7,7 +8,7 @@ from starlette.datastructures import Headers
 
 from agentos.app import create_app
 from agentos.settings import Settings
-from agentos.transports.multipart import accepted
+from agentos.transports.multipart import BEAT_S, accepted
 from db.database import Database
 from db.models.identity import Role
 from resolvers.context import Services
@@ -42,6 +43,21 @@ async def test_each_change_is_a_part_that_is_complete_when_it_comes(
         {"payload": {"data": change_of(job, cursor), "extensions": {"cursor": cursor}}}
         for job, cursor in zip((first, second), cursors, strict=True)
     ] == heard
+
+
+async def test_something_follows_an_answer_soon(
+    real: Served, services: Services, database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    """Once, long before the heart beats: some readers hand out an answer only when they hear more."""
+    async with parts(real, token_of(people[Role.ADMIN])) as answer:
+        await until(lambda: services.hub.listeners == 1)
+        async with asyncio.timeout(BEAT_S - 1):
+            await queued(database, tenant)
+            heard = [await answer.any_part() for _ in range(2)]
+            await queued(database, tenant)
+            heard += [await answer.any_part() for _ in range(2)]
+
+    assert [True, False] * 2 == [bool(part) for part in heard]
 
 
 async def test_a_subscription_that_does_not_begin_is_one_part_and_the_end(

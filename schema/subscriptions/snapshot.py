@@ -58,7 +58,7 @@ class SnapshotPatch:
 
     @nested()
     def document(self) -> JSON | None:
-        """The whole as JSON, as `/api/v1/admin/snapshot` has it in its `data`; null when there are operations."""
+        """The whole as JSON, as `/api/v1/admin/ssot` has it in its `data`; null when there are operations."""
         return None if self.reason is None else msgspec.json.decode(self.newer.bodies.encoded)
 
 
@@ -167,6 +167,8 @@ class Snapshots:
                 entity=slot.about,
                 wants=None if sections is None else wants(asked),
                 opening=opening if returning else None,
+                # A newer one tells of other sections, and not of those that an older one told of.
+                coalesced=False,
             ):
                 told = Announcement.of(update.event).version if isinstance(update, SnapshotChange) else None
                 # An event that came while the first answer was made, which holds what it is about.

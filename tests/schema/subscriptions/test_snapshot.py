@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
@@ -74,6 +75,55 @@ class Viewer:
             assert self.document["envelope"]["version"] == patch["from"]
             self.document = applied(patch["operations"], self.document)
         return change
+
+
+class Guest:
+    """A client as the guide has it: it applies the patch that fits what it holds, and else comes back with that."""
+
+    def __init__(self, sections: list[str] | None, chance: random.Random) -> None:
+        self.sections = sections
+        self.held: Any = None
+        self._chance = chance
+        self._seat: AsyncExitStack | None = None
+        self._viewer: Viewer | None = None
+
+    async def settle(self, stack: AsyncExitStack, services: Services, user: User) -> None:
+        """Listen somewhere, if they do not."""
+        if self._viewer is None:
+            self._seat = await stack.enter_async_context(AsyncExitStack())
+            variables: dict[str, Any] = {
+                "sections": self.sections,
+                "from": self.held["envelope"]["version"] if self.held else "",
+            }
+            self._viewer = await self._seat.enter_async_context(watching(services, user, PATCHES, **variables))
+
+    async def leave(self) -> None:
+        if self._seat is not None:
+            await self._seat.aclose()
+        self._viewer = self._seat = None
+
+    async def hear(self) -> None:
+        """Take what has come, and leave now and then."""
+        while self._viewer is not None and self._viewer.coming.done():
+            await self._take(await self._viewer.told())
+        if self._chance.random() < 0.5:
+            await self.leave()
+
+    async def hear_until(self, version: str, stack: AsyncExitStack, services: Services, user: User) -> None:
+        """Take what comes, and come back where it does not fit, until they hold that version."""
+        while not self.held or version != self.held["envelope"]["version"]:
+            await self.settle(stack, services, user)
+            assert self._viewer is not None
+            await self._take(await self._viewer.told())
+
+    async def _take(self, change: Any) -> None:
+        patch = change["patch"]
+        if patch["document"] is not None:
+            self.held = patch["document"]
+        elif self.held is not None and patch["from"] == self.held["envelope"]["version"]:
+            self.held = applied(patch["operations"], self.held)
+        else:
+            await self.leave()
 
 
 @pytest_asyncio.fixture
@@ -244,6 +294,31 @@ async def test_who_holds_the_newest_is_told_only_what_comes(live: Services, peop
         change = await viewer.told()
 
     assert (version, newest) == (change["version"], change["patch"]["from"])
+
+
+async def test_whoever_applies_what_fits_and_else_comes_back_holds_the_newest(
+    live: Services, database: Database, redis: Redis, tmp_path: Path, people: People
+) -> None:
+    """Viewers of random sections at two replicas, who leave and come back as they like, and an emptied Redis."""
+    chance = random.Random(7)
+    await announced(live)
+    async with reading(services_over(database, redis, tmp_path / "other")) as other, AsyncExitStack() as stack:
+        guests = [Guest(chance.choice((None, ["LOGS"], ["QUEUE", "LOGS"])), chance) for _ in range(4)]
+        for step in range(6):
+            for guest in guests:
+                await guest.settle(stack, chance.choice((live, other)), people[Role.ADMIN])
+            if step == 4:
+                await redis.flushdb()
+            newest = await announced(live, line=chance.choice((None, f"line {step}")))
+            for guest in chance.sample(guests, 2):
+                await guest.hear()
+        # What all of them hear of.
+        newest = await announced(live, line="the last")
+        expected = letters(await as_stored(live, newest))
+        for guest in guests:
+            await guest.hear_until(newest, stack, live, people[Role.ADMIN])
+
+            assert expected == letters(guest.held)
 
 
 @pytest.mark.parametrize("named", ["", "19f-unknown", "x" * 9_999])

@@ -40,6 +40,9 @@ RETRY_MOST_MS: Final = 3_000
 """Until a client comes back that had to go: some moment up to this one, for all had to go at once."""
 
 TAKEN: Final = frozenset({MEDIA_TYPE, "text/*", "*/*"})
+LAST_ID: Final = "lastEventId"
+"""Under which those who stand for a browser's reader put it into the address, for pages of other origins."""
+
 TOKEN: Final = "x-graphql-event-stream-token"
 """What a client of the single connection mode sends; none was given to it here."""
 
@@ -50,7 +53,6 @@ class Events:
     kind: ClassVar = "sse"
     media_type: ClassVar = MEDIA_TYPE
     beat: ClassVar = b":\n\n"
-    echo_s: ClassVar[float | None] = None
 
     def __init__(self, *, beat_s: float = BEAT_S) -> None:
         self.beat_s = beat_s
@@ -125,7 +127,7 @@ class GraphQLOverSSE:
             context = await self._contexts.identify(request)
         else:
             context = self._contexts.of(request, await self._contexts.holding(request, f"Bearer {token}"))
-        context.after = request.headers.get("last-event-id") or None
+        context.after = request.headers.get("last-event-id") or request.query_params.get(LAST_ID) or None
         return context
 
     def _may_be_by_cookie(self, request: Request) -> bool:

@@ -134,11 +134,15 @@ async def test_a_browsers_own_reader_asks_by_get(
     asked = {"query": AFTER, "variables": '{"after": null}'}
     async with real.client.stream("GET", STREAM, params=asked, headers=headers) as response:
         stream = Events(response)
-        await stream.place()
+        began = await stream.place()
         job = await queued(database, tenant)
         heard = await stream.event()
+    # What stands for it where it is wanting puts the last id into the address.
+    async with real.client.stream("GET", STREAM, params={**asked, "lastEventId": began}, headers=headers) as response:
+        again = await Events(response).event()
 
     assert {"jobChanged": {"job": {"id": str(job.id)}}} == heard.body["data"]
+    assert heard == again
 
 
 COOKIES: dict[str, tuple[str, dict[str, str], bool]] = {

@@ -53,6 +53,7 @@ class Events:
     kind: ClassVar = "sse"
     media_type: ClassVar = MEDIA_TYPE
     beat: ClassVar = b":\n\n"
+    echo_s: ClassVar[float | None] = None
 
     def __init__(self, *, beat_s: float = BEAT_S) -> None:
         self.beat_s = beat_s

@@ -8,13 +8,14 @@ than four seconds ago is let through, everybody else is refused with `Unavailabl
 import asyncio
 import hashlib
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections import OrderedDict, defaultdict
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
 from db import users
-from db.database import Database, DatabaseUnavailable
+from db.database import Database, DatabaseUnavailable, Transaction
 from guards.callers import Caller
 from guards.errors import Unauthenticated, Unavailable
 from guards.tokens import Tokens
@@ -24,6 +25,7 @@ REMEMBERED: Final = 10_000
 SCHEME: Final = "bearer"
 
 K = TypeVar("K")
+T = TypeVar("T")
 V = TypeVar("V")
 
 
@@ -82,6 +84,24 @@ class Callers:
         if await self._version(caller) != caller.token_version:
             raise Unauthenticated("the access token was revoked: sign in again")
 
+    async def fallen(self, callers: Collection[Caller]) -> list[Caller]:
+        """Those of several who are no longer who they were, asked for with one statement for each tenant.
+
+        Raises:
+            Unavailable: it cannot be told just now.
+        """
+        tenants: defaultdict[str, set[UUID]] = defaultdict(set)
+        for caller in callers:
+            tenants[caller.tenant].add(caller.user_id)
+        known: dict[tuple[str, UUID], int | None] = {}
+        for tenant, ids in tenants.items():
+            asked_at = self._monotonic()
+            versions = await self._asked(tenant, partial(users.token_versions, ids=ids))
+            for user_id in ids:
+                known[tenant, user_id] = versions.get(user_id)
+                _remember(self._versions, (tenant, user_id), (asked_at, versions.get(user_id)))
+        return [caller for caller in callers if known[caller.tenant, caller.user_id] != caller.token_version]
+
     def expired(self, caller: Caller) -> bool:
         """Whether a caller's token has run out."""
         return self._clock() >= caller.expires_at
@@ -112,7 +132,7 @@ class Callers:
                 raise refusal
         asking = self._asking[key] = asyncio.get_running_loop().create_future()
         try:
-            version = await self._asked(caller)
+            version = await self._asked(caller.tenant, partial(users.token_version, user_id=caller.user_id))
         except Unavailable as refusal:
             asking.set_result(refusal)
             raise
@@ -125,10 +145,10 @@ class Callers:
             asking.cancel()
             del self._asking[key]
 
-    async def _asked(self, caller: Caller) -> int | None:
+    async def _asked(self, tenant: str, ask: Callable[[Transaction], Awaitable[T]]) -> T:
         try:
-            async with self._database.transaction(caller.tenant) as tx:
-                return await users.token_version(tx, caller.user_id)
+            async with self._database.transaction(tenant) as tx:
+                return await ask(tx)
         except DatabaseUnavailable as error:
             raise Unavailable("who you are cannot be checked just now: try again", retry_after=1) from error
 

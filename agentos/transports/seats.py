@@ -7,10 +7,12 @@ let in; open sockets stay, as nobody can be signed out meanwhile either.
 
 import asyncio
 import logging
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final, NoReturn
 from uuid import UUID
 
@@ -36,6 +38,9 @@ SLOW: Final = 4413
 """The code of a socket whose client takes too little of what it is told."""
 
 WATCH_S: Final = 0.5
+LOOK_S: Final = 2.0
+"""How often is asked whether somebody still is who they were, with many others in one question."""
+
 LONGEST_REASON: Final = 120
 """Bytes."""
 
@@ -81,6 +86,9 @@ class Seats:
         """
         self.held: defaultdict[UUID, int] = defaultdict(int)
         """How many open sockets each user has."""
+
+        self._staying: dict[asyncio.Future[NoReturn], _Stay] = {}
+        self._rounds: asyncio.Task[None] | None = None
 
         self._callers = callers
         self._contexts = contexts
@@ -155,15 +163,66 @@ class Seats:
         Raises:
             Unauthenticated: the token has run out, or its user is no longer who they were.
         """
+        lapsed = asyncio.get_running_loop().create_future()
+        self._staying[lapsed] = _Stay(present)
+        if self._rounds is None:
+            self._rounds = asyncio.create_task(self._go_round(), name="seats")
+            self._rounds.add_done_callback(self._abandoned)
+        try:
+            await lapsed
+        finally:
+            del self._staying[lapsed]
+            if lapsed.done() and not lapsed.cancelled():
+                # Whoever goes in the same moment for another reason has no use for it.
+                lapsed.exception()
+            if not self._staying and self._rounds is not None:
+                self._rounds.cancel()
+                self._rounds = None
+        raise AssertionError("who has not lapsed stays")
+
+    async def _go_round(self) -> None:
+        """Look at everybody who stays, all at once, for as long as somebody does."""
         while going_on():
-            if self._callers.expired(present()):
-                raise Unauthenticated("the access token has expired")
-            try:
-                await self._callers.stand(present())
-            except Unavailable:
-                log.debug("whether a user still is who they were cannot be told just now")
+            for lapsed, stay in self._staying.items():
+                if self._callers.expired(stay.present()):
+                    _end(lapsed, Unauthenticated("the access token has expired"))
+            await self._end_fallen(time.monotonic())
             await asyncio.sleep(WATCH_S)
-        raise asyncio.CancelledError
+
+    async def _end_fallen(self, now: float) -> None:
+        due = {lapsed: stay for lapsed, stay in self._staying.items() if now - stay.looked_at >= LOOK_S}
+        callers = {lapsed: stay.present() for lapsed, stay in due.items()}
+        for stay in due.values():
+            stay.looked_at = now
+        try:
+            fallen = {id(caller) for caller in await self._callers.fallen(callers.values())}
+        except Unavailable:
+            log.debug("whether users still are who they were cannot be told just now")
+            return
+        for lapsed, caller in callers.items():
+            # Who was renewed meanwhile is looked at in another round.
+            if id(caller) in fallen and due[lapsed].present() is caller:
+                _end(lapsed, Unauthenticated("the access token was revoked: sign in again"))
+
+    def _abandoned(self, rounds: asyncio.Task[None]) -> None:
+        """Have nobody stay whom nobody looks after any more."""
+        if not rounds.cancelled() and (error := rounds.exception()) is not None:
+            self._rounds = None
+            for lapsed in self._staying:
+                _end(lapsed, error)
+
+
+@dataclass(slots=True)
+class _Stay:
+    """Somebody who stays for as long as they are who they were."""
+
+    present: Callable[[], Caller]
+    looked_at: float = -math.inf
+
+
+def _end(lapsed: "asyncio.Future[NoReturn]", error: BaseException) -> None:
+    if not lapsed.done():
+        lapsed.set_exception(error)
 
 
 def presented(websocket: WebSocket) -> str | None:

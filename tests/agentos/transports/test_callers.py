@@ -4,10 +4,12 @@ import asyncio
 import base64
 import json
 import time
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID, uuid4
 
 import jwt
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -16,14 +18,14 @@ from agentos.transports import callers as module
 from agentos.transports.callers import Callers
 from db import users
 from db.database import Database, Transaction
-from db.models.identity import Role
+from db.models.identity import DEFAULT_TENANT, Role
 from db.users import User
 from guards.callers import Caller
 from guards.errors import Unauthenticated, Unavailable
 from guards.tokens import Key, Tokens
 from resolvers.context import Services
 from tests.agentos.conftest import TokenOf
-from tests.conftest import People
+from tests.conftest import CallerOf, People
 from tests.serving import Served
 from tests.waiting import until
 
@@ -247,3 +249,38 @@ async def test_those_at_once_are_refused_together_without_the_database(
     assert {Unavailable} == {type(each) for each in found}
     assert {} == callers._asking
     await away.close()
+
+
+async def test_several_are_asked_for_at_once_and_who_is_not_who_they_were_is_named(
+    services: Services,
+    database: Database,
+    people: People,
+    other_people: People,
+    caller_of: CallerOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One statement a tenant, in which each tenant sees its own; what was told is remembered as if asked one by one."""
+    asked: list[int] = []
+    real = users.token_versions
+
+    async def counted(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, int]:
+        asked.append(len(ids))
+        return await real(tx, ids)
+
+    callers = Callers(services.tokens, database)
+    everybody = [caller_of(user) for user in (*people.values(), *other_people.values())]
+    gone = msgspec.structs.replace(everybody[0], user_id=uuid4())
+    foreign = msgspec.structs.replace(everybody[0], tenant="other")
+    async with database.transaction(DEFAULT_TENANT) as tx:
+        await users.revoke_tokens(tx, people[Role.USER].id)
+        await users.mark_disabled(tx, people[Role.OPERATOR].id)
+    monkeypatch.setattr(users, "token_versions", counted)
+    fallen = await callers.fallen([*everybody, gone, foreign])
+
+    ids = {people[role].id for role in (Role.USER, Role.OPERATOR)}
+    expected = [caller for caller in everybody if caller.user_id in ids]
+    assert [*expected, gone, foreign] == fallen
+    assert sorted([len(people) + 1, len(other_people) + 1]) == sorted(asked)
+    with pytest.raises(Unauthenticated, match="revoked"):
+        await callers.stand(expected[0])
+    assert [] == await callers.fallen([])

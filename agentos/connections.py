@@ -195,7 +195,8 @@ class Connection(HttpToolsProtocol):
         self._set_patience(int(within_s * 1000))
 
     def _set_patience(self, ms: int) -> None:
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # A client that goes while its request is read leaves a transport without a socket.
+        if hasattr(socket, "TCP_USER_TIMEOUT") and not self.transport.is_closing():
             plug = self.transport.get_extra_info("socket")
             plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, ms)
             self._impatient = ms > 0

@@ -460,3 +460,17 @@ def test_uvicorn_still_has_what_a_connection_is_built_on() -> None:
         "send_400_response",
     } == overridden
     assert set() == {each for each in used if each not in source}
+
+
+async def test_no_word_is_required_of_a_client_that_has_gone() -> None:
+    """Requiring one of a socket that is closed fails, and the client's leave would be told of as a fault of ours."""
+    async with house(SHORT) as here:
+        visitor = await here.visit(GET)
+        await until(lambda: bool(here.server.server_state.connections))
+        [connection] = here.server.server_state.connections
+        assert isinstance(connection, Connection)
+        visitor.leave()
+        await until(lambda: not here.server.server_state.connections)
+
+        connection.require_word(1.0)
+        connection.abandon()

@@ -4,7 +4,8 @@ An attempt is counted before its password is looked at, so a hundred at once get
 Five failures within a quarter of an hour, for one account from one neighbourhood, lock that pair for a minute, then
 two, four, and so on up to fifteen. Many failures of one account from everywhere put it into the slow lane: strangers
 get one attempt in fifteen seconds, and who has signed in from the same neighbourhood before is not held up. An address
-that fails with account after account is locked as a whole.
+that fails with account after account is locked as a whole. Of a place that keeps sending tokens that are not good,
+which the rate limits hold up (`guards.allowances`), somebody is told as well.
 
 All of it is in PostgreSQL, by its clock: Redis away or emptied changes nothing; PostgreSQL away, nobody signs in.
 """
@@ -138,6 +139,17 @@ class Lockouts:
         async with self._database.system() as tx:
             if await users.is_tenant(tx, tenant):
                 await _alert(tx, tenant, attempt.user_id, "sign_in_locked", "too many failed attempts to sign in")
+
+    async def flooded(self, address: str) -> None:
+        """Tell of a neighbourhood that sends so many bad tokens that it has to wait; once in a quarter of an hour."""
+        subject = _subject("tokens", networks.neighbourhood(address))
+        async with self._database.system() as tx:
+            records, now = await lockouts.held(tx, [subject])
+            if _locked(records[subject], now) or not await users.is_tenant(tx, HOUSE_TENANT):
+                return
+            await lockouts.keep(tx, [msgspec.structs.replace(records[subject], locked_until=now + WITHIN)])
+            message = "too many tokens from one place were not good"
+            await _alert(tx, HOUSE_TENANT, None, "bad_tokens", message)
 
     async def denied(self, tenant: str, user_id: UUID, trace_id: str) -> None:
         """Note that a request of a user was refused; the fifth within a quarter of an hour is told."""

@@ -1,18 +1,24 @@
 """From a request or a socket to the context its operations run in, made afresh for each."""
 
+import logging
+import time
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
 
 from agentos.transports.callers import Callers
+from db.health import DATABASE_FAILED
 from guards.allowances import of_bad_tokens
 from guards.callers import Caller
-from guards.errors import BadInput, Unauthenticated
+from guards.errors import BadInput, RateLimited, Unauthenticated
 from resolvers.context import Context, Services
 
 LONGEST_AGENT: Final = 300
 KEY_HEADERS: Final = ("idempotency-key", "x-idempotency-key")
+ALARM_EVERY_S: Final = 10.0
+
+log = logging.getLogger(__name__)
 
 
 class Contexts:
@@ -21,6 +27,7 @@ class Contexts:
     def __init__(self, services: Services, callers: Callers) -> None:
         self._services = services
         self._callers = callers
+        self._quiet_until = 0.0
 
     async def identify(self, request: Request) -> Context:
         """The context of a request, once its caller is known.
@@ -55,7 +62,23 @@ class Contexts:
 
     async def _count(self, connection: HTTPConnection) -> None:
         """Count a token that turned out not to be good, so that nobody tries them out."""
-        await self._services.rates.charge("", (of_bad_tokens(_address(connection)),))
+        address = _address(connection)
+        try:
+            await self._services.rates.charge("", (of_bad_tokens(address),))
+        except RateLimited:
+            await self._alarm(address)
+            raise
+
+    async def _alarm(self, address: str) -> None:
+        """Have somebody told, but not asked whether they are at every request of a flood."""
+        now = time.monotonic()
+        if now < self._quiet_until:
+            return
+        self._quiet_until = now + ALARM_EVERY_S
+        try:
+            await self._services.lockouts.flooded(address)
+        except DATABASE_FAILED as error:
+            log.warning("nobody could be told of a flood of bad tokens: %s", error)
 
     def of(self, connection: HTTPConnection, viewer: Caller | None) -> Context:
         """The context of one operation, with loaders that have read nothing yet."""

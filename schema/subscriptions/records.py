@@ -72,7 +72,7 @@ class SecurityAlert(Change):
 
     @nested()
     def alert(self) -> str:
-        """What it is about, in a word: `sign_in_locked`, `actions_denied`, `refresh_token_reused`."""
+        """What it is about, in a word: `sign_in_locked`, `actions_denied`, `refresh_token_reused`, `bad_tokens`."""
         return str(self.event.payload["reason"])
 
     @nested()

@@ -139,7 +139,10 @@ async def test_tokens_that_are_not_good_are_counted_by_where_they_come_from(
     over = await real.graphql("{ me { id } }", "not.a.token")
     rest = await real.client.get("/api/upload/status/x", headers={"authorization": "Bearer not.a.token"})
     good = await real.graphql("{ me { id } }", token_of(people[Role.USER]))
+    async with services.database.system() as tx:
+        told = await tx.rows(sa.text("SELECT payload->>'reason' FROM events WHERE kind = 'security_alerted'"))
 
+    assert [("bad_tokens",)] == told
     assert {401} == set(first)
     assert (429, "bad-token") == (over.status_code, over.json()["errors"][0]["extensions"]["policy"])
     assert (429, f'"bad-token";q={most};w=60') == (rest.status_code, rest.headers["ratelimit-policy"])

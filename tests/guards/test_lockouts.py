@@ -387,3 +387,16 @@ async def test_refusals_at_once_are_told_once(guard: Lockouts, database: Databas
             group.create_task(guard.denied(TENANT, user, f"trace-{number}"))
 
     assert [{"reason": "actions_denied", "owner": user}] == await alerts(database)
+
+
+async def test_a_flood_of_bad_tokens_is_told_once_in_a_quarter_of_an_hour_for_each_place(
+    guard: Lockouts, database: Database
+) -> None:
+    for address in (HERE, ELSEWHERE, HERE, ELSEWHERE):
+        await guard.flooded(address)
+    told = await alerts(database)
+    await pass_time(database, WITHIN)
+    await guard.flooded(HERE)
+
+    alert = {"reason": "bad_tokens", "owner": None}
+    assert ([alert] * 2, [alert] * 3) == (told, await alerts(database))

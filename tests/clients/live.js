@@ -100,7 +100,7 @@ function obey({ as, name, open: kind, follow, ask, renew, close, token, variable
   client.held.token = token ?? client.held.token;
   if (follow) client.follow(follow, variables, sinkOf(as, name));
   if (ask) client.ask(ask).then(({ data }) => say(as, name, { next: { data } }), sinkOf(as, name).error);
-  if (renew) client.socket?.renew();
+  if (renew) client.socket?.renew?.();
   if (close) client.close();
 }
 

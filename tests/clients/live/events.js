@@ -1,4 +1,4 @@
-import { createClient } from "graphql-sse";
+import { createClient, NetworkError } from "graphql-sse";
 import { pause, resuming } from "./resuming.js";
 
 export function overEvents(url, token) {
@@ -11,6 +11,13 @@ export function overEvents(url, token) {
     retry: async (attempt) => {
       if (answer?.status === 401) throw new Error("401: that token is no good");
       await pause(attempt);
+    },
+    on: {
+      // A stream ends with its token; what is thrown as an error of the network is tried again, with the next token.
+      message({ data }) {
+        const [error] = data?.errors ?? [];
+        if (error?.extensions?.code === "UNAUTHENTICATED") throw new NetworkError(error);
+      },
     },
   });
   return resuming(client);

@@ -144,7 +144,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
             Route("/graphql/stream", GraphQLOverSSE(seats, contexts, roots, flows)),
             WebSocketRoute("/graphql", sockets),
             WebSocketRoute("/ws", legacy),
-            Route("/graphql/schema.graphql", _Sdl(schema.as_str()).show),
+            Route("/graphql/schema.graphql", _Sdl(schema).show),
             *rest(contexts.identify, {Own.ROOT: own.root, Own.HEALTH: own.health}),
             *files.routes(services.links, services.files),
             *pages.routes(),
@@ -188,12 +188,13 @@ def _middleware(settings: Settings, services: Services, metrics: Metrics) -> lis
 class _Sdl:
     """The schema as text, for code generators and for readers."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, schema: AnySchema) -> None:
+        self._schema = schema
 
     async def show(self, request: Request) -> Response:
         """The whole SDL."""
-        return PlainTextResponse(self._text, media_type="application/graphql")
+        text = await asyncio.to_thread(self._schema.as_str)
+        return PlainTextResponse(text, media_type="application/graphql")
 
 
 class _Own:

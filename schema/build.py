@@ -5,6 +5,7 @@ import inspect
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from copy import copy
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -280,7 +281,11 @@ class Schema(strawberry.Schema):
         return (*super()._collect_graphql_directives(*args), IDEMPOTENT)
 
     def as_str(self) -> str:
-        """The SDL, sorted by name."""
+        """The SDL, sorted by name; half a second of work, which is done once and only when somebody asks."""
+        return self._printed
+
+    @cached_property
+    def _printed(self) -> str:
         # Strawberry's own `sort_schema` executes the sorted copy, whose enums hand resolvers bare values instead of
         # members. Here only the copy that is printed is sorted.
         shown = copy(self)

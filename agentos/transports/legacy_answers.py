@@ -18,6 +18,7 @@ from db.database import DatabaseUnavailable
 from db.events import Event, Kind
 from guards.errors import BadInput, QuotaExceeded, Refusal, Unavailable
 from guards.permissions import Permission
+from resolvers import hearing
 from resolvers.context import Context
 from resolvers.live import SlowConsumer
 from resolvers.queries import queues
@@ -25,13 +26,8 @@ from schema.plan import admit_native
 
 CHANNEL: Final = "admin_updates"
 LONGEST_ID: Final = 128
-EVENTS: Final = {
-    Kind.QUEUE_CHANGED: Permission.QUEUE_READ,
-    Kind.AGENT_CHANGED: Permission.AGENT_READ,
-    Kind.CONFIG_CHANGED: Permission.CONFIG_READ,
-    Kind.SECURITY_ALERTED: Permission.EVENT_READ,
-}
-"""What is told as a `system_event`, and to whom."""
+EVENTS: Final = frozenset({Kind.QUEUE_CHANGED, Kind.AGENT_CHANGED, Kind.CONFIG_CHANGED, Kind.SECURITY_ALERTED})
+"""What is told as a `system_event`, to who may hear of it."""
 
 
 class Answers:
@@ -162,7 +158,7 @@ class Answers:
     async def _tell_events(self) -> None:
         context = self._context()
         caller = context.caller
-        kinds = [Kind.JOB_CHANGED, *(kind for kind, permission in EVENTS.items() if context.may(permission))]
+        kinds = {Kind.JOB_CHANGED} | (EVENTS & hearing.audible(context))
         hub = context.services.hub
         listener = hub.listen(caller.tenant, kinds, owner=caller.owner_filter, owned=(Kind.JOB_CHANGED,))
         try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import pytest
-from graphql import GraphQLObjectType, GraphQLOutputType, build_schema, get_named_type
+from graphql import GraphQLNamedType, GraphQLObjectType, build_schema, get_named_type
 
 from db.database import Database
 from db.models.identity import Role
@@ -30,18 +30,17 @@ ROUNDS = 300
 SMALL = "{ snapshot { dashboard { queue { pending processing completedToday queueDepth } } } }"
 
 
-def everything() -> str:
-    """A query for every field of the snapshot."""
+def everything(of: str = "Snapshot") -> str:
+    """A selection of every field of a type, and of all beneath it."""
     schema = build_schema(Path("docs/schema.graphql").read_text())
-    assert schema.query_type is not None
 
-    def inside(output: GraphQLOutputType) -> str:
-        kind = get_named_type(output)
-        if not isinstance(kind, GraphQLObjectType):
+    def inside(output: GraphQLNamedType) -> str:
+        if not isinstance(output, GraphQLObjectType):
             return ""
-        return "{" + " ".join(name + inside(field.type) for name, field in kind.fields.items()) + "}"
+        fields = output.fields.items()
+        return "{" + " ".join(name + inside(get_named_type(field.type)) for name, field in fields) + "}"
 
-    return "{ snapshot " + inside(schema.query_type.fields["snapshot"].type) + " }"
+    return inside(schema.type_map[of])
 
 
 class Line:
@@ -116,7 +115,7 @@ async def test_a_snapshot_through_http_beside_a_bare_route(
         "AGENTOS_DATA_DIR": str(tmp_path),
         "AGENTOS_LOG_LEVEL": "error",
     }
-    whole, small = json.dumps({"query": everything()}), json.dumps({"query": SMALL})
+    whole, small = json.dumps({"query": f"{{ snapshot {everything()} }}"}), json.dumps({"query": SMALL})
     async with program("agentos", "serve", "--port", str(api), environment=environment, port=api):
         ours = Line(api, "/graphql", whole, headers)
         same = tmp_path / "same.json"

@@ -162,11 +162,13 @@ async def warmer(environment: dict[str, str]) -> AsyncIterator[None]:
         await child.wait()
 
 
-async def crowd(database: Database, size: int) -> list[User]:
+async def crowd(database: Database, size: int, place: str = "b") -> list[User]:
     """Users who may read the snapshot."""
     async with database.transaction("default") as tx:
         made = [
-            await users.add(tx, tenant="default", email=f"{n}@b.test", name="B", role=Role.READONLY, password_hash=None)
+            await users.add(
+                tx, tenant="default", email=f"{n}@{place}.test", name="B", role=Role.READONLY, password_hash=None
+            )
             for n in range(size)
         ]
     return [user for user in made if user is not None]
@@ -195,7 +197,7 @@ async def test_the_snapshot_over_rest_beside_a_bare_route_and_fastapi(
             port = free_port()
             command = [str(port) if part == "PORT" else part for part in argv]
             await stack.enter_async_context(program(*command, environment=environment, port=port))
-            return port, _listener(port)
+            return port, listener(port)
 
         await stack.enter_async_context(warmer(environment))
         api, ours = await started("agentos", "serve", "--port", "PORT", environment=environment)
@@ -236,7 +238,7 @@ async def test_the_snapshot_over_rest_beside_a_bare_route_and_fastapi(
     assert b"content-encoding: zstd" in head
 
 
-def _listener(port: int) -> psutil.Process:
+def listener(port: int) -> psutil.Process:
     """The process that accepts connections there."""
     here = psutil.Process()
     return next(

@@ -16,6 +16,7 @@ from db.redis import Redis
 from resolvers.context import Services
 from tests.agentos import stage
 from tests.agentos.conftest import TokenOf
+from tests.agentos.transports.streaming import EVENTS, Events, bearer
 from tests.conftest import People
 from tests.serving import PROTOCOL, Socket, process, served
 from tests.visiting import HANDSHAKE, PING
@@ -35,17 +36,21 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 @pytest.mark.slow
-async def test_what_has_begun_is_finished_and_sockets_are_told_to_come_back(
+async def test_what_has_begun_is_finished_and_sockets_and_streams_are_told_to_come_back(
     environment: dict[str, str], redis: Redis, people: People, token_of: TokenOf
 ) -> None:
-    """The request is let go only after the socket was closed, and is answered all the same."""
-    greeting = {"type": "connection_init", "payload": {"authorization": f"Bearer {token_of(people[Role.ADMIN])}"}}
+    """The request is let go only after they were closed, and is answered all the same."""
+    token = token_of(people[Role.ADMIN])
+    greeting = {"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}}
+    asked, headers = {"query": "subscription { jobs }"}, {**EVENTS, **bearer(token)}
     async with (
         process("tests.agentos.stage", environment) as (child, url),
         httpx.AsyncClient(base_url=url) as client,
         connect(f"{url.replace('http', 'ws')}/graphql", subprotocols=[PROTOCOL]) as connection,
+        client.stream("POST", "/graphql/stream", json=asked, headers=headers) as response,
     ):
-        watching = Socket(connection)
+        stream, watching = Events(response), Socket(connection)
+        await stream.event()
         await watching.say(greeting)
         await watching.hear()
         async with asyncio.TaskGroup() as group:
@@ -53,12 +58,13 @@ async def test_what_has_begun_is_finished_and_sockets_are_told_to_come_back(
             await watching.subscribe("1", "{ begun }")
             await watching.hear()
             child.send_signal(signal.SIGTERM)
-            code = await watching.ended()
+            code, rest = await watching.ended(), await stream.rest()
             await redis.set(stage.GO, "1")
         async with asyncio.timeout(10):
             status = await child.wait()
 
     assert (1012, 0, {"data": {"lingers": 1}}) == (code, status, slow.result().json())
+    assert [None] == [block.event for block in rest]
 
 
 @pytest.mark.slow

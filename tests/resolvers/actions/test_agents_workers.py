@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -16,13 +15,12 @@ from db.models.control import TrialState, agent_trials, processes, supervisor, w
 from db.models.control import services as services_table
 from db.models.identity import Role
 from db.models.work import WorkerState
-from db.redis import Redis
 from db.workers import Beat
 from guards.errors import BadInput, Conflict, Maintenance, NotControllable, NotFound
 from resolvers.context import Context, Services
 from tests.acting import act, performed
 from tests.conftest import People
-from tests.uploading import context_of, services_over, uploaded, video
+from tests.uploading import context_of, uploaded, video
 from tests.waiting import eventually
 from workers.engine import Engine
 from workers.pulse import Pulse
@@ -57,18 +55,6 @@ SILENT: Final[list[tuple[str, dict[str, Any]]]] = [
     ("system.restart_with_config", {}),
 ]
 TABLES = (supervisor, services_table, processes, worker_profiles, agent_trials)
-
-
-@pytest.fixture
-def services(database: Database, redis: Redis, tmp_path: Path) -> Services:
-    """The services of one process over the test's stores."""
-    return services_over(database, redis, tmp_path)
-
-
-@pytest.fixture
-def admin(services: Services, people: People) -> Context:
-    """An administrator's operation."""
-    return context_of(services, people[Role.ADMIN])
 
 
 async def counts(database: Database) -> list[int]:

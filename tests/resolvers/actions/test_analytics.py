@@ -5,7 +5,6 @@ import io
 import time
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,7 +15,6 @@ from db import users
 from db.database import Database
 from db.models.identity import Role
 from db.models.work import JobStatus, job_hours
-from db.redis import Redis
 from db.tallies import Hour
 from guards.errors import BadInput
 from guards.links import PLACE
@@ -25,15 +23,10 @@ from resolvers.context import Context
 from resolvers.figures import Incident
 from tests.acting import act
 from tests.conftest import People
-from tests.uploading import context_of, services_over
+from tests.uploading import context_of
 
 HOUR = datetime(2026, 1, 2, 3, tzinfo=UTC)
 SCRIPT = "<script>alert(1)</script>"
-
-
-@pytest.fixture
-def admin(database: Database, redis: Redis, people: People, tmp_path: Path) -> Context:
-    return context_of(services_over(database, redis, tmp_path), people[Role.ADMIN])
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
 """What an administrator decides about a breaker binds every process, and is seen by who may see the services."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from strawberry.types.execution import ExecutionResult
 
 from db.database import Database
 from db.models.identity import Role
-from db.redis import Redis
 from db.users import User
 from guards.breakers import LOOK_EVERY_S, Breakers, BreakerState, Dependency
 from guards.errors import BadInput, CircuitOpen
@@ -16,21 +14,9 @@ from resolvers.context import Context, Services
 from schema.root import schema
 from tests.acting import act
 from tests.conftest import People
-from tests.uploading import context_of, services_over
+from tests.uploading import context_of
 
 BREAKERS = "{ breakers { dependency state isolated reason calls failureRate openUntil decidedAt } }"
-
-
-@pytest.fixture
-def services(database: Database, redis: Redis, tmp_path: Path) -> Services:
-    """The services of one process over the test's stores."""
-    return services_over(database, redis, tmp_path)
-
-
-@pytest.fixture
-def admin(services: Services, people: People) -> Context:
-    """An administrator's operation."""
-    return context_of(services, people[Role.ADMIN])
 
 
 async def asked(services: Services, user: User, document: str) -> ExecutionResult:

@@ -28,11 +28,6 @@ SNAPSHOTS = (
 COUNTERS = tuple(keys.rate("sliding", "default", f"user:{number}") for number in range(1200))
 
 
-@pytest.fixture
-def admin(database: Database, redis: Redis, people: People, tmp_path: Path) -> Context:
-    return context_of(services_over(database, redis, tmp_path), people[Role.ADMIN])
-
-
 @pytest_asyncio.fixture
 async def filled(redis: Redis) -> AsyncIterator[Redis]:
     await redis.mset({key: "x" for key in (*FOREIGN, *SNAPSHOTS, *COUNTERS)})

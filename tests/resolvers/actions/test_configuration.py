@@ -21,24 +21,18 @@ from db.models.identity import Role
 from db.models.records import Severity
 from db.models.records import logs as log_table
 from db.models.work import AgentCategory, JobStatus, artifacts
-from db.redis import Redis
 from guards.errors import BadInput, Conflict, Forbidden, NotFound, QuotaExceeded, RateLimited, TooLarge, Unavailable
 from resolvers.actions.catalogue import CATALOGUE
 from resolvers.actions.performing import perform
 from resolvers.context import Context
 from tests.acting import act
 from tests.conftest import People
-from tests.uploading import context_of, services_over
+from tests.uploading import context_of
 from tests.workers.conftest import Bench, Noted
 from workers.agents.contract import Agent, Output, Step, Tools
 from workers.turn import Turns
 
 SOURCE = {"url": "https://example.org/v.mp4"}
-
-
-@pytest.fixture
-def admin(database: Database, redis: Redis, people: People, tmp_path: Path) -> Context:
-    return context_of(services_over(database, redis, tmp_path), people[Role.ADMIN])
 
 
 @pytest.fixture

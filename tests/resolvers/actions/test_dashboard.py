@@ -27,25 +27,15 @@ from guards.errors import BadInput
 from guards.links import PLACE
 from resolvers.checks import CheckStatus
 from resolvers.context import Context, Services
-from tests.acting import act
+from tests.acting import act, refused
 from tests.conftest import People
-from tests.resolvers.actions.test_jobs_queue import heartbeat, refused
+from tests.resolvers.actions.busy import heartbeat
 from tests.standing import found, job_in, standing, with_clip
 from tests.uploading import context_of, services_over
 from tests.workers.conftest import Bench
 
 HEALTHY, DEGRADED, UNHEALTHY, UNKNOWN = CheckStatus
 FAILED, CANCELLED, QUEUED = JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.QUEUED
-
-
-@pytest.fixture
-def services(database: Database, redis: Redis, tmp_path: Path) -> Services:
-    return services_over(database, redis, tmp_path)
-
-
-@pytest.fixture
-def admin(services: Services, people: People) -> Context:
-    return context_of(services, people[Role.ADMIN])
 
 
 async def looked(context: Context) -> dict[str, tuple[CheckStatus, str]]:

@@ -1,7 +1,6 @@
 """Everyday: what people say of a job, agents begun anew, their queues cleared; the rest is tried with its rooms."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +10,12 @@ from db.database import Database
 from db.events import Kind
 from db.models.identity import Role
 from db.models.work import JobStatus, StepStatus
-from db.redis import Redis
 from resolvers.context import Context, Services
-from tests.acting import act
+from tests.acting import act, refused
 from tests.conftest import People
-from tests.resolvers.actions.test_jobs_queue import Busy, refused, soon
+from tests.resolvers.actions.busy import Busy, soon
 from tests.standing import found, job_in, standing, steps_of
-from tests.uploading import context_of, services_over
+from tests.uploading import context_of
 from tests.workers.conftest import Bench
 from workers.agents.contract import Step, Tools
 
@@ -26,18 +24,8 @@ FAILED, CANCELLED = JobStatus.FAILED, JobStatus.CANCELLED
 
 
 @pytest.fixture
-def services(database: Database, redis: Redis, tmp_path: Path) -> Services:
-    return services_over(database, redis, tmp_path)
-
-
-@pytest.fixture
 def operator(services: Services, people: People) -> Context:
     return context_of(services, people[Role.OPERATOR])
-
-
-@pytest.fixture
-def bench(services: Services) -> Bench:
-    return Bench(services.database, services.files)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,41 +11,20 @@ from db import leases, queues
 from db.database import Database
 from db.models.identity import Role
 from db.models.work import JobStatus, StepStatus
-from db.redis import Redis
 from guards.errors import BadInput, Conflict, Maintenance
 from resolvers import uploads
 from resolvers.context import Context, Services
-from tests.acting import act
+from tests.acting import act, refused
 from tests.conftest import People
-from tests.resolvers.actions.test_jobs_queue import Busy, refused, soon
+from tests.resolvers.actions.busy import Busy, soon
 from tests.standing import found, job_in, steps_of
-from tests.uploading import begun, context_of, finalized, sent, services_over, streamed, video
+from tests.uploading import begun, context_of, finalized, sent, streamed, video
 from tests.workers.conftest import Bench
 
 TOGGLES = ("dashboard.toggle_maintenance", "system.maintenance_mode_toggle")
 URL = {"url": "https://example.org/v.mp4"}
 STOP: dict[str, Any] = {"reason": "smoke in the room", "confirm": "EMERGENCY STOP"}
 CONTENT = video(2_500)
-
-
-@pytest.fixture
-def services(database: Database, redis: Redis, tmp_path: Path) -> Services:
-    return services_over(database, redis, tmp_path)
-
-
-@pytest.fixture
-def admin(services: Services, people: People) -> Context:
-    return context_of(services, people[Role.ADMIN])
-
-
-@pytest.fixture
-def user(services: Services, people: People) -> Context:
-    return context_of(services, people[Role.USER])
-
-
-@pytest.fixture
-def bench(services: Services) -> Bench:
-    return Bench(services.database, services.files)
 
 
 @pytest.mark.parametrize("name", TOGGLES)

@@ -3,40 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from db import logs, managers
-from db.database import Database
 from db.logs import NewLine
-from db.models.identity import Role
 from db.models.managers import ManagerId, ManagerState
 from db.models.records import Severity
-from db.redis import Redis
 from guards.errors import BadInput, Conflict, NotControllable
 from resolvers.context import Context, Services
 from tests.acting import act
-from tests.conftest import People
 from tests.trails import anchors_in
-from tests.uploading import context_of, services_over
 from tests.waiting import eventually
 from workers.managers import known
 from workers.rounds import Rounds
-
-
-@pytest.fixture
-def services(database: Database, redis: Redis, tmp_path: Path) -> Services:
-    """The services of one process over the test's stores."""
-    return services_over(database, redis, tmp_path)
-
-
-@pytest.fixture
-def admin(services: Services, people: People) -> Context:
-    """An administrator's operation."""
-    return context_of(services, people[Role.ADMIN])
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """From a call to what was done: once for each key, however it is repeated, and as it stands now where it takes long."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,21 +23,9 @@ from resolvers.actions.performing import Performed, perform
 from resolvers.context import Context, Services
 from tests.acting import PLACE, act, performed
 from tests.conftest import People
-from tests.uploading import begun, context_of, sent, services_over, video
+from tests.uploading import begun, context_of, sent, video
 
 KEY = "a-key-of-sixteen"
-
-
-@pytest.fixture
-def services(database: Database, redis: Redis, tmp_path: Path) -> Services:
-    """The services of one process over the test's stores."""
-    return services_over(database, redis, tmp_path)
-
-
-@pytest.fixture
-def admin(services: Services, people: People) -> Context:
-    """An administrator's operation."""
-    return context_of(services, people[Role.ADMIN])
 
 
 async def count(database: Database, table: sa.Table) -> int:

@@ -26,14 +26,9 @@ from resolvers import log_streams
 from resolvers.context import Context
 from tests.acting import act
 from tests.conftest import People
-from tests.uploading import context_of, services_over
+from tests.uploading import context_of
 
 FORMULA = '=HYPERLINK("http://evil.test","click")'
-
-
-@pytest.fixture
-def admin(database: Database, redis: Redis, people: People, tmp_path: Path) -> Context:
-    return context_of(services_over(database, redis, tmp_path), people[Role.ADMIN])
 
 
 async def write(

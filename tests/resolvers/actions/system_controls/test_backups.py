@@ -9,21 +9,12 @@ import sqlalchemy as sa
 from db import halts, operations
 from db.database import Database
 from db.models.guards import OperationState
-from db.models.identity import Role
 from db.operations import Operation
-from db.redis import Redis
 from guards.errors import BadInput, Conflict, NotFound
 from resolvers.context import Context
 from tests.acting import act, performed
-from tests.conftest import People
 from tests.db.backing import fingerprint, furnish
-from tests.uploading import context_of, services_over
 from tests.waiting import eventually
-
-
-@pytest.fixture
-def admin(database: Database, redis: Redis, people: People, tmp_path: Path) -> Context:
-    return context_of(services_over(database, redis, tmp_path), people[Role.ADMIN])
 
 
 async def ended(context: Context, name: str, **given: Any) -> Operation:

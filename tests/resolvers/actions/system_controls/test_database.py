@@ -14,8 +14,6 @@ import sqlalchemy as sa
 from db import sizes, upkeep
 from db.database import Database
 from db.models.guards import OperationState
-from db.models.identity import Role
-from db.redis import Redis
 from guards.errors import BadInput
 from guards.links import PLACE
 from resolvers.context import Context
@@ -23,12 +21,6 @@ from tests.acting import act
 from tests.conftest import People
 from tests.db.backing import fingerprint, furnish, nowhere
 from tests.resolvers.actions.system_controls.test_backups import ended
-from tests.uploading import context_of, services_over
-
-
-@pytest.fixture
-def admin(database: Database, redis: Redis, people: People, tmp_path: Path) -> Context:
-    return context_of(services_over(database, redis, tmp_path), people[Role.ADMIN])
 
 
 async def rows(database: Database, table: str, where: str = "true") -> int:

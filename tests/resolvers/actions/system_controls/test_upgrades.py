@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -13,21 +12,12 @@ from db import services as processes
 from db.database import Database
 from db.migrations import runner
 from db.models.guards import OperationState
-from db.models.identity import Role
-from db.redis import Redis
 from db.services import NewProcess, Service
 from guards.errors import BadInput
 from resolvers.context import Context
 from tests.acting import act
-from tests.conftest import People
 from tests.resolvers.actions.system_controls.test_backups import ended
-from tests.uploading import context_of, services_over
 from tests.waiting import eventually
-
-
-@pytest.fixture
-def admin(database: Database, redis: Redis, people: People, tmp_path: Path) -> Context:
-    return context_of(services_over(database, redis, tmp_path), people[Role.ADMIN])
 
 
 async def put(database: Database, revision: str) -> None:

@@ -104,6 +104,12 @@ _EVERYWHERE = sa.insert(events).from_select(
         sa.bindparam("payload", type_=events.c.payload.type),
     ),
 )
+_BEGIN_HERE = sa.text(
+    "INSERT INTO event_floors (tenant_id, xid, id) "
+    "SELECT id, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1)::text::xid8, :last FROM tenants "
+    "ON CONFLICT (tenant_id) DO UPDATE SET xid = EXCLUDED.xid, id = EXCLUDED.id "
+    "WHERE (event_floors.xid, event_floors.id) < (EXCLUDED.xid, EXCLUDED.id)"
+)
 _FLOOR = sa.select(sa.cast(sa.cast(event_floors.c.xid, sa.Text), sa.BigInteger), event_floors.c.id).where(
     event_floors.c.tenant_id == sa.bindparam("tenant")
 )
@@ -169,3 +175,8 @@ async def floor(tx: Transaction) -> Cursor:
     """
     rows = await tx.rows(_FLOOR, {"tenant": tx.tenant})
     return Cursor(*rows[0]) if rows else START
+
+
+async def begin_here(tx: Transaction) -> None:
+    """Let nobody go on from a cursor of before: more has changed than any event tells. For the system alone."""
+    await tx.execute(_BEGIN_HERE, {"last": LAST})

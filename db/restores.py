@@ -4,7 +4,8 @@ What a backup never has stays as it is (`db.layout`). Tenants and users, to whic
 date instead of replaced. Whoever held a job when a restore began holds it no longer: every fence is raised past any
 that was ever given out here, and what ran when the backup was made waits to be begun again, that attempt uncounted. A
 token that was revoked stays revoked, and who was locked out stays locked out. Answers kept under idempotency keys since
-the backup are forgotten, for what they tell of has not happened any more.
+the backup are forgotten, for what they tell of has not happened any more. Who follows changes and comes back is told to
+read anew what they hold.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
@@ -16,7 +17,7 @@ import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from db import apart, archives, backups, halts, layout, leases, probes
+from db import apart, archives, backups, events, halts, layout, leases, probes
 from db.archives import Big, Damaged, Includes, Manifest, SavedTable
 from db.backups import Backup, Backups, Progress
 from db.database import Database, Transaction
@@ -110,6 +111,7 @@ async def restore(database: Database, place: Path, planned: Plan, *, progress: P
             await progress(0.95, "queueing again what ran")
             while await leases.take_back(tx, _HOLDER, count_attempt=False):
                 pass
+            await events.begin_here(tx)
     except IntegrityError as error:
         raise Unfit("rows of the backup refer to rows that are not there: restore all of it") from error
     except asyncpg.PostgresError as error:

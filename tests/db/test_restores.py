@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 import sqlalchemy as sa
 
-from db import apart, backups, jobs, layout, leases, queues, restores, users
+from db import apart, backups, events, jobs, layout, leases, queues, restores, users
 from db.archives import Damaged, Includes
 from db.backups import Backup, Backups
 from db.database import Database
@@ -197,6 +197,22 @@ async def test_queues_stand_still_meanwhile_and_go_on_as_they_were(database: Dat
         state = await queues.state(tx)
     assert state is not None
     assert (True, "ours", None) == (state.paused, state.reason, state.paused_until)
+
+
+async def test_nobody_goes_on_from_before_a_restore(database: Database, folder: Backups) -> None:
+    """Events are as they were, but no longer tell how what there is came about."""
+    backup = await saved(folder, database)
+    async with database.transaction("default") as tx:
+        await events.record(tx, events.Kind.QUEUE_CHANGED, "default", {})
+    async with database.transaction("default") as tx:
+        [told] = await events.after(tx, events.START)
+        before = await events.floor(tx)
+
+    await restored(folder, database, backup)
+
+    async with database.transaction("default") as tx:
+        floor, edge = await events.floor(tx), await events.edge(tx)
+    assert events.START == before < told.cursor < floor <= edge
 
 
 async def test_the_audit_trail_is_left_alone(furnished: Database, folder: Backups, people: People) -> None:

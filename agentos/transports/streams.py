@@ -37,7 +37,7 @@ MEDIA_TYPE: Final = "text/event-stream"
 BEAT_S: Final = 12.0
 RETRY_MS: Final = 1_000
 RETRY_MOST_MS: Final = 3_000
-"""Until a client comes back that had to go: some moment up to this one, for all had to go at once."""
+"""Until a client comes back: some moment up to this one, for when a server is gone all of its clients are cut off."""
 
 TAKEN: Final = frozenset({MEDIA_TYPE, "text/*", "*/*"})
 LAST_ID: Final = "lastEventId"
@@ -60,7 +60,7 @@ class Events:
 
     def opening(self) -> bytes:
         """After how long to come back should the connection break."""
-        return b"retry: %d\n\n" % RETRY_MS
+        return b"retry: %d\n\n" % _retry_ms()
 
     def place(self, cursor: Cursor) -> bytes:
         """An id without an event, which a browser keeps all the same."""
@@ -82,7 +82,7 @@ class Events:
     def interrupted(self, error: Error) -> bytes:
         """A comment for who reads along, and when to come back; the end without `complete` is what brings them."""
         why = f"{error['extensions']['code']}: {error['message']}".replace("\n", " ")
-        return f": {why}\nretry: {random.randint(RETRY_MS, RETRY_MOST_MS)}\n\n".encode()
+        return f": {why}\nretry: {_retry_ms()}\n\n".encode()
 
 
 class GraphQLOverSSE:
@@ -140,6 +140,10 @@ class GraphQLOverSSE:
             and contexts.presented(request.headers) is None
             and self._seats.welcome(request)
         )
+
+
+def _retry_ms() -> int:
+    return random.randint(RETRY_MS, RETRY_MOST_MS)
 
 
 def _takes_events(headers: Headers) -> bool:

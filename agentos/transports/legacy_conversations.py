@@ -20,14 +20,13 @@ from agentos.transports.contexts import Contexts
 from agentos.transports.departures import GOING
 from agentos.transports.legacy_answers import TAKEN, Answers
 from agentos.transports.legacy_feeds import Feeds
-from agentos.transports.seats import MOST_BYTES, Ended, Seats
+from agentos.transports.seats import MOST_BYTES, Ended, Pace, Seats
 from guards.callers import Caller
 from guards.errors import BadInput, Unauthenticated
 from resolvers.context import Context
 
 COOKIE: Final = "agentos_token"
 TOKENS_IN_ADDRESS: Final = frozenset({"token", "access_token", "authorization", "jwt"})
-PER_SECOND: Final = 50
 MOST_FAULTS: Final = 10
 """Messages in a row that cannot be understood, before a client is let go."""
 
@@ -67,7 +66,7 @@ class Conversation:
         self._greeted = asyncio.Event()
         self._heard_at = time.monotonic()
         self._ponged = False
-        self._second, self._in_second = 0, 0
+        self._pace = Pace()
         self._faults = 0
 
     async def live(self) -> None:
@@ -146,7 +145,7 @@ class Conversation:
             if received["type"] == "websocket.disconnect":
                 raise Ended
             self._heard_at = time.monotonic()
-            self._count()
+            self._pace.count()
             try:
                 taken = await self._take(_understood(received.get("text")))
             except (BadInput, Unauthenticated) as refusal:
@@ -156,13 +155,6 @@ class Conversation:
                 await self._say(messages.error(refusal.code, str(refusal)))
             else:
                 self._faults = 0 if taken else self._faults
-
-    def _count(self) -> None:
-        second = int(self._heard_at)
-        self._in_second = self._in_second + 1 if second == self._second else 1
-        self._second = second
-        if self._in_second > PER_SECOND:
-            raise Ended(4429, f"more than {PER_SECOND} messages in a second")
 
     async def _take(self, said: dict[str, Any]) -> bool:
         """Do what a message asks for; whether it was one that says something.
@@ -203,7 +195,7 @@ class Conversation:
 
 
 def _understood(text: str | None) -> dict[str, Any]:
-    if text is None or len(text) > MOST_BYTES:
+    if text is None or not seats.fits(text):
         raise BadInput(f"messages are text of at most {MOST_BYTES} bytes")
     value = bodies.parsed(text, what="the message")
     if not isinstance(value, dict):

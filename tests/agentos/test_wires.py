@@ -268,6 +268,8 @@ async def test_the_loop_that_serves_outside_of_tests_does_the_same() -> None:
     """uvloop has transports of its own."""
 
     async def run() -> tuple[int | None, bytes, bytes, int | None]:
+        heard, *over, said = await taken_late(Server, replace(LIMITS, untaken_s=0.2))
+        assert (list(range(1, said + 1)), [4413, f"after {said}"]) == (heard, over)
         async with house(SHORT) as here:
             refused = await here.visit(NO_HANDSHAKES["a body"])
             excessive = await opened(here)

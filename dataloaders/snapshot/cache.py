@@ -235,6 +235,7 @@ class Snapshots:
         await self._builds.close()
         await self.versions.close()
         await self.patches.close()
+        await self.followers.close()
         await self._encoder.close()
 
     async def _served(self, slot: Slot) -> Copy:

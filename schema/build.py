@@ -1,11 +1,14 @@
 """How the schema is put together: roots that say who may use them, limits, and errors that give nothing away."""
 
+import asyncio
 import contextlib
 import inspect
+import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from copy import copy
 from functools import cached_property
+from itertools import count
 from typing import Any, Final
 
 import msgspec
@@ -40,14 +43,16 @@ from strawberry.types.enum import StrawberryEnumDefinition
 from strawberry.types.execution import ExecutionContext, ExecutionResult, PreExecutionError
 from strawberry.types.graphql import OperationType
 
+from db.database import DatabaseUnavailable
 from db.events import Cursor
-from guards.errors import Refusal
+from db.tasks import pause_s
+from guards.errors import Refusal, Unavailable
 from resolvers.context import Context
 from schema import access, counts, docs
 from schema.access import Seen
 from schema.counts import Short
 from schema.directives import IDEMPOTENT
-from schema.errors import tell, told
+from schema.errors import cause_of, tell, told
 from schema.limits import MOST_TOKENS, RULES, Limits, unclear
 from schema.mutation import Mutation
 from schema.plan import Plan, Plans, admit
@@ -65,6 +70,9 @@ from schema.watching import Asked, Audience, Placed, Told, Watching
 
 PROJECTIONS: Final = "projections"
 """Where a schema keeps what it worked out, for its executors to find."""
+
+TRIES: Final = 3
+"""How often an event is read while the database does not answer."""
 
 
 class Executor(StrawberryGraphQLCoreExecutionContext):
@@ -238,11 +246,26 @@ class Schema(strawberry.Schema):
     async def _executed(
         self, executor: CoreExecutor[Any], payload: object, context: Context, cursor: Cursor | None = None
     ) -> Told:
-        one = executor.build_per_event_executor(payload)
-        one.context_value = context
-        result = one.execute_operation(False)
-        result = await result if inspect.isawaitable(result) else result
-        assert isinstance(result, CoreResult)
+        """What an event shows, once it can be read.
+
+        Raises:
+            Unavailable: the database does not answer for too long.
+        """
+        for failures in count(1):
+            one = executor.build_per_event_executor(payload)
+            one.context_value = context
+            executed = one.execute_operation(False)
+            result = await executed if inspect.isawaitable(executed) else executed
+            assert isinstance(result, CoreResult)
+            causes = [cause_of(error) for error in result.errors or ()]
+            away = next((cause for cause in causes if isinstance(cause, DatabaseUnavailable)), None)
+            if away is None:
+                break
+            # Told with a hole in it, the change would be over for its clients, who go on after its cursor.
+            if failures == TRIES:
+                raise Unavailable("changes cannot be read just now", retry_after=1) from away
+            await asyncio.sleep(pause_s(failures, random.random()))
+            context = context.afresh()
         return self._encoded(result, cursor=cursor, trace_id=context.trace_id)
 
     def _failed(self, errors: list[GraphQLError], context: Context) -> Told:

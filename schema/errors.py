@@ -31,7 +31,7 @@ def told(error: GraphQLError, trace_id: str | None) -> GraphQLError:
     """The same error as the client is to see it; one that has a code already stays as it is."""
     if error.extensions and "code" in error.extensions:
         return error
-    cause = _cause(error)
+    cause = cause_of(error)
     if isinstance(cause, Refusal):
         policy = cause.policy if isinstance(cause, RateLimited) else None
         return _with(error, str(cause), cause.code, trace_id, cause.retry_after, policy)
@@ -48,7 +48,7 @@ def told(error: GraphQLError, trace_id: str | None) -> GraphQLError:
     return _with(error, "something went wrong on our side; quote the trace id when you ask", INTERNAL, trace_id)
 
 
-def _cause(error: GraphQLError) -> Exception:
+def cause_of(error: GraphQLError) -> Exception:
     """What was raised in the first place, under however many layers of GraphQL."""
     cause: Exception = error
     while isinstance(cause, GraphQLError) and isinstance(cause.original_error, Exception):

@@ -4,7 +4,9 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,11 +14,12 @@ import pytest
 import pytest_asyncio
 
 from db import events, jobs, operations
-from db.database import Database
+from db.database import STATEMENT_TIMEOUT, Database, DatabaseUnavailable, Transaction
 from db.events import Cursor, Kind
 from db.jobs import NewJob
 from db.models.identity import Role
 from db.users import User
+from guards.errors import Unavailable
 from guards.permissions import Permission, granted
 from resolvers.context import Context, Scope, Services
 from schema import watching
@@ -315,3 +318,43 @@ async def test_every_answer_says_where_to_go_on(live: Services, people: People) 
         told = await anext(stream)
 
     assert {"cursor": str(told.cursor)} == json.loads(told.body)["extensions"]
+
+
+class Faltering(Database):
+    """A database that does not answer so many times."""
+
+    def __init__(self, database: Database, failures: int) -> None:
+        super().__init__(database.engine)
+        self.failures = failures
+
+    @asynccontextmanager
+    async def transaction(self, tenant: str, *, timeout: timedelta = STATEMENT_TIMEOUT) -> AsyncIterator[Transaction]:
+        if self.failures:
+            self.failures -= 1
+            raise DatabaseUnavailable("the database did not answer in time")
+        async with super().transaction(tenant, timeout=timeout) as tx:
+            yield tx
+
+
+async def test_a_change_that_cannot_be_read_at_once_is_told_whole(live: Services, people: People) -> None:
+    """Told with a hole in it, it would be over for who goes on after its cursor."""
+    user = people[Role.USER]
+    faltering = replace(live, database=Faltering(live.database, 2))
+    viewer = Viewer(faltering, user, "job", after=str(await live.hub.edge()))
+    job = await begun(live.database, user, "job")
+
+    await viewer.hear(job)
+
+    assert [job] == [shown["id"] for shown in viewer.shown]
+
+
+async def test_a_change_that_cannot_be_read_for_long_is_not_told_at_all(live: Services, people: People) -> None:
+    user = people[Role.USER]
+    away = replace(live, database=Faltering(live.database, 1_000))
+    viewer = Viewer(away, user, "job", after=str(await live.hub.edge()))
+    job = await begun(live.database, user, "job")
+
+    with pytest.raises(Unavailable):
+        await viewer.hear(job)
+
+    assert [] == viewer.heard

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from copy import copy
 from functools import cached_property
-from itertools import count
 from typing import Any, Final
 
 import msgspec
@@ -251,7 +250,8 @@ class Schema(strawberry.Schema):
         Raises:
             Unavailable: the database does not answer for too long.
         """
-        for failures in count(1):
+        failures = 0
+        while True:
             one = executor.build_per_event_executor(payload)
             one.context_value = context
             executed = one.execute_operation(False)
@@ -260,13 +260,13 @@ class Schema(strawberry.Schema):
             causes = [cause_of(error) for error in result.errors or ()]
             away = next((cause for cause in causes if isinstance(cause, DatabaseUnavailable)), None)
             if away is None:
-                break
+                return self._encoded(result, cursor=cursor, trace_id=context.trace_id)
+            failures += 1
             # Told with a hole in it, the change would be over for its clients, who go on after its cursor.
             if failures == TRIES:
                 raise Unavailable("changes cannot be read just now", retry_after=1) from away
             await asyncio.sleep(pause_s(failures, random.random()))
             context = context.afresh()
-        return self._encoded(result, cursor=cursor, trace_id=context.trace_id)
 
     def _failed(self, errors: list[GraphQLError], context: Context) -> Told:
         return self._encoded(CoreResult(None, errors), began=False, trace_id=context.trace_id)

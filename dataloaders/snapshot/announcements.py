@@ -76,12 +76,13 @@ class Announcements:
         copy = await self._current(slot)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._patience_s):
-                while made_ms(copy.envelope.version) < made_ms(version):
+                while not _since(version, copy):
                     await asyncio.sleep(LOOK_EVERY_S)
                     copy = await self._current(slot)
         if copy.envelope.version == version:
             return copy
-        return await self._newest(slot) or copy
+        newest = await self._newest(slot)
+        return newest if newest is not None and _since(version, newest) else copy
 
     async def latest(self, slot: Slot, sections: Collection[str]) -> Latest:
         """The version that was the last to tell of one of these sections.
@@ -100,3 +101,8 @@ class Announcements:
     async def _newest(self, slot: Slot) -> Copy | None:
         announced = await self._versions.announced(slot)
         return await self._versions.of(slot, announced.kept[-1]) if announced.kept else None
+
+
+def _since(version: str, copy: Copy) -> bool:
+    """Whether a copy is at least as new as a version."""
+    return made_ms(copy.envelope.version) >= made_ms(version)

@@ -11,7 +11,7 @@ from dataloaders.snapshot.announcements import Announcements
 from dataloaders.snapshot.cache import slot_of
 from dataloaders.snapshot.encodings import Encoder
 from dataloaders.snapshot.versions import Copy, Versions
-from dataloaders.snapshot.whole import Section
+from dataloaders.snapshot.whole import Section, made_ms
 from db import keys
 from db.database import Database
 from db.events import Kind
@@ -76,6 +76,21 @@ async def test_one_that_is_forgotten_is_told_as_the_newest_that_was_announced(
     await reader.rebuild(tenant)
 
     assert second["version"] == (await reader.announcements.of(SLOT, first["version"])).envelope.version
+
+
+async def test_what_was_announced_before_it_is_not_told_in_its_place(
+    make_snapshots: Make, database: Database, tenant: str, lived: Lived, clock: Clock
+) -> None:
+    """A process of an older release keeps none of those that it announces."""
+    warmer = make_snapshots()
+    kept = await announced(warmer, database, clock)
+    await add_jobs(database, tenant, 1)
+    clock.advance(5)
+    await warmer.rebuild(tenant)
+    newer = (await warmer.found(tenant)).envelope.version
+    unkept = f"{made_ms(newer) - 1:x}-of-an-older-release"
+
+    assert newer == (await make_snapshots().announcements.of(SLOT, unkept)).envelope.version != kept["version"]
 
 
 async def test_one_that_is_known_nowhere_yet_is_waited_for(redis: Redis) -> None:

@@ -1,6 +1,7 @@
 """How long what nobody needs any more is kept; audit entries are not among it.
 
-Rows go in small batches, so that no lock is held for long and a long backlog is worked off over several rounds.
+Rows go in small batches, each a transaction, so that no lock is held for long; a long backlog is worked off over
+several rounds. That events went is written down by their table itself, in the same transaction (`db.events.floor`).
 """
 
 from collections.abc import Mapping
@@ -40,10 +41,12 @@ COUNTERS_KEPT: Final = timedelta(days=1)
 """How long a counter of critical calls stays that nobody counts on; longer than any limit's window."""
 
 BATCH: Final = 5_000
+MOST_BATCHES: Final = 20
+"""Of one table in a round; what is then left waits for the next one."""
 
 
 async def drop_old_rows(database: Database) -> dict[str, int]:
-    """Remove a batch of what is too old from each table; how many rows that were, by table."""
+    """Remove what is too old from each table, as much of it as a round may; how many rows that were, by table."""
     dropped: dict[str, int] = {}
     async with database.system() as tx:
         settings = await configuration.in_force_everywhere(tx)
@@ -69,9 +72,16 @@ async def _drop(database: Database, table: sa.Table, kept: timedelta, whose: sa.
     key = table.primary_key.columns
     old = table.c.created_at < sa.func.now() - kept
     batch = sa.select(*key).where(whose, old).limit(BATCH)
-    async with database.system() as tx:
-        # Asked once more of each row: one that is written anew meanwhile, under the same key, is waited for and stays.
-        return await tx.changed(sa.delete(table).where(sa.tuple_(*key).in_(batch), old))
+    dropped = 0
+    for _ in range(MOST_BATCHES):
+        async with database.system() as tx:
+            # Asked once more of each row: one that is written anew meanwhile, under the same key, is waited for and
+            # stays.
+            gone = await tx.changed(sa.delete(table).where(sa.tuple_(*key).in_(batch), old))
+        dropped += gone
+        if gone < BATCH:
+            break
+    return dropped
 
 
 async def drop_old_counts(database: Database) -> dict[str, int]:

@@ -138,7 +138,7 @@ class Lockouts:
         tenant = attempt.tenant if attempt.user_id else HOUSE_TENANT
         async with self._database.system() as tx:
             if await users.is_tenant(tx, tenant):
-                await _alert(tx, tenant, attempt.user_id, "sign_in_locked", "too many failed attempts to sign in")
+                await alert(tx, tenant, attempt.user_id, "sign_in_locked", "too many failed attempts to sign in")
 
     async def flooded(self, address: str) -> None:
         """Tell of a neighbourhood that sends so many bad tokens that it has to wait; once in a quarter of an hour."""
@@ -149,7 +149,7 @@ class Lockouts:
                 return
             await lockouts.keep(tx, [msgspec.structs.replace(records[subject], locked_until=now + WITHIN)])
             message = "too many tokens from one place were not good"
-            await _alert(tx, HOUSE_TENANT, None, "bad_tokens", message)
+            await alert(tx, HOUSE_TENANT, None, "bad_tokens", message)
 
     async def denied(self, tenant: str, user_id: UUID, trace_id: str) -> None:
         """Note that a request of a user was refused; the fifth within a quarter of an hour is told."""
@@ -172,7 +172,7 @@ class Lockouts:
             told = now if due else seen.alerted_at
             await lockouts.keep_denied(tx, user_id, Denied(list(refused), list(traces), told))
             if due:
-                await _alert(tx, tenant, user_id, "actions_denied", f"{MOST_DENIED} requests of a user were refused")
+                await alert(tx, tenant, user_id, "actions_denied", f"{MOST_DENIED} requests of a user were refused")
 
 
 def _subject(*parts: str) -> bytes:
@@ -216,7 +216,7 @@ def _slowed(account: Record, pair: Record, now: datetime) -> bool:
     return account.failures[-1] > _micros(now - SLOW)
 
 
-async def _alert(tx: Transaction, tenant: str, user_id: UUID | None, reason: str, message: str) -> None:
+async def alert(tx: Transaction, tenant: str, user_id: UUID | None, reason: str, message: str) -> None:
     """Tell those who watch, now and on record."""
     about = {"reason": reason, "user_id": None if user_id is None else str(user_id)}
     await events.record(

@@ -22,7 +22,7 @@ from db import events, refresh_tokens, users
 from db.database import Database, Transaction
 from db.events import Kind
 from db.models.identity import Role
-from guards import passwords
+from guards import lockouts, passwords
 from guards.audit import Audit, Entry, Outcome
 from guards.callers import Caller, Origin
 from guards.errors import Unauthenticated
@@ -162,13 +162,8 @@ class Sessions:
             return _opened(token.sealed_successor, raw)
         await refresh_tokens.revoke_family(tx, token.family)
         await users.revoke_tokens(tx, token.user_id)
-        await events.record(
-            tx,
-            Kind.SECURITY_ALERTED,
-            str(token.user_id),
-            {"reason": "refresh_token_reused"},
-            owner=token.user_id,
-        )
+        message = "a refresh token was used again after it had been exchanged"
+        await lockouts.alert(tx, token.tenant_id, token.user_id, "refresh_token_reused", message)
         return None
 
     def _session(self, refresh: bytes, user_id: UUID, tenant: str, role: Role, version: int) -> Session:

@@ -36,6 +36,21 @@ async def test_old_events_go_and_young_ones_stay(database: Database) -> None:
     assert ["young"] == left
 
 
+@pytest.mark.parametrize(("most_batches", "gone"), [(2, 4), (9, 7)])
+async def test_a_round_removes_several_batches_and_no_more_than_it_may(
+    database: Database, monkeypatch: pytest.MonkeyPatch, most_batches: int, gone: int
+) -> None:
+    """At one batch a round, a busy house would write events faster than they go."""
+    monkeypatch.setattr(retention, "BATCH", 2)
+    monkeypatch.setattr(retention, "MOST_BATCHES", most_batches)
+    async with database.system() as tx:
+        old = {"tenant_id": "default", "kind": "job_changed", "payload": {}}
+        await tx.execute(sa.insert(events), [{**old, "entity_id": str(number)} for number in range(7)])
+        await tx.execute(sa.text("UPDATE events SET created_at = now() - interval '3 days'"))
+
+    assert gone == (await retention.drop_old_rows(database))["events"]
+
+
 @pytest.mark.parametrize(("days", "left"), [(89, 1), (91, 0)])
 async def test_what_came_of_operations_can_be_read_for_a_quarter(database: Database, days: int, left: int) -> None:
     async with database.transaction("default") as tx:

@@ -91,12 +91,10 @@ async def version_of(database: Database, user: User) -> int | None:
 
 async def alerts(database: Database) -> list[tuple[str, UUID | None, str, dict[str, Any]]]:
     async with database.system() as tx:
-        told = await events.after(tx, START)
-    return [
-        (event.tenant_id, event.owner_id, event.entity_id, event.payload)
-        for event in told
-        if event.kind is Kind.SECURITY_ALERTED
-    ]
+        told = [event for event in await events.after(tx, START) if event.kind is Kind.SECURITY_ALERTED]
+        kept = await tx.rows(sa.text("SELECT kind FROM system_events ORDER BY created_at"))
+    assert [(event.payload["reason"],) for event in told] == kept
+    return [(event.tenant_id, event.owner_id, event.entity_id, event.payload) for event in told]
 
 
 async def refused(sessions: Sessions, token: str) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from dataloaders.snapshot import About, Snapshots
-from db import leases, tallies
+from db import events, leases, tallies, workers
 from db.models.managers import ManagerId
 from db.models.work import JobStatus
 from db.redis import Redis
+from tests.db.test_workers import said
 from tests.trails import anchors_in
 from tests.workers.conftest import Bench
 from workers.managers import OPTIONS, known, options
@@ -34,6 +36,24 @@ async def test_each_manager_s_round_does_its_work(bench: Bench, redis: Redis, tm
     assert (1, 0) == (before[JobStatus.PROCESSING], before[JobStatus.QUEUED])
     assert (0, 1) == (after[JobStatus.PROCESSING], after[JobStatus.QUEUED])
     assert JobStatus.QUEUED is (await bench.found(job.id)).status
+
+
+async def test_a_round_of_the_queue_tells_of_workers_that_fell_silent(
+    bench: Bench, redis: Redis, tmp_path: Path
+) -> None:
+    async with bench.database.system() as tx:
+        await workers.beat(tx, said("gone"))
+        await tx.execute(sa.text("UPDATE workers SET heartbeat_at = now() - interval '16 s'"))
+    about = About(version="0", started_at=datetime.now(UTC), data_dir=tmp_path, host="127.0.0.1", port=0, ws_port=0)
+    snapshots, anchors = Snapshots(bench.database, redis, about), anchors_in(bench.database, tmp_path)
+    managers = {m.id: m for m in known(bench.database, bench.files, snapshots, anchors)}
+
+    for _ in range(2):
+        await managers[ManagerId.QUEUE].tick(options(ManagerId.QUEUE, {}))
+
+    async with bench.database.transaction("default") as tx:
+        told = [event.payload for event in await events.after(tx, events.START) if event.entity_id == "gone"]
+    assert [{"state": "idle"}, {"state": "idle", "silent": True}] == told
 
 
 async def test_a_round_of_the_queue_takes_no_more_jobs_than_its_options_say(

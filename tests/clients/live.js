@@ -93,7 +93,7 @@ function obey({ as, name, open: kind, follow, ask, renew, close, token, variable
   if (kind) {
     const held = { token };
     open[as] = { held, ...KINDS[kind](() => held.token) };
-    open[as].socket?.on?.("ping", () => say(as, "ping", {}));
+    open[as].socket?.on?.("pong", (received) => received || say(as, "pong", {}));
     return;
   }
   const client = open[as];

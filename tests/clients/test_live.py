@@ -240,6 +240,23 @@ async def test_what_it_missed_while_it_had_no_connection_is_told_afterwards(hous
     assert await job.on_record() == told
 
 
+@pytest.mark.parametrize("kind", EVERYBODY)
+async def test_a_place_that_is_not_known_here_is_told_and_left_behind(house: House, kind: str) -> None:
+    """As after a restore: from what it is told then it goes on as ever."""
+    job = await house.job()
+    elsewhere = events.Cursor(2**50, 1)
+    async with house.clients.client(kind, house.token(await house.user())) as client:
+        await client.follow("job", JOB_CHANGED, id=str(job.id), after=str(elsewhere))
+        resync = (await client.hear("job"))["next"]["data"]["jobChanged"]
+        await house.door.leave()
+        await job.change(1)
+        await house.door.listen()
+        told = cursor_of(await client.hear("job"))
+
+    assert "UNKNOWN" == resync["reason"]
+    assert await job.on_record() == [told]
+
+
 async def test_control_who_asks_again_as_at_first_misses_it(house: House) -> None:
     """The same client of the same socket, but without `after`."""
     job = await house.job()

@@ -15,6 +15,7 @@ from graphql import (
     parse,
 )
 
+from schema.counts import LONGEST_TEXT
 from schema.limits import MOST_TOKENS
 
 REMEMBERED: Final = 512
@@ -44,6 +45,8 @@ class Roots:
 
 
 def _named(query: str, operation_name: str | None) -> Named:
+    if len(query) > LONGEST_TEXT:
+        return "none", ()
     try:
         document = parse(query, no_location=True, max_tokens=MOST_TOKENS)
     except GraphQLError:

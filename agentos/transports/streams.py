@@ -22,6 +22,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agentos.transports import contexts
+from agentos.transports.bodies import Operation
 from agentos.transports.contexts import Contexts
 from agentos.transports.flows import Error, Flows
 from agentos.transports.graphql import LEGACY, accepted, content_type, read, refused, request_error
@@ -115,12 +116,15 @@ class GraphQLOverSSE:
             _require_distinct(request)
             operation = await read(request)
             context = await self._context(request)
-            kind, _ = self._roots.of(operation.query, operation.operation_name)
-            if request.method == "GET" and kind == "mutation":
+            if request.method == "GET" and self._mutates(operation):
                 return request_error(request, "mutations go by POST", HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "POST"})
             return self.flows.opened(operation, context, Events(beat_s=self.beat_s))
         except Refusal as refusal:
             return refused(request, refusal)
+
+    def _mutates(self, operation: Operation) -> bool:
+        kind, _ = self._roots.of(operation.query, operation.operation_name)
+        return kind == "mutation"
 
     async def _context(self, request: Request) -> Context:
         token = request.cookies.get(COOKIE) if self._may_be_by_cookie(request) else None

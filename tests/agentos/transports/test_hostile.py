@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
+import msgspec
 import pytest
 import pytest_asyncio
 from graphql import get_introspection_query
@@ -19,6 +20,7 @@ from agentos.transports.seats import MOST_BYTES
 from db.models.identity import Role
 from resolvers.context import Services
 from tests.agentos.conftest import TokenOf
+from tests.agentos.transports.streaming import EVENTS, PARTS
 from tests.conftest import People
 from tests.serving import Served, served
 from tests.waiting import until
@@ -197,6 +199,29 @@ async def test_and_so_are_messages(
     # What is no UTF-8 never gets past the protocol, which says so itself.
     errors = {record.message for record in caplog.records if record.levelno >= logging.ERROR}
     assert {"Invalid UTF-8 sequence received from client."} >= errors
+
+
+@pytest.mark.usefixtures("_no_collection")
+@pytest.mark.parametrize(("path", "accept"), [("/graphql/stream", EVENTS), ("/graphql", PARTS)])
+async def test_streams_are_as_careful(
+    real: Served, caplog: pytest.LogCaptureFixture, path: str, accept: dict[str, str]
+) -> None:
+    asked = {
+        name: msgspec.json.encode({"query": f"subscription {text}" if text.startswith("{") else text})
+        for name, text in HOSTILE.items()
+    }
+    await real.graphql("{ health { status } }")
+    spent, answers = {}, {}
+    for name, body in {**asked, **BODIES}.items():
+        begun = time.process_time()
+        headers = {"content-type": "application/json", **accept}
+        answers[name] = await real.client.post(path, content=body, headers=headers)
+        spent[name] = time.process_time() - begun
+
+    assert {} == {name: spent_s for name, spent_s in spent.items() if spent_s > MOST_S}
+    assert {} == {name: each.text for name, each in answers.items() if each.status_code not in (200, 400, 401, 413)}
+    assert {} == {name: each.text for name, each in answers.items() if "INTERNAL_ERROR" in each.text}
+    assert [] == [record.message for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_who_is_signed_in_may_ask_for_the_schema(real: Served, people: People, token_of: TokenOf) -> None:

@@ -3,6 +3,8 @@
 import pytest
 
 from agentos.transports.roots import Named, Roots
+from schema.counts import LONGEST_TEXT
+from schema.limits import MOST_TOKENS
 
 CASES: dict[str, tuple[str, str | None, Named]] = {
     "plain": ("{ a b }", None, ("query", ("a", "b"))),
@@ -18,6 +20,8 @@ CASES: dict[str, tuple[str, str | None, Named]] = {
     "the one named": ("query A { a } subscription B { b }", "B", ("subscription", ("b",))),
     "nested fields are none": ("{ a { b } }", None, ("query", ("a",))),
     "no document": ("{", None, ("none", ())),
+    "more than is read": ("{ a " + "# " * LONGEST_TEXT + "\n}", None, ("none", ())),
+    "more words than are read": ("{ " + "a " * MOST_TOKENS + "}", None, ("none", ())),
 }
 
 

@@ -35,12 +35,12 @@ def audible(context: Context, kinds: Collection[Kind] | None = None) -> frozense
     """The kinds that a caller hears of.
 
     Args:
-        kinds: those that are asked for; None for all there are.
+        kinds: those that are asked for; none for all there are.
 
     Raises:
         Forbidden: one of those asked for is none that the caller may hear of.
     """
-    if kinds is None:
+    if not kinds:
         return frozenset(kind for kind, permission in HEARD_WITH.items() if context.may(permission))
     for kind in kinds:
         context.require(HEARD_WITH[kind])

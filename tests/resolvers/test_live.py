@@ -466,6 +466,33 @@ async def test_control_a_replay_that_trusts_the_record_skips_what_was_removed(
     assert ([*(f"job {number}" for number in range(MAILBOX)), "end"], None) == (heard, refusal)
 
 
+async def test_what_goes_while_the_last_page_is_read_is_in_it(
+    database: Database, redis: Redis, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page is read before what was removed is asked for: the other way round it would be empty, and nobody told."""
+    few = ["0", "1", "2"]
+    asked = 0
+
+    async def floor(tx: Transaction) -> Cursor:
+        nonlocal asked
+        asked += 1
+        found = await known(tx)
+        if asked == 2:
+            await grow_old(database, *few)
+        return found
+
+    known = events.floor
+    async with running(database, redis) as hub:
+        place = await hub.edge()
+        monkeypatch.setattr(hub, "_look", _nothing)
+        await told(database, tenant, *few)
+        async with hub.listen(tenant, KINDS, after=place) as heard:
+            monkeypatch.setattr(events, "floor", floor)
+
+            assert few == [await next_of(heard) for _ in few]
+    assert 2 == asked
+
+
 async def test_a_process_that_was_away_for_longer_than_events_are_kept_says_so(
     database: Database, redis: Redis, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ from db import seed
 from db.models.identity import DEFAULT_TENANT, Role
 from db.redis import Redis
 from resolvers.context import Services
-from schema.rest import examples, facts, openapi
+from schema.rest import examples, facts
 from schema.rest.endpoints import ENDPOINTS
 from schema.rest.facts import Facts
 from schema.rest.serving import NEWEST, PREFIXES
@@ -32,10 +32,10 @@ from tests.agentos.conftest import TokenOf
 from tests.agentos.test_every_endpoint import Shelf, uncounted
 from tests.calls import CALLS, Case, Things, name_of, path_of, sent_with
 from tests.conftest import People
+from tests.described import DOCUMENT
 from tests.serving import Served, served
 from workers.agents.roster import ROSTER
 
-DOCUMENT: Final = openapi.described(schema, "0")
 FACTS: Final = facts.of(ENDPOINTS, schema)
 
 UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

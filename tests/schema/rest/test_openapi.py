@@ -11,15 +11,14 @@ from guards.allowances import Class
 from guards.errors import Refusal, family
 from guards.permissions import Permission
 from resolvers.actions.catalogue import CATALOGUE
-from schema.rest import examples, openapi, openapi30
+from schema.rest import examples, openapi30
 from schema.rest.endpoints import ENDPOINTS
 from schema.rest.rows import Tag
 from schema.rest.serving import PREFIXES
 from schema.rest.statuses import status_of
-from schema.root import schema
 from tests import examples as payloads
+from tests.described import DOCUMENT
 
-DOCUMENT = openapi.described(schema, "0")
 OPERATIONS: Mapping[str, dict[str, Any]] = {
     operation["operationId"]: operation | {"path": path, "method": method.upper()}
     for path, methods in DOCUMENT["paths"].items()

@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from schema.rest import openapi
 from schema.rest.promises import broken
-from schema.root import schema
+from tests.described import DOCUMENT as BEFORE
 
-BEFORE = openapi.described(schema, "0")
 INIT = "/api/v1/upload/init"
 
 

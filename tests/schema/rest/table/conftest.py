@@ -3,7 +3,6 @@
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
-from typing import Any
 
 import httpx
 import pytest_asyncio
@@ -13,31 +12,26 @@ from starlette.requests import Request
 
 from db.models.identity import Role
 from resolvers.context import Context, Services
-from schema.rest import openapi, serving
+from schema.rest import serving
 from schema.root import schema
 from tests.conftest import People
+from tests.described import DOCUMENT
 from tests.uploading import context_of
 
 Rest = Callable[..., Awaitable[httpx.Response]]
 
 
 @cache
-def description() -> dict[str, Any]:
-    """The table as OpenAPI has it."""
-    return openapi.described(schema, "0")
-
-
-@cache
 def written(method: str, path: str, status: int) -> Draft202012Validator:
     """What is written of an answer."""
-    paths = description()["paths"]
+    paths = DOCUMENT["paths"]
     fixed_first = sorted(paths, key=lambda each: [part.startswith("{") for part in each.split("/")])
     place = next(each for each in fixed_first if re.fullmatch(re.sub(r"{\w+}", "[^/]+", each), path))
     answer = paths[place][method.lower()]["responses"][str(status)]
     while "$ref" in answer:
-        answer = description()["components"]["responses"][answer["$ref"].rsplit("/", 1)[1]]
+        answer = DOCUMENT["components"]["responses"][answer["$ref"].rsplit("/", 1)[1]]
     shape = answer["content"]["application/json"]["schema"]
-    return Draft202012Validator({**shape, "components": description()["components"]})
+    return Draft202012Validator({**shape, "components": DOCUMENT["components"]})
 
 
 @pytest_asyncio.fixture

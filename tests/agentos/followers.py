@@ -5,14 +5,23 @@ Each goes from one replica to the next, also to those that are gone, as a client
 
 import asyncio
 import json
+import re
+import socket
+import time
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import count
 from typing import Any, Final
 
 import asyncpg
 import httpx
-from websockets.asyncio.client import connect
-from websockets.exceptions import WebSocketException
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.frames import CloseCode
 
 from db.events import Cursor
 from tests.agentos.replicas import Fleet, Replica
@@ -20,13 +29,131 @@ from tests.serving import PROTOCOL
 from tests.urls import driver_url
 
 INTERVAL_S: Final = 0.5
-WATCH: Final = """
-subscription ($after: String) { jobChanged(after: $after) { ... on JobChange { cursor job { id progress } } } }
-"""
+WATCH: Final = (
+    "subscription ($after: String) { jobChanged(after: $after) { ... on JobChange { cursor job { SHOWN } } } }"
+)
+SHOWN: Final = "id progress"
+QUERY: Final = WATCH.replace("SHOWN", SHOWN)
 
 
 class Refused(Exception):
     """A follower was told that it may not."""
+
+    def __init__(self, told: object) -> None:
+        super().__init__(told)
+        self.told = told
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """In how long to ask again; None where that is no use."""
+        match self.told:
+            case {"payload": [{"extensions": {"code": "UNAVAILABLE", "retryAfter": seconds}}]}:
+                return float(seconds)
+        return None
+
+
+@asynccontextmanager
+async def subscribed(
+    replica: Replica, token: str, after: Cursor | None, *, shown: str = SHOWN, deaf: bool = False
+) -> AsyncIterator[ClientConnection]:
+    """A socket over which a subscription has been asked for.
+
+    Args:
+        shown: what is to be told of each job.
+        deaf: the system takes as little as it can for a client that does not read.
+    """
+    line: dict[str, Any] = {"sock": _narrow(replica.port)} if deaf else {}
+    url = f"ws://127.0.0.1:{replica.port}/graphql"
+    async with connect(url, subprotocols=[PROTOCOL], ping_interval=None, close_timeout=1, **line) as connection:
+        greeting = {"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}}
+        await connection.send(json.dumps(greeting))
+        assert {"type": "connection_ack"} == json.loads(await connection.recv())
+        payload = {
+            "query": WATCH.replace("SHOWN", shown),
+            "variables": {"after": None if after is None else str(after)},
+        }
+        await connection.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
+        yield connection
+
+
+async def told(connection: ClientConnection) -> AsyncIterator[dict[str, Any]]:
+    """What comes over a socket, until it is closed.
+
+    Raises:
+        ConnectionClosed: it was.
+        Refused: the subscription has ended before it.
+    """
+    while True:
+        message = msgspec.json.decode(await connection.recv(decode=False))
+        if message["type"] == "ping":
+            await connection.send('{"type": "pong"}')
+        elif message["type"] == "next" and not message["payload"].get("errors"):
+            yield message["payload"]
+        else:
+            raise Refused(message)
+
+
+def _narrow(port: int) -> socket.socket:
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    line.connect(("127.0.0.1", port))
+    line.setblocking(False)
+    return line
+
+
+@dataclass
+class Farewell:
+    """How a server ended a socket."""
+
+    code: int
+    reason: str
+    at: float
+    """By the monotonic clock."""
+
+    @property
+    def cursor(self) -> Cursor:
+        """After which it says to go on."""
+        found = re.search("[0-9]+-[0-9]+", self.reason)
+        assert found is not None, self.reason
+        return Cursor.parsed(found[0])
+
+
+class Watcher:
+    """One who watches all jobs over one socket, for as long as the server has it."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        self.arrived: dict[Cursor, float] = {}
+        """When each change came, by the monotonic clock."""
+
+    async def watch(self, replica: Replica, after: Cursor | None = None) -> Farewell:
+        """Take what comes until the server ends it, and say how; come back where it was busy just then."""
+        while True:
+            try:
+                async with subscribed(replica, self.token, after) as connection:
+                    farewell = await self.take(connection)
+                if farewell.code != CloseCode.TRY_AGAIN_LATER:
+                    return farewell
+                after = farewell.cursor
+            except Refused as refused:
+                if refused.retry_after_s is None:
+                    raise
+                await asyncio.sleep(refused.retry_after_s)
+
+    async def take(self, connection: ClientConnection) -> Farewell:
+        """The same over a socket that is open already."""
+        with suppress(ConnectionClosed):
+            async for result in told(connection):
+                self.arrived[_cursor(result)] = time.monotonic()
+        assert connection.close_code is not None
+        return Farewell(connection.close_code, connection.close_reason or "", time.monotonic())
+
+
+def _cursor(result: dict[str, Any]) -> Cursor:
+    change = result["data"]["jobChanged"]
+    if "cursor" not in change:
+        raise Refused("what it holds is said to be too old")
+    return Cursor.parsed(change["cursor"])
 
 
 class Follower(ABC):
@@ -72,51 +199,69 @@ class Follower(ABC):
             self.on = self._fleet.replicas[number % len(self._fleet.replicas)]
             try:
                 async with asyncio.timeout(INTERVAL_S) as interval:
-                    await self._listen(self.on, str(self._after) if self._resumes else None)
+                    await self._listen(self.on, self._after if self._resumes else None)
                 self.cuts += 1
             except TimeoutError:
                 self.turns += interval.expired()
                 self.cuts += not interval.expired()
             except (OSError, WebSocketException, httpx.TransportError):
                 self.cuts += 1
+            except Refused as refused:
+                if refused.retry_after_s is None:
+                    raise
+                self.cuts += 1
 
     @abstractmethod
-    async def _listen(self, replica: Replica, after: str | None) -> None:
+    async def _listen(self, replica: Replica, after: Cursor | None) -> None:
         """Hear what a replica tells, until it tells no more."""
 
     def _take(self, result: dict[str, Any]) -> None:
         if result.get("errors"):
             raise Refused(result)
-        change = result["data"]["jobChanged"]
-        if "cursor" not in change:
-            raise Refused("what it holds is said to be too old")
-        cursor = self._after = Cursor.parsed(change["cursor"])
+        cursor = self._after = _cursor(result)
+        job = result["data"]["jobChanged"]["job"]
         self.cursors.append(cursor)
-        self.shown[cursor] = change["job"]["id"], change["job"]["progress"]
+        self.shown[cursor] = job["id"], job["progress"]
 
 
 class OverSocket(Follower):
     """Speaks graphql-transport-ws; every other time it vanishes without a word."""
 
-    async def _listen(self, replica: Replica, after: str | None) -> None:
-        async with connect(
-            f"ws://127.0.0.1:{replica.port}/graphql", subprotocols=[PROTOCOL], ping_interval=None, close_timeout=1
-        ) as connection:
+    async def _listen(self, replica: Replica, after: Cursor | None) -> None:
+        async with subscribed(replica, self._token, after) as connection:
             try:
-                await connection.send(
-                    json.dumps({"type": "connection_init", "payload": {"authorization": f"Bearer {self._token}"}})
-                )
-                await connection.recv()
-                payload = {"query": WATCH, "variables": {"after": after}}
-                await connection.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
-                async for text in connection:
-                    message = json.loads(text)
-                    if message["type"] != "next":
-                        raise Refused(message)
-                    self._take(message["payload"])
+                async for result in told(connection):
+                    self._take(result)
             finally:
                 if self.turns % 2:
                     connection.transport.abort()
+
+
+class OverEvents(Follower):
+    """Reads server-sent events, and says as `Last-Event-ID` which it had last, as browsers do."""
+
+    async def _listen(self, replica: Replica, after: Cursor | None) -> None:
+        headers = {"authorization": f"Bearer {self._token}", "accept": "text/event-stream"}
+        if after is not None:
+            headers["last-event-id"] = str(after)
+        async with (
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{replica.port}", trust_env=False, verify=False, timeout=None
+            ) as client,
+            client.stream("POST", "/graphql/stream", headers=headers, json={"query": QUERY}) as response,
+        ):
+            if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+                return
+            if response.status_code != HTTPStatus.OK:
+                raise Refused(await response.aread())
+            async for line in response.aiter_lines():
+                name, _, value = line.partition(": ")
+                if name == "data":
+                    self._take(msgspec.json.decode(value))
+                elif name == "id":
+                    self._after = Cursor.parsed(value)
+                elif line == "event: complete":
+                    raise Refused("there will be nothing more")
 
 
 class ByIds:

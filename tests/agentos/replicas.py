@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,8 +23,9 @@ import psutil  # type: ignore[import-untyped]  # it ships no types; one figure i
 
 from agentos.embedded import Stores
 from agentos.embedded.valkey import Valkey
-from db import bells, jobs, keys, leases, users
+from db import bells, events, jobs, keys, leases, users
 from db.database import Database
+from db.events import Cursor
 from db.jobs import NewJob
 from db.leases import Claim
 from db.models.identity import DEFAULT_TENANT, Role
@@ -40,12 +42,14 @@ STARTED_S: Final = 60.0
 """How long a process may take to load: the machine that tests may be busy with others."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Replica:
     """One process of the API."""
 
     process: asyncio.subprocess.Process
     port: int
+    leaving: bool = False
+    """Whether it was told to stop."""
 
     @property
     def alive(self) -> bool:
@@ -65,7 +69,7 @@ class Replica:
 
     async def ready(self) -> None:
         """Return once it may be sent work."""
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=5) as client:
 
             async def asked() -> int:
                 assert self.alive, f"the replica has ended with {self.process.returncode}"
@@ -76,9 +80,15 @@ class Replica:
 
             await eventually(asked, lambda status: status == 200, within_s=STARTED_S, every_s=0.1)
 
+    def stop(self) -> None:
+        """Tell it to stop, quietly."""
+        self.leaving = True
+        self.process.terminate()
+
     async def kill(self) -> None:
         """End it with no time for a word."""
-        self.process.kill()
+        if self.alive:
+            self.process.kill()
         await self.process.wait()
 
 
@@ -103,10 +113,10 @@ class Fleet:
 
     async def of(self, count: int) -> list[Replica]:
         """So many replicas that may be sent work."""
-        missing = count - len(self.alive)
+        missing = count - len(self.staying)
         if missing > 0:
             await asyncio.gather(*(self.one_more() for _ in range(missing)))
-        return self.alive[:count]
+        return self.staying[:count]
 
     async def one_more(self) -> Replica:
         """A replica of its own, once it may be sent work."""
@@ -134,9 +144,9 @@ class Fleet:
         return replica
 
     @property
-    def alive(self) -> list[Replica]:
-        """Those that run."""
-        return [replica for replica in self.replicas if replica.alive]
+    def staying(self) -> list[Replica]:
+        """Those that run, and were not told to stop."""
+        return [replica for replica in self.replicas if replica.alive and not replica.leaving]
 
     def token(self, user: User) -> str:
         """A good access token of a user."""
@@ -174,11 +184,27 @@ class Fleet:
         await self.ring()
         return claims
 
-    async def progress(self, claim: Claim, percent: int) -> None:
-        """Have a job come further, and everybody look, as after every action."""
+    async def progress(self, claim: Claim, percent: int) -> float:
+        """Have a job come further, and everybody look, as after every action; when that was committed."""
         async with self.database.transaction(DEFAULT_TENANT) as tx:
             await jobs.mark_progress(tx, claim.job.id, percent)
+        committed = time.monotonic()
         await self.ring()
+        return committed
+
+    async def last(self) -> Cursor:
+        """The cursor of the last change of a job that is on record."""
+        async with self.database.transaction(DEFAULT_TENANT) as tx:
+            found = await (await tx.driver()).fetchrow(
+                "SELECT xid::text::bigint AS xid, id FROM events WHERE kind = 'job_changed' "
+                "ORDER BY events.xid DESC, id DESC LIMIT 1"
+            )
+        return Cursor(found["xid"], found["id"])
+
+    async def edge(self) -> Cursor:
+        """The cursor after which everything comes that happens from now on."""
+        async with self.database.system() as tx:
+            return await events.edge(tx)
 
     async def ring(self) -> None:
         """Have every replica look now."""
@@ -226,7 +252,7 @@ async def fleet(server_url: str, template: str) -> AsyncIterator[Fleet]:
                     yield made
                 finally:
                     made.thaw_redis()
-                    for replica in made.alive:
+                    for replica in made.replicas:
                         await replica.kill()
         finally:
             await stores.stop()

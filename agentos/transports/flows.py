@@ -137,8 +137,11 @@ class Flows:
 
         Raises:
             RateLimited: the user has as many as one may have.
+            Unauthenticated: the user's token has run out.
             Unavailable: there are as many as may be.
         """
+        if context.viewer is not None:
+            self.seats.require_lasting(context.viewer)
         whose = context.address if context.viewer is None else context.viewer.user_id
         if self.held[whose] >= self.most_each:
             raise RateLimited(f"a user has at most {self.most_each} streams", retry_after=5, policy="streams")

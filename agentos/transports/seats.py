@@ -105,13 +105,27 @@ class Seats:
             Ended: nobody, or that cannot be told just now.
         """
         try:
-            return await self._contexts.holding(websocket, authorization)
+            caller = await self._contexts.holding(websocket, authorization)
+            self.require_lasting(caller)
         except Unavailable as error:
             raise Ended(1013, str(error)) from error
         except RateLimited as error:
             raise Ended(4429, str(error)) from error
         except Unauthenticated as error:
             raise Ended(4403, str(error)) from error
+        return caller
+
+    def require_lasting(self, caller: Caller) -> None:
+        """Make sure that what a caller opens need not end at once.
+
+        Calls are answered for some seconds after a token has run out, as clocks differ; who opened a stream with such a
+        token would be sent away from it, and told by no status why they should not come back with the same.
+
+        Raises:
+            Unauthenticated: it has run out.
+        """
+        if self._callers.expired(caller):
+            raise Unauthenticated("the access token has expired")
 
     async def renewed(self, websocket: WebSocket, authorization: str, before: Caller) -> Caller:
         """The same caller by a fresh token.

@@ -5,6 +5,7 @@ Over server-sent events, and in parts where it is not the same.
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -71,7 +72,7 @@ def beating(app: Starlette, every_s: float) -> Starlette:
     return app
 
 
-def short_token(services: Services, user: User) -> str:
+def short_token(services: Services, user: User, *, now: float | None = None) -> str:
     """One that is good for two seconds."""
     return services.tokens.issued(
         user_id=user.id,
@@ -79,6 +80,7 @@ def short_token(services: Services, user: User) -> str:
         role=user.role,
         token_version=user.token_version,
         life=timedelta(seconds=2),
+        now=now,
     )
 
 
@@ -87,6 +89,9 @@ class Trusting(Seats):
 
     def __init__(self) -> None:
         """Know nobody."""
+
+    def require_lasting(self, caller: Caller) -> None:
+        """Let in whoever can say who they are."""
 
     async def lapse(self, present: Callable[[], Caller]) -> NoReturn:
         """Wait for nothing."""
@@ -120,6 +125,30 @@ async def test_a_flow_ends_with_its_token(settings: Settings, services: Services
     assert (None, "UNAUTHENTICATED") == (part["payload"], part["errors"][0]["extensions"]["code"])
     assert [Block(comments=[""])] * 30 == beats
     assert {} == flows_of(guarded).held
+
+
+async def test_nothing_is_opened_with_a_token_that_has_just_run_out(
+    settings: Settings, services: Services, people: People
+) -> None:
+    """A question is answered all the same, as clocks differ. Where nobody looks, a stream begins that ends at once."""
+    guarded, twin = (stage.staged(settings, services) for _ in range(2))
+    flows_of(twin).seats = Trusting()
+    token = short_token(services, people[Role.USER], now=time.time() - 3)
+    async with served(guarded) as server, served(twin) as careless, server.socket(greet=False) as socket:
+        asked = await server.graphql("{ me }", token)
+        opened = [
+            await server.client.post(path, json={"query": WATCH}, headers={**headers, **bearer(token)})
+            for path, headers in (("/graphql/stream", EVENTS), ("/graphql", PARTS))
+        ]
+        await socket.say({"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}})
+        closed = await socket.ended()
+        async with events(careless, token, WATCH) as stream:
+            begun = await stream.event()
+
+    assert {"me": str(people[Role.USER].id)} == asked.json()["data"]
+    assert [401, 401] == [answer.status_code for answer in opened]
+    assert 4403 == closed
+    assert {"jobs": "listening"} == begun.body["data"]
 
 
 @pytest.mark.slow

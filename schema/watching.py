@@ -87,7 +87,10 @@ class _Answer:
 class Audience:
     """All who asked the same in the same scope."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+        """Held once for all of them."""
+
         self.members = 0
         self.executed = 0
         """Answers that were made."""
@@ -149,11 +152,13 @@ class Watching:
     @contextmanager
     def audience(self, asked: Asked) -> Iterator[Audience]:
         """The audience of those who ask that, for as long as the block lasts."""
-        audience = self.audiences.setdefault(asked, Audience())
+        audience = self.audiences.get(asked)
+        if audience is None:
+            audience = self.audiences[asked] = Audience(asked)
         audience.members += 1
         try:
             yield audience
         finally:
             audience.members -= 1
             if not audience.members:
-                self.audiences.pop(asked, None)
+                self.audiences.pop(audience.asked, None)

@@ -44,6 +44,8 @@ IMPORTS_LATE = {
 CATCHES_ALL = {
     "agentos/transports/answers.py": "the HTTP edge: what nobody foresaw becomes one 500 with a trace id, logged once",
     "agentos/transports/sockets.py": "an operation that fails for reasons of ours must not end its socket",
+    "schema/telling.py": "what a stream raises before it tells anything is its answer",
+    "schema/watching.py": "what fails for several is raised in each who waits for it",
     "workers/turn.py": "a fault of ours in one job must not take the worker's other jobs along",
     "resolvers/relay.py": "the relay of events: it outlives whatever the stores answer",
     "resolvers/live.py": "the reader behind all subscriptions of a process: it outlives whatever PostgreSQL answers",

@@ -19,8 +19,9 @@ from guards.callers import require
 from guards.permissions import Permission
 from resolvers.context import Context, Services
 from resolvers.live import SlowConsumer
-from schema.build import Executor, Schema
+from schema.build import Schema
 from schema.rest import serving
+from schema.telling import Executor
 
 Info = strawberry.Info[Context, None]
 

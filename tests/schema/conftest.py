@@ -1,10 +1,12 @@
 """A schema, services over the test's stores, and asking it as somebody."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from strawberry.types.execution import ExecutionResult
 
 from db.database import Database
@@ -31,3 +33,12 @@ def ask(services: Services) -> Ask:
         return await schema.execute(document, variable_values=variables, context_value=context_of(services, user))
 
     return asked
+
+
+@pytest_asyncio.fixture
+async def live(services: Services) -> AsyncIterator[Services]:
+    """Services whose hub reads events."""
+    reader = asyncio.create_task(services.hub.run())
+    yield services
+    reader.cancel()
+    await asyncio.gather(reader, return_exceptions=True)

@@ -7,7 +7,6 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from db import events, jobs, queues
 from db.database import Database
@@ -27,15 +26,6 @@ subscription($id: ID, $after: String) {
   jobChanged(id: $id, after: $after) { ... on JobChange { cursor job { id status steps { status } } } }
 }
 """
-
-
-@pytest_asyncio.fixture
-async def live(services: Services) -> AsyncIterator[Services]:
-    """Services whose hub reads events."""
-    reader = asyncio.create_task(services.hub.run())
-    yield services
-    reader.cancel()
-    await asyncio.gather(reader, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -3,23 +3,19 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 from uuid import UUID
 
 import pytest
-import pytest_asyncio
 
 from db import events, jobs, operations
-from db.database import STATEMENT_TIMEOUT, Database, DatabaseUnavailable, Transaction
-from db.events import Cursor, Kind
+from db.database import Database
+from db.events import Cursor
 from db.jobs import NewJob
 from db.models.identity import Role
 from db.users import User
-from guards.errors import Unavailable
 from guards.permissions import Permission, granted
 from resolvers.context import Context, Scope, Services
 from schema import watching
@@ -42,13 +38,7 @@ WATCHES = {
 READS = {name: f"query($id: ID!) {{ {name}(id: $id) {{ {parts} }} }}" for name, parts in PARTS.items()}
 
 
-@pytest_asyncio.fixture
-async def live(services: Services) -> AsyncIterator[Services]:
-    """Services whose hub reads events."""
-    reader = asyncio.create_task(services.hub.run())
-    yield services
-    reader.cancel()
-    await asyncio.gather(reader, return_exceptions=True)
+NOBODYS = Asked(0, "", None, b"{}", Scope(tenant="a", role=Role.USER, may=frozenset(), user_id=None))
 
 
 class Viewer:
@@ -232,7 +222,7 @@ async def _ended(task: "asyncio.Future[Any]") -> None:
 
 
 async def test_who_asked_first_may_leave_while_others_wait() -> None:
-    audience, let = Audience(), asyncio.Event()
+    audience, let = Audience(NOBODYS), asyncio.Event()
 
     async def make() -> Told:
         await let.wait()
@@ -250,7 +240,7 @@ async def test_who_asked_first_may_leave_while_others_wait() -> None:
 
 
 async def test_a_failure_is_everybodys_and_not_kept() -> None:
-    audience = Audience()
+    audience = Audience(NOBODYS)
 
     async def fail() -> Told:
         raise OSError("no")
@@ -266,7 +256,7 @@ async def test_a_failure_is_everybodys_and_not_kept() -> None:
 
 
 async def test_answers_are_kept_for_a_while_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    audience, big = Audience(), b"x" * (watching.KEPT_BYTES // 4 + 1)
+    audience, big = Audience(NOBODYS), b"x" * (watching.KEPT_BYTES // 4 + 1)
 
     async def make() -> Told:
         return Told(big)
@@ -287,74 +277,7 @@ async def test_answers_are_kept_for_a_while_and_not_without_end(monkeypatch: pyt
 
 def test_an_audience_is_there_while_somebody_is_in_it() -> None:
     kept = Watching()
-    asked = Asked(0, "", None, b"{}", Scope(tenant="a", role=Role.USER, may=frozenset(), user_id=None))
-    with kept.audience(asked) as first, kept.audience(asked) as second:
+    with kept.audience(NOBODYS) as first, kept.audience(NOBODYS) as second:
         assert first is second
 
     assert {} == kept.audiences
-
-
-async def test_a_query_has_one_answer_and_what_is_refused_has_not_begun(live: Services, people: People) -> None:
-    user = people[Role.USER]
-    asked = ["{ me { id } }", "{ me { nothing } }", "{", "subscription { snapshotChanged { __typename } }"]
-    found = []
-    for document in asked:
-        [answer] = [told async for told in schema.told(document, context=context_of(live, user))]
-        found.append((answer.began, answer.ok, [*json.loads(answer.body)], answer.cursor))
-
-    assert (True, True, ["data"], None) == found[0]
-    assert [(False, False, ["errors"], None)] * 3 == found[1:]
-
-
-async def test_every_answer_says_where_to_go_on(live: Services, people: People) -> None:
-    """Whatever was selected."""
-    document = "subscription($after: String) { queueChanged(after: $after) { __typename } }"
-    async with live.database.system() as tx:
-        start = str(await events.edge(tx))
-    async with live.database.transaction("default") as tx:
-        await events.record(tx, Kind.QUEUE_CHANGED, "default", {})
-    stream = schema.told(document, variables={"after": start}, context=context_of(live, people[Role.ADMIN]))
-    async with aclosing(stream), asyncio.timeout(10):
-        told = await anext(stream)
-
-    assert {"cursor": str(told.cursor)} == json.loads(told.body)["extensions"]
-
-
-class Faltering(Database):
-    """A database that does not answer so many times."""
-
-    def __init__(self, database: Database, failures: int) -> None:
-        super().__init__(database.engine)
-        self.failures = failures
-
-    @asynccontextmanager
-    async def transaction(self, tenant: str, *, timeout: timedelta = STATEMENT_TIMEOUT) -> AsyncIterator[Transaction]:
-        if self.failures:
-            self.failures -= 1
-            raise DatabaseUnavailable("the database did not answer in time")
-        async with super().transaction(tenant, timeout=timeout) as tx:
-            yield tx
-
-
-async def test_a_change_that_cannot_be_read_at_once_is_told_whole(live: Services, people: People) -> None:
-    """Told with a hole in it, it would be over for who goes on after its cursor."""
-    user = people[Role.USER]
-    faltering = replace(live, database=Faltering(live.database, 2))
-    viewer = Viewer(faltering, user, "job", after=str(await live.hub.edge()))
-    job = await begun(live.database, user, "job")
-
-    await viewer.hear(job)
-
-    assert [job] == [shown["id"] for shown in viewer.shown]
-
-
-async def test_a_change_that_cannot_be_read_for_long_is_not_told_at_all(live: Services, people: People) -> None:
-    user = people[Role.USER]
-    away = replace(live, database=Faltering(live.database, 1_000))
-    viewer = Viewer(away, user, "job", after=str(await live.hub.edge()))
-    job = await begun(live.database, user, "job")
-
-    with pytest.raises(Unavailable):
-        await viewer.hear(job)
-
-    assert [] == viewer.heard

@@ -364,7 +364,7 @@ async def test_a_query_is_answered_over_the_same_client(house: House, kind: str)
 async def test_who_brings_a_fresh_token_in_time_hears_on(house: House) -> None:
     """Over a socket by ping, else with the next connection.
 
-    Those on sockets have a twin that brings none: once that is sent away, all the first tokens have run out.
+    Everybody has a twin that brings none: once the twins are sent away, all the first tokens have run out.
     """
     job = await house.job()
     async with AsyncExitStack() as stack:
@@ -374,7 +374,7 @@ async def test_who_brings_a_fresh_token_in_time_hears_on(house: House) -> None:
             return await stack.enter_async_context(following_job(house, kind, job, house.token(users[kind], LIFE)))
 
         clients = {kind: await beginning(kind) for kind in EVERYBODY}
-        twins = {kind: await beginning(kind) for kind in SOCKETS}
+        twins = {kind: await beginning(kind) for kind in EVERYBODY}
         await job.change(1)
         told = {}
         for kind, client in clients.items():
@@ -387,7 +387,7 @@ async def test_who_brings_a_fresh_token_in_time_hears_on(house: House) -> None:
 
     on_record = await job.on_record()
     assert dict.fromkeys(EVERYBODY, on_record) == told
-    assert {kind: SIGNED_OUT[kind] for kind in SOCKETS} == ends
+    assert SIGNED_OUT == ends
 
 
 @pytest.mark.parametrize("kind", EVERYBODY)

@@ -166,6 +166,8 @@ class Wire(WebSocketsSansIOProtocol):
             raise ClientDisconnected
         await super().send(message)
         if opening and self.handshake_complete and not self.transport.is_closing():
+            # What was said to open it is looked at no more, and is as large as everything else about it.
+            del self.request, self.response
             self.transport.resume_reading()
 
     async def _tell(self, text: str | bytes | None, data: bytes | None) -> None:

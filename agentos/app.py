@@ -54,6 +54,7 @@ from schema.rest import envelope, serving
 from schema.rest.envelope import JSON
 from schema.rest.rows import Direct, Own
 from schema.rest.serving import Identify
+from schema.watching import Watching
 
 Rest = Callable[[Identify, Mapping[Own, Direct]], Sequence[BaseRoute]]
 
@@ -113,7 +114,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
     flows = Flows(schema, seats, metrics, roots, departures, most=settings.connections // 2)
     own = _Own(settings, services, health, metrics)
     relay = Relay(services.database, services.redis)
-    _watch(metrics, services, journal, relay)
+    _watch(metrics, services, journal, relay, schema.watching)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -259,7 +260,7 @@ class _Own:
         return JSON(self._services.tokens.ring.jwks, headers={"cache-control": "public, max-age=300"})
 
 
-def _watch(metrics: Metrics, services: Services, journal: Journal, relay: Relay) -> None:
+def _watch(metrics: Metrics, services: Services, journal: Journal, relay: Relay, watching: Watching) -> None:
     hub, pool = services.hub, services.database.engine.pool
     metrics.watch_breakers(services.breakers.of)
     metrics.watch("hub_listeners", "Subscriptions listening for events now.", lambda: hub.listeners)
@@ -267,6 +268,8 @@ def _watch(metrics: Metrics, services: Services, journal: Journal, relay: Relay)
     metrics.watch("relay_leading", "Whether this process takes events to the streams.", lambda: relay.leading)
     metrics.watch("relay_events", "Events this process has taken to the streams.", lambda: relay.relayed)
     metrics.watch("hub_slow_consumers", "Listeners let go because they were too slow.", lambda: hub.dropped)
+    metrics.watch("events_executed", "Events executed, once for all who ask the same.", lambda: watching.executed)
+    metrics.watch("events_told", "Answers to events told to those who watch.", lambda: watching.told)
     metrics.watch("log_lines_dropped", "Log lines not kept in the table.", lambda: journal.dropped)
     metrics.watch("pool_connections_used", "Connections to PostgreSQL in use.", lambda: pool.checkedout())  # type: ignore[attr-defined]  # every pool that has a size has it
     metrics.watch("pool_connections_most", "Connections to PostgreSQL at most.", lambda: pool.size())  # type: ignore[attr-defined]  # as above

@@ -87,14 +87,12 @@ class _Answer:
 class Audience:
     """All who asked the same in the same scope."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, watching: "Watching") -> None:
         self.asked = asked
         """Held once for all of them."""
 
         self.members = 0
-        self.executed = 0
-        """Answers that were made."""
-
+        self._watching = watching
         self._answers: OrderedDict[Cursor, _Answer] = OrderedDict()
         self._bytes = 0
         self._making: set[asyncio.Task[None]] = set()
@@ -109,6 +107,7 @@ class Audience:
         if answer.failure is not None:
             raise answer.failure
         assert answer.told is not None
+        self._watching.told += 1
         return answer.told
 
     def _begun(self, cursor: Cursor, make: Callable[[], Awaitable[Told]]) -> _Answer:
@@ -121,7 +120,7 @@ class Audience:
         return answer
 
     async def _make(self, cursor: Cursor, answer: _Answer, make: Callable[[], Awaitable[Told]]) -> None:
-        self.executed += 1
+        self._watching.executed += 1
         try:
             answer.told = await make()
             if self._answers.get(cursor) is answer:
@@ -148,13 +147,18 @@ class Watching:
 
     def __init__(self) -> None:
         self.audiences: dict[Asked, Audience] = {}
+        self.executed = 0
+        """Events executed for audiences."""
+
+        self.told = 0
+        """Answers handed to members of audiences."""
 
     @contextmanager
     def audience(self, asked: Asked) -> Iterator[Audience]:
         """The audience of those who ask that, for as long as the block lasts."""
         audience = self.audiences.get(asked)
         if audience is None:
-            audience = self.audiences[asked] = Audience(asked)
+            audience = self.audiences[asked] = Audience(asked, self)
         audience.members += 1
         try:
             yield audience

@@ -222,7 +222,8 @@ async def _ended(task: "asyncio.Future[Any]") -> None:
 
 
 async def test_who_asked_first_may_leave_while_others_wait() -> None:
-    audience, let = Audience(NOBODYS), asyncio.Event()
+    kept, let = Watching(), asyncio.Event()
+    audience = Audience(NOBODYS, kept)
 
     async def make() -> Told:
         await let.wait()
@@ -230,17 +231,17 @@ async def test_who_asked_first_may_leave_while_others_wait() -> None:
 
     first = asyncio.create_task(audience.told(events.START, make))
     second = asyncio.create_task(audience.told(events.START, make))
-    await until(lambda: audience.executed == 1)
+    await until(lambda: kept.executed == 1)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     let.set()
 
     assert b"{}" == (await second).body
-    assert 1 == audience.executed
+    assert (1, 1) == (kept.executed, kept.told)
 
 
 async def test_a_failure_is_everybodys_and_not_kept() -> None:
-    audience = Audience(NOBODYS)
+    audience = Audience(NOBODYS, Watching())
 
     async def fail() -> Told:
         raise OSError("no")
@@ -256,7 +257,8 @@ async def test_a_failure_is_everybodys_and_not_kept() -> None:
 
 
 async def test_answers_are_kept_for_a_while_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    audience, big = Audience(NOBODYS), b"x" * (watching.KEPT_BYTES // 4 + 1)
+    kept, big = Watching(), b"x" * (watching.KEPT_BYTES // 4 + 1)
+    audience = Audience(NOBODYS, kept)
 
     async def make() -> Told:
         return Told(big)
@@ -264,13 +266,13 @@ async def test_answers_are_kept_for_a_while_and_not_without_end(monkeypatch: pyt
     for number in range(8):
         await audience.told(Cursor(1, number), make)
     await audience.told(Cursor(1, 7), make)
-    again = audience.executed
+    again = kept.executed
     await audience.told(Cursor(1, 0), make)
-    forgotten = audience.executed
+    forgotten = kept.executed
     monkeypatch.setattr(watching, "KEPT_S", -1.0)
     await audience.told(Cursor(1, 0), make)
 
-    assert (8, 9, 10) == (again, forgotten, audience.executed)
+    assert (8, 9, 10) == (again, forgotten, kept.executed)
     assert len(audience._answers) <= 3
     assert sum(len(answer.told.body) for answer in audience._answers.values() if answer.told) == audience._bytes
 

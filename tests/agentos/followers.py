@@ -179,6 +179,9 @@ class Follower(ABC):
         self.cuts = 0
         """How often it was cut off, or not let in."""
 
+        self.interval_s = INTERVAL_S
+        """After how long it goes by itself."""
+
         self._fleet = fleet
         self._token = token
         self._after = after
@@ -198,7 +201,7 @@ class Follower(ABC):
         for number in count():
             self.on = self._fleet.replicas[number % len(self._fleet.replicas)]
             try:
-                async with asyncio.timeout(INTERVAL_S) as interval:
+                async with asyncio.timeout(self.interval_s) as interval:
                     await self._listen(self.on, self._after if self._resumes else None)
                 self.cuts += 1
             except TimeoutError:

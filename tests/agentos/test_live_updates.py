@@ -124,6 +124,7 @@ async def ordeal(replicas: Fleet) -> AsyncIterator[Ordeal]:
             await writing.turn()
         await harming
         truth = await on_record(replicas, start)
+        over_socket.interval_s = over_events.interval_s = SOON_S
         await until(lambda: all(truth[-1].cursor in each.shown for each in (over_socket, over_events)), within_s=SOON_S)
         for each in following:
             each.cancel()

@@ -111,9 +111,9 @@ async def database_url(rooms: Rooms) -> str:
 
 
 @pytest_asyncio.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
+async def database(rooms: Rooms, database_url: str) -> AsyncIterator[Database]:
     """A pool over the test's database."""
-    async with _database(database_url) as opened:
+    async with rooms.pool(database_url) as opened:
         yield opened
 
 

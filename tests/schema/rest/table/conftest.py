@@ -3,6 +3,8 @@
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
+from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest_asyncio
@@ -19,6 +21,11 @@ from tests.described import DOCUMENT
 from tests.uploading import context_of
 
 Rest = Callable[..., Awaitable[httpx.Response]]
+
+URL = "https://example.org/v.mp4"
+NOWHERE = str(uuid4())
+TOLD = {"success", "data", "timestamp", "response_time_ms"}
+LISTED = TOLD | {"pagination"}
 
 
 @cache
@@ -68,3 +75,12 @@ async def rest(services: Services, people: People, other_people: People) -> Asyn
             return answer
 
         yield asked
+
+
+def ids(answer: Any) -> list[str]:
+    """The ids of a list, which it gives in two ways below the old prefix."""
+    told = answer.json()
+    assert 200 == answer.status_code, told
+    listed = [job["id"] for job in told["data"]]
+    assert listed == [job["id"] for job in told.get("jobs", told["data"])]
+    return listed

@@ -9,10 +9,8 @@ from db.models.identity import Role
 from db.models.work import JobStatus, workers
 from db.models.work import jobs as table
 from tests.conftest import People
-from tests.schema.rest.table.conftest import Rest
+from tests.schema.rest.table.conftest import TOLD, Rest
 from tests.standing import job_in
-
-TOLD = {"success", "data", "timestamp", "response_time_ms"}
 
 
 async def test_the_queue_says_how_it_stands(rest: Rest, database: Database) -> None:

@@ -106,10 +106,9 @@ async def watched(
         after=begin,
         coalesced=coalesced,
     ) as told:
-        if context.begun is not None and told.position is not None:
+        if context.begun is not None:
             context.begun(told.position)
         if told.resync is not None:
-            assert told.position is not None
             yield Resync(begun_at=told.position, reason=told.resync)
         if opening is not None and (first := await opening(told.position)) is not None:
             yield first

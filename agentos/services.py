@@ -9,6 +9,7 @@ from agentos import VERSION
 from agentos.keys import key_ring, link_secret, seals_of
 from agentos.settings import Settings
 from dataloaders.snapshot import About, Snapshots
+from db import bells
 from db.database import Database
 from db.files import MB, Files
 from db.redis import connect
@@ -52,6 +53,7 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
     tokens = Tokens(ring, issuer=settings.jwt_issuer)
     database = Database.connect(settings.database_url, size=pool_size, application=application)
     redis = connect(settings.redis_url)
+    database.bell = bells.of_events(redis)
     rates = Rates(redis, database, replicas=settings.replicas)
     snapshots = Snapshots(database, redis, about(settings))
     breakers = Breakers(database)

@@ -63,7 +63,7 @@ async def change(database: Database, *, lock_timeout: timedelta = LOCK_TIMEOUT) 
         tx = Transaction(connection, "")
         yield tx
         await connection.commit()
-    await tx.committed()
+    await tx.committed(database.bell)
 
 
 @asynccontextmanager

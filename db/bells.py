@@ -5,8 +5,11 @@ Redis away: nobody is woken, and everybody looks by themselves at their own pace
 
 import asyncio
 import logging
+from functools import partial
 from typing import Final
 
+from db import keys
+from db.database import Hook
 from db.redis import REDIS_AWAY, Redis
 from db.tasks import going_on
 
@@ -48,6 +51,11 @@ class Bell:
                             self._rung.set()
             except REDIS_AWAY:
                 await asyncio.sleep(LONGEST_PAUSE_S)
+
+
+def of_events(redis: Redis) -> Hook:
+    """What wakes those who wait for events, for `Database.bell`."""
+    return partial(ring, redis, keys.EVENTS_BELL)
 
 
 async def ring(redis: Redis, channel: str) -> None:

@@ -49,6 +49,7 @@ class Transaction:
     def __init__(self, connection: AsyncConnection, tenant: str) -> None:
         self._connection = connection
         self._hooks: list[Hook] = []
+        self._told = False
         self.tenant = tenant
         """Whose rows it acts on; empty for the system."""
 
@@ -107,9 +108,17 @@ class Transaction:
         """Have `hook` awaited once this is durably committed, in the order of the calls; never after a rollback."""
         self._hooks.append(hook)
 
-    async def committed(self) -> None:
-        """Run what waited for the commit; called by `Database` alone."""
-        for hook in self._hooks:
+    def tell(self) -> None:
+        """Have those who wait for events look once this is durably committed, however many it has."""
+        self._told = True
+
+    async def committed(self, bell: Hook | None) -> None:
+        """Run what waited for the commit; called by `Database` alone.
+
+        Args:
+            bell: wakes those who wait for events.
+        """
+        for hook in (*self._hooks, *((bell,) if bell is not None and self._told else ())):
             await hook()
 
 
@@ -118,6 +127,8 @@ class Database:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        self.bell: Hook | None = None
+        """Wakes those who wait for events, after a commit that has some; without it they look by themselves."""
 
     @property
     def url(self) -> str:
@@ -164,7 +175,7 @@ class Database:
         """
         async with self._block(APP_ROLE, tenant, timeout) as tx:
             yield tx
-        await tx.committed()
+        await tx.committed(self.bell)
 
     @asynccontextmanager
     async def system(self, *, timeout: timedelta = STATEMENT_TIMEOUT) -> AsyncIterator[Transaction]:
@@ -175,7 +186,7 @@ class Database:
         """
         async with self._block(SYSTEM_ROLE, "", timeout) as tx:
             yield tx
-        await tx.committed()
+        await tx.committed(self.bell)
 
     @asynccontextmanager
     async def _block(self, role: str, tenant: str, timeout: timedelta) -> AsyncIterator[Transaction]:

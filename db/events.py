@@ -129,6 +129,7 @@ async def record(
     Args:
         tenant: whose event it is, where the transaction itself belongs to no tenant.
     """
+    tx.tell()
     await tx.execute(
         sa.insert(events).values(
             tenant_id=tenant or tx.tenant, kind=kind, entity_id=entity_id, owner_id=owner, payload=payload
@@ -139,6 +140,7 @@ async def record(
 async def record_all(tx: Transaction, kind: Kind, told: Sequence[tuple[str, dict[str, Any], UUID | None, str]]) -> None:
     """Say of many that the same happened to them, each with its payload, its owner and its tenant."""
     if told:
+        tx.tell()
         await tx.execute(
             sa.insert(events),
             [
@@ -151,6 +153,7 @@ async def record_all(tx: Transaction, kind: Kind, told: Sequence[tuple[str, dict
 async def record_everywhere(tx: Transaction, kind: Kind, told: Sequence[tuple[str, dict[str, Any]]]) -> None:
     """Say to every tenant that something happened to things of the house: to each thing its payload."""
     if told:
+        tx.tell()
         async with tx.everybody():
             await tx.execute(
                 _EVERYWHERE, [{"kind": kind, "entity_id": thing, "payload": payload} for thing, payload in told]

@@ -97,7 +97,6 @@ async def restarted(context: Context, tx: Transaction, ids: Sequence[str] | None
     back = await clearing.put_back(tx, meant)
     for job in back:
         tx.after_commit(partial(context.services.doorbell.ring, job.id))
-    tx.after_commit(context.services.hub.ring)
     return meant, back
 
 
@@ -118,7 +117,6 @@ async def cleared(context: Context, tx: Transaction, agent_id: str | None, *, dr
         return await clearing.found(tx, wanted)
     cancelled = await clearing.cancel(tx, wanted)
     await agents.announce_cleared(tx, Counter(job.current_step for job in cancelled if job.current_step))
-    tx.after_commit(context.services.hub.ring)
     counts = {JobStatus.QUEUED: len(cancelled)} if cancelled else {}
     return Found(counts, [job.id for job in cancelled[: clearing.SAMPLE]])
 
@@ -133,5 +131,4 @@ async def _unhidden(tx: Transaction, agent_id: str, options: dict[str, Any]) -> 
 def _changed(context: Context, tx: Transaction, agent_id: str, agent: Agent | None) -> Agent:
     if agent is None:
         raise NotFound(f"there is no agent {agent_id}")
-    tx.after_commit(context.services.hub.ring)
     return agent

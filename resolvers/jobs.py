@@ -280,7 +280,6 @@ async def progressed(context: Context, tx: Transaction, job_id: UUID, percent: i
     job = await jobs.mark_progress(tx, job_id, percent, owner=context.caller.owner_filter)
     if job is None:
         raise Conflict(f"job {job_id} is at {before.progress} percent already")
-    tx.after_commit(context.services.hub.ring)
     return before, job
 
 
@@ -368,7 +367,6 @@ async def _with_source(tx: Transaction, found: Sequence[Job]) -> list[Job]:
 
 def _ring(context: Context, tx: Transaction, job: Job) -> None:
     tx.after_commit(partial(context.services.doorbell.ring, job.id))
-    tx.after_commit(context.services.hub.ring)
 
 
 def _title(text: str) -> str:

@@ -25,7 +25,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from dataloaders.snapshot.flights import Flights
-from db import bells, events, keys, streams
+from db import events, keys, streams
 from db.bells import Bell
 from db.database import Database
 from db.events import OCCURRENCES, START, Cursor, Event, Kind
@@ -343,11 +343,6 @@ class Hub:
                 listener.end(Stopping(GOING_DOWN, cursor=listener.reached))
             await self._bounds.close()
             await self._pages.close()
-
-    async def ring(self) -> None:
-        """Have every process look now, after a commit that should be seen at once; never raises."""
-        self._bell.wake()
-        await bells.ring(self._redis, keys.EVENTS_BELL)
 
     async def edge(self) -> Cursor:
         """The cursor after which only what is not committed yet will come."""

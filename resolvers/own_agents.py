@@ -49,7 +49,6 @@ async def added(
     )
     if made is None:
         raise Conflict(f"there is an agent {agent_id} already")
-    tx.after_commit(context.services.hub.ring)
     return made, await agents.how_many_there_are(tx)
 
 
@@ -70,4 +69,3 @@ async def removed(context: Context, tx: Transaction, agent_id: str) -> None:
     if needing := await agents.needed_by(tx, agent_id):
         raise Conflict(f"{needing} jobs that are not over need {agent_id}: wait for them, or cancel them")
     await agents.remove(tx, agent_id)
-    tx.after_commit(context.services.hub.ring)

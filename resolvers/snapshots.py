@@ -9,7 +9,6 @@ from resolvers.context import Context, Services
 
 def changed(context: Context, tx: Transaction) -> None:
     """Have the change of this transaction seen at once by those who watch the caller's tenant, if it commits."""
-    tx.after_commit(context.services.hub.ring)
     tx.after_commit(partial(context.services.snapshots.expire, context.caller.tenant))
 
 

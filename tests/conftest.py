@@ -115,6 +115,7 @@ async def database(rooms: Rooms, database_url: str) -> AsyncIterator[Database]:
     """A pool over the test's database."""
     async with rooms.pool(database_url) as opened:
         yield opened
+        opened.bell = None
 
 
 @pytest_asyncio.fixture

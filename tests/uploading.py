@@ -10,6 +10,7 @@ from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from dataloaders.snapshot import About, Snapshots
+from db import bells
 from db import uploads as rows
 from db.database import Database
 from db.files import Files
@@ -57,6 +58,7 @@ async def streamed(content: bytes, *, step: int = 65_536) -> AsyncIterator[bytes
 
 def services_over(database: Database, redis: Redis, folder: Path, *, quota_bytes: int = 10**9) -> Services:
     """The services of one process over given stores."""
+    database.bell = bells.of_events(redis)
     tokens = Tokens(KeyRing([new_key()]), issuer="tests")
     breakers = Breakers(database)
     audit = Audit(database, Seals(KeyRing([new_key()])))

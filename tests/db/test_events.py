@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -320,3 +320,21 @@ def test_no_text_makes_anything_but_a_cursor_or_a_value_error(text: str) -> None
         return
 
     assert (found.xid, found.id) == tuple(int(half) for half in text.split("-"))
+
+
+async def test_a_commit_that_has_events_rings_once_and_nothing_else_does(database: Database) -> None:
+    """Whoever writes them, a worker like an action; what was undone, or told nothing, wakes nobody."""
+    rung: list[list[str]] = []
+
+    async def ring() -> None:
+        rung.append(await names_after(database))
+
+    database.bell = ring
+    await told(database, "one", "two")
+    await told(database)
+    with suppress(OSError):
+        async with database.transaction("default") as tx:
+            await events.record(tx, Kind.JOB_CHANGED, "undone", {})
+            raise OSError
+
+    assert [["one", "two"]] == rung

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from agentos.embedded import Addresses
-from db import events, keys, retention
+from db import bells, events, keys, retention
 from db.database import Database, Transaction
 from db.events import LAST, START, Cursor, Event, Kind
 from db.models.identity import Role
@@ -265,8 +265,8 @@ async def test_a_bell_is_heard_in_every_process(
         there.listen(tenant, KINDS) as heard_there,
     ):
         await eventually(lambda: redis.pubsub_numsub(keys.EVENTS_BELL), lambda told: told[0][1] == 2)
+        database.bell = bells.of_events(redis)
         await told(database, tenant, "rung")
-        await here.ring()
 
         assert ["rung", "rung"] == [await next_of(heard_here), await next_of(heard_there)]
 
@@ -277,8 +277,8 @@ async def test_without_redis_events_are_heard_all_the_same(database: Database, t
         running(database, nowhere) as hub,
         hub.listen(tenant, KINDS) as heard,
     ):
+        database.bell = bells.of_events(nowhere)
         await told(database, tenant, "quiet")
-        await hub.ring()
 
         assert "quiet" == await next_of(heard)
 

@@ -74,7 +74,6 @@ def change(database: Database, services: Services, job: Job) -> Change:
             await events.record(tx, Kind.JOB_CHANGED, str(job.id), {"status": "queued"}, owner=job.user_id)
         async with database.transaction(DEFAULT_TENANT) as tx:
             rows = await tx.rows(sa.text("SELECT xid::text::bigint, id FROM events ORDER BY xid DESC, id DESC LIMIT 1"))
-        await services.hub.ring()
         return Cursor(*rows[0])
 
     return make

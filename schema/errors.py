@@ -48,6 +48,11 @@ def told(error: GraphQLError, trace_id: str | None) -> GraphQLError:
     return _with(error, "something went wrong on our side; quote the trace id when you ask", INTERNAL, trace_id)
 
 
+def told_of(cause: Refusal | DatabaseUnavailable, trace_id: str | None) -> dict[str, Any]:
+    """What keeps an operation from going on, from outside of it, as the error that its client is told."""
+    return dict(told(GraphQLError(str(cause), original_error=cause), trace_id).formatted)
+
+
 def cause_of(error: GraphQLError) -> Exception:
     """What was raised in the first place, under however many layers of GraphQL."""
     cause: Exception = error

@@ -33,6 +33,7 @@ from guards.errors import RateLimited, Refusal, Unauthenticated, Unavailable
 from resolvers.context import Context
 from resolvers.live import SlowConsumer, Stopping
 from schema.build import Schema
+from schema.errors import told_of
 from schema.watching import Told
 
 MOST_EACH: Final = 10
@@ -177,10 +178,10 @@ class Flow:
         state = scope.setdefault("state", {})
         state[LASTING] = True
         self._connection: Connection | None = state.get(CONNECTION)
-        if self._connection is not None:
-            self._connection.require_word(self._flows.confirm_s)
         metrics = self._flows.metrics
         try:
+            if self._connection is not None:
+                self._connection.require_word(self._flows.confirm_s)
             with (
                 metrics.streams.labels(self._frames.kind).track_inprogress(),
                 metrics.subscriptions.track_inprogress(),
@@ -236,11 +237,8 @@ class Flow:
         except (SlowConsumer, Stopping) as refusal:
             self._cursor = refusal.cursor
             raise _Over(self._frames.interrupted(self._error(refusal))) from refusal
-        except Unavailable as refusal:
-            raise _Over(self._frames.interrupted(self._error(refusal))) from refusal
-        except DatabaseUnavailable as error:
-            away = Unavailable("the database does not answer: try again", retry_after=1)
-            raise _Over(self._frames.interrupted(self._error(away))) from error
+        except (Unavailable, DatabaseUnavailable) as away:
+            raise _Over(self._frames.interrupted(self._error(away))) from away
         except Refusal as refusal:
             raise _Over(self._frames.refused(self._error(refusal))) from refusal
         raise _Over(self._frames.completed())
@@ -322,13 +320,11 @@ class Flow:
         for field in fields:
             self._flows.metrics.operation(kind, field, ok=told.ok)
 
-    def _error(self, refusal: Refusal) -> Error:
-        extensions: dict[str, Any] = {"code": refusal.code, "traceId": self._context.trace_id}
-        if refusal.retry_after is not None:
-            extensions["retryAfter"] = refusal.retry_after
+    def _error(self, cause: Refusal | DatabaseUnavailable) -> Error:
+        error = told_of(cause, self._context.trace_id)
         if self._cursor is not None:
-            extensions["cursor"] = str(self._cursor)
-        return {"message": str(refusal), "extensions": extensions}
+            error["extensions"]["cursor"] = str(self._cursor)
+        return error
 
 
 def _leaves(group: BaseExceptionGroup[_Over]) -> Iterator[_Over]:

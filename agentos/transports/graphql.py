@@ -34,6 +34,7 @@ from guards.replays import REPLAYED
 from resolvers.context import Context
 from schema.access import public_names
 from schema.build import Schema
+from schema.errors import told_of
 from schema.rest.envelope import JSON
 from schema.rest.statuses import status_of
 
@@ -206,13 +207,9 @@ def _status(errors: Iterable[GraphQLError], *, began: bool, modern: bool) -> tup
 def refused(request: Request, refusal: Refusal, spent: Spent | None = None) -> Response:
     """The answer to what was refused before it was begun."""
     status = status_of(refusal.code)
-    extensions: dict[str, Any] = {"code": refusal.code, "traceId": request.state.trace_id}
-    if refusal.retry_after is not None:
-        extensions["retryAfter"] = refusal.retry_after
     if isinstance(refusal, RateLimited):
-        extensions["policy"] = refusal.policy
         spent = refusal.spent
-    body = {"errors": [{"message": str(refusal), "extensions": extensions}]}
+    body = {"errors": [told_of(refusal, request.state.trace_id)]}
     return _json(request, body, status, headers_of(status, refusal.retry_after, spent))
 
 
@@ -227,8 +224,8 @@ def request_error(
     request: Request, message: str, status: HTTPStatus, headers: dict[str, str] | None = None
 ) -> Response:
     """The answer to what is no operation, or may not be asked for in this way."""
-    extensions = {"code": BadInput.code, "traceId": request.state.trace_id}
-    return _json(request, {"errors": [{"message": message, "extensions": extensions}]}, status, headers or {})
+    body = {"errors": [told_of(BadInput(message), request.state.trace_id)]}
+    return _json(request, body, status, headers or {})
 
 
 def _json(request: Request, body: dict[str, Any], status: int, headers: dict[str, str]) -> Response:

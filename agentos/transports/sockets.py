@@ -40,6 +40,7 @@ from guards.callers import Caller
 from guards.errors import BadInput, QuotaExceeded, Refusal, Unavailable
 from resolvers.live import SlowConsumer, Stopping
 from schema.build import Schema
+from schema.errors import told_of
 from schema.watching import Told
 
 PROTOCOL: Final = "graphql-transport-ws"
@@ -53,7 +54,6 @@ SILENT: Final = 4499
 MOST_OPERATIONS: Final = 20
 LONGEST_ID: Final = 128
 AUTHORIZATION: Final = "authorization"
-AWAY: Final = "the database does not answer: try again"
 
 log = logging.getLogger(__name__)
 
@@ -290,14 +290,15 @@ class _Socket:
                 # Whoever is told so connects again and goes on; an error would be the end of it for its client.
                 raise Ended(1013, self._placed("events cannot be read just now")) from away
             self._forget(running)
-            await self._refuse(running.key, away if isinstance(away, Unavailable) else Unavailable(AWAY, retry_after=1))
+            await self._refuse(running.key, away)
         except Refusal as refusal:
             self._forget(running)
             await self._refuse(running.key, refusal)
         except Exception:
             log.exception("an operation over a socket failed")
             self._forget(running)
-            failed = {"message": "something went wrong here; it is on record", "extensions": self._extensions(INTERNAL)}
+            extensions = {"code": INTERNAL, "traceId": self._websocket.state.trace_id}
+            failed = {"message": "something went wrong here; it is on record", "extensions": extensions}
             await self._send({"id": running.key, "type": "error", "payload": [failed]})
 
     async def _run(self, running: _Running, operation: Operation) -> None:
@@ -349,14 +350,9 @@ class _Socket:
         positions = [each.position for each in self._operations.values() if each.position is not None]
         return f"{reason}; after {min(positions)}" if positions else reason
 
-    async def _refuse(self, key: str, refusal: Refusal) -> None:
-        extensions = self._extensions(refusal.code)
-        if refusal.retry_after is not None:
-            extensions["retryAfter"] = refusal.retry_after
-        await self._send({"id": key, "type": "error", "payload": [{"message": str(refusal), "extensions": extensions}]})
-
-    def _extensions(self, code: str) -> dict[str, Any]:
-        return {"code": code, "traceId": self._websocket.state.trace_id}
+    async def _refuse(self, key: str, cause: Refusal | DatabaseUnavailable) -> None:
+        error = told_of(cause, self._websocket.state.trace_id)
+        await self._send({"id": key, "type": "error", "payload": [error]})
 
     async def _send(self, message: Mapping[str, Any]) -> None:
         await self._say(msgspec.json.encode(message))

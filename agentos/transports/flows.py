@@ -228,7 +228,7 @@ class Flow:
             async with aclosing(answers):
                 async for told in answers:
                     if not counted:
-                        self._count(told)
+                        self._flows.roots.count(self._flows.metrics, operation, began=told.began, ok=told.ok)
                         counted = True
                     await self._say(self._frames.answer(told))
                     self._cursor = told.cursor or self._cursor
@@ -311,14 +311,6 @@ class Flow:
                 async with asyncio.timeout(LAST_S):
                     while (await self._receive())["type"] != "http.disconnect":
                         pass
-
-    def _count(self, told: Told) -> None:
-        if not told.began:
-            self._flows.metrics.operation("none", "none", ok=False)
-            return
-        kind, fields = self._flows.roots.of(self._operation.query, self._operation.operation_name)
-        for field in fields:
-            self._flows.metrics.operation(kind, field, ok=told.ok)
 
     def _error(self, cause: Refusal | DatabaseUnavailable) -> Error:
         error = told_of(cause, self._context.trace_id)

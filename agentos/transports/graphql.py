@@ -116,7 +116,7 @@ class GraphQLOverHTTP:
             away = Unavailable("the database does not answer: try again", retry_after=1)
             return refused(request, away, context.spent)
         assert isinstance(result, ExecutionResult)
-        self._count(operation, result)
+        self._roots.count(self._metrics, operation, began=_began(result), ok=not result.errors)
         return _answered(request, result, context)
 
     async def _context(self, request: Request, operation: Operation) -> Context:
@@ -137,14 +137,6 @@ class GraphQLOverHTTP:
             return False
         kind, _ = self._roots.of(operation.query, operation.operation_name)
         return kind == OperationType.SUBSCRIPTION.value
-
-    def _count(self, operation: Operation, result: ExecutionResult) -> None:
-        if not _began(result):
-            self._metrics.operation("none", "none", ok=False)
-            return
-        kind, fields = self._roots.of(operation.query, operation.operation_name)
-        for field in fields:
-            self._metrics.operation(kind, field, ok=not result.errors)
 
 
 async def read(request: Request) -> Operation:

@@ -15,6 +15,8 @@ from graphql import (
     parse,
 )
 
+from agentos.metrics import Metrics
+from agentos.transports.bodies import Operation
 from schema.counts import LONGEST_TEXT
 from schema.limits import MOST_TOKENS
 
@@ -42,6 +44,15 @@ class Roots:
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return found
+
+    def count(self, metrics: Metrics, operation: Operation, *, began: bool, ok: bool) -> None:
+        """Count an operation that was answered under each of its root fields; one that did not begin under none."""
+        if not began:
+            metrics.operation("none", "none", ok=False)
+            return
+        kind, fields = self.of(operation.query, operation.operation_name)
+        for field in fields:
+            metrics.operation(kind, field, ok=ok)
 
 
 def _named(query: str, operation_name: str | None) -> Named:

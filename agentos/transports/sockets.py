@@ -41,7 +41,6 @@ from guards.errors import BadInput, QuotaExceeded, Refusal, Unavailable
 from resolvers.live import SlowConsumer, Stopping
 from schema.build import Schema
 from schema.errors import told_of
-from schema.watching import Told
 
 PROTOCOL: Final = "graphql-transport-ws"
 INIT_S: Final = 5.0
@@ -317,7 +316,7 @@ class _Socket:
             async with aclosing(answers):
                 async for told in answers:
                     if not running.began:
-                        self._count(operation, told)
+                        self._route.roots.count(self._route.metrics, operation, began=told.began, ok=told.ok)
                     if not told.began:
                         self._forget(running)
                         errors = msgspec.json.decode(told.body, type=_Failure).errors
@@ -328,14 +327,6 @@ class _Socket:
                     running.position = told.cursor or running.position
         self._forget(running)
         await self._send({"id": running.key, "type": "complete"})
-
-    def _count(self, operation: Operation, told: Told) -> None:
-        if not told.began:
-            self._route.metrics.operation("none", "none", ok=False)
-            return
-        kind, fields = self._route.roots.of(operation.query, operation.operation_name)
-        for field in fields:
-            self._route.metrics.operation(kind, field, ok=told.ok)
 
     def _forget(self, running: _Running) -> None:
         """Free an operation's id, before its last message: the client may use it again at once."""

@@ -16,6 +16,10 @@ from resolvers.context import Context, Services
 
 LONGEST_AGENT: Final = 300
 KEY_HEADERS: Final = ("idempotency-key", "x-idempotency-key")
+COOKIE: Final = "agentos_token"
+"""Under which a browser holds a token for what it can send no header with."""
+
+TOKENS_IN_ADDRESS: Final = frozenset({"token", "access_token", "authorization", "jwt"})
 ALARM_EVERY_S: Final = 10.0
 
 log = logging.getLogger(__name__)
@@ -103,6 +107,17 @@ def presented(headers: Headers) -> str | None:
     if len(found) > 1:
         raise BadInput("Authorization: send one of them")
     return found[0] if found else None
+
+
+def in_cookie(connection: HTTPConnection) -> str | None:
+    """The `Authorization` that a cookie stands for, if there is one; whether it counts is the caller's to say."""
+    token = connection.cookies.get(COOKIE)
+    return None if token is None else f"Bearer {token}"
+
+
+def in_address(connection: HTTPConnection) -> bool:
+    """Whether an address brings a token, which is refused for it ends up in logs."""
+    return not TOKENS_IN_ADDRESS.isdisjoint(name.lower() for name in connection.query_params)
 
 
 def _address(connection: HTTPConnection) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from starlette.websockets import WebSocket
 
-from agentos.transports import bodies, seats
+from agentos.transports import bodies, contexts, seats
 from agentos.transports import legacy_messages as messages
 from agentos.transports.contexts import Contexts
 from agentos.transports.departures import GOING
@@ -25,8 +25,6 @@ from guards.callers import Caller
 from guards.errors import BadInput, Unauthenticated
 from resolvers.context import Context
 
-COOKIE: Final = "agentos_token"
-TOKENS_IN_ADDRESS: Final = frozenset({"token", "access_token", "authorization", "jwt"})
 MOST_FAULTS: Final = 10
 """Messages in a row that cannot be understood, before a client is let go."""
 
@@ -117,13 +115,12 @@ class Conversation:
 
     async def _recognize(self) -> None:
         """Take the handshake's word for who it is, if it brings one."""
-        if not TOKENS_IN_ADDRESS.isdisjoint(name.lower() for name in self._websocket.query_params):
+        if contexts.in_address(self._websocket):
             raise Ended(4400, "addresses end up in logs: send the token as a header, a cookie or the first message")
         authorization = seats.presented(self._websocket)
         # Only pages are stopped by the check of origins; what says none could be one that an attacker has stripped.
         if authorization is None and "origin" in self._websocket.headers:
-            token = self._websocket.cookies.get(COOKIE)
-            authorization = None if token is None else f"Bearer {token}"
+            authorization = contexts.in_cookie(self._websocket)
         if authorization is not None:
             await self._greet(authorization)
 

@@ -26,7 +26,6 @@ from agentos.transports.bodies import Operation
 from agentos.transports.contexts import Contexts
 from agentos.transports.flows import Error, Flows
 from agentos.transports.graphql import LEGACY, accepted, content_type, read, refused, request_error
-from agentos.transports.legacy_conversations import COOKIE, TOKENS_IN_ADDRESS
 from agentos.transports.roots import Roots
 from agentos.transports.seats import Seats
 from db.events import Cursor
@@ -127,11 +126,11 @@ class GraphQLOverSSE:
         return kind == "mutation"
 
     async def _context(self, request: Request) -> Context:
-        token = request.cookies.get(COOKIE) if self._may_be_by_cookie(request) else None
-        if token is None:
+        authorization = contexts.in_cookie(request) if self._may_be_by_cookie(request) else None
+        if authorization is None:
             context = await self._contexts.identify(request)
         else:
-            context = self._contexts.of(request, await self._contexts.holding(request, f"Bearer {token}"))
+            context = self._contexts.of(request, await self._contexts.holding(request, authorization))
         context.after = request.headers.get("last-event-id") or request.query_params.get(LAST_ID) or None
         return context
 
@@ -163,5 +162,5 @@ def _require_distinct(request: Request) -> None:
     """
     if TOKEN in request.headers:
         raise BadInput("there is no single connection mode: each operation has a connection of its own")
-    if not TOKENS_IN_ADDRESS.isdisjoint(name.lower() for name in request.query_params):
+    if contexts.in_address(request):
         raise BadInput("addresses end up in logs: send the token as a header, or as a cookie")

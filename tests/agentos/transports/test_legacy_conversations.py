@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from agentos.settings import Settings
-from agentos.transports.legacy_conversations import COOKIE
+from agentos.transports.contexts import COOKIE
 from db import leases, users
 from db.database import Database
 from db.models.identity import Role

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agentos.app import create_app
 from agentos.settings import Settings
-from agentos.transports.legacy_conversations import COOKIE
+from agentos.transports.contexts import COOKIE
 from agentos.transports.streams import TOKEN
 from db.database import Database
 from db.models.identity import Role

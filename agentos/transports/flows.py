@@ -13,7 +13,6 @@ is always one left for a question. PostgreSQL away: what has begun goes on, as n
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import aclosing, suppress
 from typing import Any, ClassVar, Final, NoReturn, Protocol
 from uuid import UUID
@@ -22,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from agentos.connections import CONNECTION, Connection
 from agentos.metrics import Metrics
+from agentos.transports import seats
 from agentos.transports.access import LASTING
 from agentos.transports.bodies import Operation
 from agentos.transports.departures import GOING, RETRY_S, Departures
@@ -208,7 +208,7 @@ class Flow:
                 self._group.create_task(self._watch(), name="flow watch")
                 await self._tell()
         except* _Over as group:
-            words += (over.last for over in _leaves(group))
+            words += (over.last for over in seats.leaves(group))
         # With whoever has gone, nothing that happened beside it is of any use.
         return None if None in words else words[0]
 
@@ -317,11 +317,3 @@ class Flow:
         if self._cursor is not None:
             error["extensions"]["cursor"] = str(self._cursor)
         return error
-
-
-def _leaves(group: BaseExceptionGroup[_Over]) -> Iterator[_Over]:
-    for found in group.exceptions:
-        if isinstance(found, BaseExceptionGroup):
-            yield from _leaves(found)
-        else:
-            yield found

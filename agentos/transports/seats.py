@@ -10,10 +10,10 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 from uuid import UUID
 
 from starlette.requests import HTTPConnection
@@ -45,6 +45,8 @@ LONGEST_REASON: Final = 120
 """Bytes."""
 
 log = logging.getLogger(__name__)
+
+E = TypeVar("E", bound=BaseException)
 
 
 class Ended(Exception):
@@ -290,14 +292,16 @@ def fits(text: str) -> bool:
     return len(text) <= MOST_BYTES and (text.isascii() or len(text.encode()) <= MOST_BYTES)
 
 
+def leaves(group: BaseExceptionGroup[E]) -> Iterator[E]:
+    """All that a group of groups holds."""
+    for found in group.exceptions:
+        if isinstance(found, BaseExceptionGroup):
+            yield from leaves(found)
+        else:
+            yield found
+
+
 def first(group: BaseExceptionGroup[Ended]) -> Ended:
     """The one of several reasons to end that has something to tell the client."""
-    leaves: list[Ended] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        found = pending.pop()
-        if isinstance(found, BaseExceptionGroup):
-            pending += found.exceptions
-        elif isinstance(found, Ended):
-            leaves.append(found)
-    return next((leaf for leaf in leaves if leaf.code is not None), leaves[0])
+    reasons = list(leaves(group))
+    return next((reason for reason in reasons if reason.code is not None), reasons[0])

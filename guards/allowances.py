@@ -90,6 +90,9 @@ class Class(StrEnum):
     ADMIN_READ = "admin-read"
     ADMIN_ACTION = "admin-action"
 
+    WATCH = "watch"
+    """What is watched, whoever does: a page that was cut off begins all that it watches anew, at once."""
+
     @property
     def per_minute(self) -> int:
         """How often one caller of this class may."""
@@ -109,7 +112,13 @@ class Class(StrEnum):
         )
 
 
-_PER_MINUTE: Final = {Class.PUBLIC: 10, Class.USER: 100, Class.ADMIN_READ: 500, Class.ADMIN_ACTION: 50}
+_PER_MINUTE: Final = {
+    Class.PUBLIC: 10,
+    Class.USER: 100,
+    Class.ADMIN_READ: 500,
+    Class.ADMIN_ACTION: 50,
+    Class.WATCH: 600,
+}
 
 
 def of_user(user_id: UUID) -> str:

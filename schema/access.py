@@ -180,6 +180,14 @@ class Guarded(Access):
         return Charges(once=self._class.buckets(of_user(context.caller.user_id)))
 
 
+class Watching(Guarded):
+    """Callers who may be told of changes."""
+
+    def __init__(self, ways: Ways, *, seen: Seen = Seen.BY_ONE) -> None:
+        super().__init__(ways, seen=seen)
+        self._class = Class.WATCH
+
+
 class SigningOut(Guarded):
     """Callers who end what they began."""
 

@@ -16,7 +16,7 @@ from strawberry.types.field import StrawberryField
 from guards.permissions import Permission
 from resolvers.context import Context
 from schema import docs
-from schema.access import Access, Guarded, Open, Seen
+from schema.access import Access, Guarded, Open, Seen, Watching, Ways
 from schema.directives import PAGED, Cost
 
 Info = strawberry.Info[Context, None]
@@ -34,8 +34,12 @@ def requires(
         seen: for whom its answer is the same.
         weight: what it costs, compared with reading an attribute.
     """
-    ways = tuple(way if isinstance(way, tuple) else (way,) for way in permissions)
-    return guarded(Guarded(ways, seen=seen), gives=gives, weight=weight)
+    return guarded(Guarded(_ways(permissions), seen=seen), gives=gives, weight=weight)
+
+
+def watches(*permissions: Permission | tuple[Permission, ...], seen: Seen = Seen.BY_ONE) -> Callable[[F], F]:
+    """A root field of changes for callers who hold one of the permissions, or all of those in a tuple."""
+    return guarded(Watching(_ways(permissions), seen=seen))
 
 
 def public(gives: Any = None) -> Callable[[F], F]:
@@ -51,6 +55,10 @@ def guarded(access: Access, *, gives: Any = None, weight: int = 1) -> Callable[[
 def nested(gives: Any = None, *, weight: int = 1) -> Callable[[F], F]:
     """A field of a type that takes more than reading an attribute; its root field was guarded."""
     return _declared(gives, [], weight)
+
+
+def _ways(permissions: tuple[Permission | tuple[Permission, ...], ...]) -> Ways:
+    return tuple(way if isinstance(way, tuple) else (way,) for way in permissions)
 
 
 def _declared(gives: Any, extensions: list[FieldExtension], weight: int) -> Callable[[F], F]:

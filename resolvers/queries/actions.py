@@ -88,7 +88,7 @@ class Offer(Row, frozen=True):
 async def rate_limit(context: Context) -> RateLimit:
     """How often the caller may ask."""
     who = of_user(context.caller.user_id)
-    classes = [Class.USER]
+    classes = [Class.USER, Class.WATCH]
     if any(map(context.may, ADMIN_READS)):
         classes.append(Class.ADMIN_READ)
     if any(context.may(action.permission) and inside_only(action.permission) for action in CATALOGUE.values()):

@@ -11,7 +11,7 @@ from guards.errors import NotFound
 from guards.permissions import Permission
 from resolvers.queries import system
 from schema.access import Seen
-from schema.fields import Info, described, nested, requires
+from schema.fields import Info, described, nested, watches
 from schema.subscriptions.changes import Change, Resync, watched
 from schema.types.agents import Agent
 
@@ -40,7 +40,7 @@ AgentUpdate = Annotated[
 class Agents:
     """Agents as they change."""
 
-    @requires(Permission.AGENT_READ, seen=Seen.BY_SCOPE)
+    @watches(Permission.AGENT_READ, seen=Seen.BY_SCOPE)
     async def agent_changed(
         self, info: Info, id: strawberry.ID | None = None, after: str | None = None
     ) -> AsyncIterator[AgentUpdate]:

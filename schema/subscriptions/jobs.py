@@ -12,7 +12,7 @@ from guards.permissions import Permission
 from resolvers.queries import jobs
 from schema.access import Seen
 from schema.actions import found
-from schema.fields import Info, described, nested, requires
+from schema.fields import Info, described, nested, watches
 from schema.subscriptions.changes import Change, Resync, watched
 from schema.types.jobs import Job
 
@@ -34,7 +34,7 @@ JobUpdate = Annotated[JobChange | Resync, strawberry.union("JobUpdate", descript
 class Jobs:
     """Jobs as they change."""
 
-    @requires(Permission.JOB_READ, seen=Seen.BY_SCOPE)
+    @watches(Permission.JOB_READ, seen=Seen.BY_SCOPE)
     async def job_changed(
         self, info: Info, id: strawberry.ID | None = None, after: str | None = None
     ) -> AsyncIterator[JobUpdate]:

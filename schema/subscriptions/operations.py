@@ -11,7 +11,7 @@ from guards.errors import NotFound
 from guards.permissions import Permission
 from resolvers.queries import operations
 from schema.actions import found
-from schema.fields import Info, described, nested, requires
+from schema.fields import Info, described, nested, watches
 from schema.subscriptions.changes import Change, Resync, watched
 from schema.types.operations import Operation
 
@@ -36,7 +36,7 @@ OperationUpdate = Annotated[
 class Operations:
     """Actions that outlive their call, as they come further."""
 
-    @requires(Permission.OPERATION_READ, Permission.ME_READ)
+    @watches(Permission.OPERATION_READ, Permission.ME_READ)
     async def operation_changed(
         self, info: Info, id: strawberry.ID | None = None, after: str | None = None
     ) -> AsyncIterator[OperationUpdate]:

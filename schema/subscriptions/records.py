@@ -20,7 +20,7 @@ from resolvers.hearing import OWNED
 from resolvers.queries import system
 from schema import docs
 from schema.access import Seen
-from schema.fields import Info, described, nested, requires
+from schema.fields import Info, described, nested, watches
 from schema.inputs import LogFilter
 from schema.subscriptions.changes import Change, Resync, watched
 from schema.types.people import User
@@ -149,7 +149,7 @@ ActionUpdate = Annotated[
 class Records:
     """What is written down, as it is."""
 
-    @requires(Permission.EVENT_READ, seen=Seen.BY_SCOPE)
+    @watches(Permission.EVENT_READ, seen=Seen.BY_SCOPE)
     async def events(
         self,
         info: Info,
@@ -170,7 +170,7 @@ class Records:
         ):
             yield update
 
-    @requires(Permission.LOG_READ, seen=Seen.BY_TENANT)
+    @watches(Permission.LOG_READ, seen=Seen.BY_TENANT)
     async def log_appended(
         self, info: Info, filter: LogFilter | None = None, after: str | None = None, token: str | None = None
     ) -> AsyncIterator[LogUpdate]:
@@ -197,7 +197,7 @@ class Records:
             if wanted.message_contains is None or isinstance(update, Resync) or await selected(update):
                 yield update
 
-    @requires(Permission.EVENT_READ, seen=Seen.BY_TENANT)
+    @watches(Permission.EVENT_READ, seen=Seen.BY_TENANT)
     async def security_alert(self, info: Info, after: str | None = None) -> AsyncIterator[AlertUpdate]:
         """Alerts: accounts that were locked, permissions that somebody keeps asking for, tokens that were stolen."""
         async for update in watched(
@@ -205,7 +205,7 @@ class Records:
         ):
             yield update
 
-    @requires(Permission.AUDIT_READ, seen=Seen.BY_SCOPE)
+    @watches(Permission.AUDIT_READ, seen=Seen.BY_SCOPE)
     async def action_executed(
         self, info: Info, action: str | None = None, after: str | None = None
     ) -> AsyncIterator[ActionUpdate]:

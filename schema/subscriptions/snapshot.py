@@ -26,7 +26,7 @@ from guards.errors import BadInput
 from guards.permissions import Permission
 from resolvers.context import Context
 from schema.access import Seen
-from schema.fields import Info, described, nested, requires, shown
+from schema.fields import Info, described, nested, shown, watches
 from schema.subscriptions.changes import Change, Resync, watched
 from schema.types.snapshot import Snapshot
 
@@ -134,7 +134,7 @@ SnapshotUpdate = Annotated[
 class Snapshots:
     """The snapshot as it changes."""
 
-    @requires(Permission.SNAPSHOT_READ, seen=Seen.CACHED)
+    @watches(Permission.SNAPSHOT_READ, seen=Seen.CACHED)
     async def snapshot_changed(
         self,
         info: Info,

@@ -9,7 +9,7 @@ from db.events import Kind
 from guards.permissions import Permission
 from resolvers.queries import system
 from schema.access import Seen
-from schema.fields import Info, described, nested, requires, shown
+from schema.fields import Info, described, nested, shown, watches
 from schema.subscriptions.changes import Change, Resync, watched
 from schema.types.system import Queue
 
@@ -33,7 +33,7 @@ QueueUpdate = Annotated[
 class System:
     """The system as it changes."""
 
-    @requires(Permission.QUEUE_READ, seen=Seen.BY_TENANT)
+    @watches(Permission.QUEUE_READ, seen=Seen.BY_TENANT)
     async def queue_changed(self, info: Info, after: str | None = None) -> AsyncIterator[QueueUpdate]:
         """Decisions about the queue."""
         async for update in watched(info.context, Kind.QUEUE_CHANGED, after, lambda event: QueueChange(event=event)):

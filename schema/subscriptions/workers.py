@@ -11,7 +11,7 @@ from guards.errors import NotFound
 from guards.permissions import Permission
 from resolvers.queries import system
 from schema.access import Seen
-from schema.fields import Info, described, nested, requires
+from schema.fields import Info, described, nested, watches
 from schema.subscriptions.changes import Change, Resync, watched
 from schema.types.system import Worker
 
@@ -40,7 +40,7 @@ WorkerUpdate = Annotated[
 class Workers:
     """Workers as they change."""
 
-    @requires(Permission.WORKER_READ, seen=Seen.BY_SCOPE)
+    @watches(Permission.WORKER_READ, seen=Seen.BY_SCOPE)
     async def worker_changed(
         self, info: Info, id: strawberry.ID | None = None, after: str | None = None
     ) -> AsyncIterator[WorkerUpdate]:

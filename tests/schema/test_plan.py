@@ -55,7 +55,7 @@ async def test_a_read_counts_once_for_each_class_however_many_fields_it_has(serv
     admin = people[Role.ADMIN]
     await asked(context_of(services, admin), "{ me { id } queue { queued } a: me { id } workers { totalCount } }")
 
-    assert {"user": 99, "admin-read": 499, "admin-action": 50} == await left(services, admin)
+    assert {"user": 99, "admin-read": 499, "admin-action": 50, "watch": 600} == await left(services, admin)
 
 
 async def test_a_large_read_counts_like_several(services: Services, people: People) -> None:
@@ -99,7 +99,7 @@ async def test_what_is_denied_counts_nothing(services: Services, people: People)
     answer = await asked(context_of(services, reader), f"mutation {{ {CANCEL} }}")
 
     assert ["FORBIDDEN"] == codes(answer)
-    assert {"user": 100, "admin-read": 500, "admin-action": 50} == await left(services, reader)
+    assert {"user": 100, "admin-read": 500, "admin-action": 50, "watch": 600} == await left(services, reader)
 
 
 async def test_what_does_not_fit_counts_all_the_same(services: Services, people: People) -> None:
@@ -168,7 +168,8 @@ async def test_a_subscription_counts_when_it_begins(services: Services, people: 
     async with aclosing(stream):
         assert ["VALIDATION_ERROR"] == codes(await anext(stream))
 
-    assert 99 == (await left(services, user))["user"]
+    counted = await left(services, user)
+    assert (599, 100) == (counted["watch"], counted["user"])
 
 
 @pytest.mark.parametrize(("first", "told"), [(1, []), (100, ["GRAPHQL_VALIDATION_FAILED"]), (None, [])])

@@ -103,9 +103,12 @@ async def test_limits_are_told_as_they_are_counted(ask: Ask, people: People) -> 
 
     assert (100, 98, False) == (told["limit"], told["remaining"], told["degraded"])
     assert began < datetime.fromisoformat(told["resetAt"]) <= began + timedelta(seconds=61)
-    assert [("user", 100, 60, 98), ("admin-read", 500, 60, 499), ("admin-action", 50, 60, 50)] == [
-        tuple(each.values()) for each in told["policies"] if not each["name"].endswith("burst")
-    ]
+    assert [
+        ("user", 100, 60, 98),
+        ("watch", 600, 60, 600),
+        ("admin-read", 500, 60, 499),
+        ("admin-action", 50, 60, 50),
+    ] == [tuple(each.values()) for each in told["policies"] if not each["name"].endswith("burst")]
     # The field itself, what is read of it, and ten policies with what is read of them.
     assert 1 + 6 + 10 * 4 == told["cost"]
 
@@ -113,7 +116,7 @@ async def test_limits_are_told_as_they_are_counted(ask: Ask, people: People) -> 
 async def test_who_has_no_administrators_limits_is_told_of_none(ask: Ask, people: People) -> None:
     told = (await data(ask, people[Role.USER], LIMITS))["rateLimit"]
 
-    assert {"user", "user-burst"} == {each["name"] for each in told["policies"]}
+    assert {"user", "user-burst", "watch", "watch-burst"} == {each["name"] for each in told["policies"]}
 
 
 async def begun(services: Services, user: User) -> UUID:

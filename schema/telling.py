@@ -45,7 +45,7 @@ TRIES: Final = 3
 
 
 class Executor(StrawberryGraphQLCoreExecutionContext):
-    """Runs an operation; each event of a subscription with loaders of its own."""
+    """Runs an operation; what is plain all the way down in one go."""
 
     def complete_object_value(
         self,
@@ -64,12 +64,6 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
                 return read(result)
             # Some value is not what its type says; field by field, the answer names which.
         return super().complete_object_value(return_type, field_details_list, info, path, result, position_context)
-
-    def build_per_event_executor(self, payload: Any) -> Any:
-        """An executor for one event."""
-        executor = super().build_per_event_executor(payload)
-        executor.context_value = self.context_value.afresh()
-        return executor
 
 
 class Telling(strawberry.Schema):

@@ -86,7 +86,8 @@ class Telling(strawberry.Schema):
         """Run an operation of any kind: one answer of a query or mutation, one for each event of a subscription.
 
         Raises:
-            Refusal: a subscription cannot go on: its reader is too slow, or this process is going down.
+            Refusal: a subscription cannot begin or go on just now: its reader is too slow, or this process goes down.
+            DatabaseUnavailable: it cannot because the database does not answer.
         """
         execution = self._create_execution_context(
             query, DEFAULT_ALLOWED_OPERATION_TYPES, variables, context, None, operation_name, operation_extensions
@@ -140,7 +141,7 @@ class Telling(strawberry.Schema):
                     async for payload in source:
                         began = True
                         yield await self._answer(executor, payload, audience, context)
-            except (SlowConsumer, Unavailable):
+            except (SlowConsumer, Unavailable, DatabaseUnavailable):
                 # It was there to be watched, and is to be watched again.
                 raise
             except Exception as error:

@@ -285,7 +285,8 @@ class _Socket:
             running.position = refusal.cursor
             raise Ended(1012, self._placed(GOING)) from refusal
         except (Unavailable, DatabaseUnavailable) as away:
-            if running.began:
+            kind, _ = self._route.roots.of(operation.query, operation.operation_name)
+            if kind == "subscription":
                 # Whoever is told so connects again and goes on; an error would be the end of it for its client.
                 raise Ended(1013, self._placed("events cannot be read just now")) from away
             self._forget(running)

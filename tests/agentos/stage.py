@@ -153,9 +153,10 @@ class Subscription:
         raise RuntimeError("an inside with the password hunter2")
 
     @strawberry.subscription
-    async def starves(self) -> AsyncGenerator[int, None]:
-        """One answer, and then no database to read the next from."""
-        yield 1
+    async def starves(self, after: int = 1) -> AsyncGenerator[int, None]:
+        """Some answers, and then no database to read the next from."""
+        for number in range(after):
+            yield number
         raise DatabaseUnavailable("somewhere inside")
 
     @strawberry.subscription

@@ -263,13 +263,15 @@ async def test_who_is_too_slow_for_what_happens_is_let_go_with_the_place_to_go_o
     assert "SLOW_CONSUMER: events were not taken for too long; after 7-1" == socket.connection.close_reason
 
 
+@pytest.mark.parametrize("answers", [0, 1])
 async def test_a_subscription_that_cannot_be_read_on_has_its_client_come_back(
-    server: Served, people: People, token_of: TokenOf
+    server: Served, people: People, token_of: TokenOf, answers: int
 ) -> None:
     """An error would end it for good: clients connect again after a close, and do not ask again after an error."""
     async with server.socket(token_of(people[Role.USER])) as socket:
-        await socket.subscribe("1", "subscription { starves }")
-        await socket.hear()
+        await socket.subscribe("1", f"subscription {{ starves(after: {answers}) }}")
+        for _ in range(answers):
+            await socket.hear()
 
         assert 1013 == await socket.ended()
     assert "events cannot be read just now" == socket.connection.close_reason

@@ -1,7 +1,8 @@
 """Departures: whatever stays open for long, and how it goes before its process does.
 
-Sockets and streams are asked to go one after the other, for all of them come back at once elsewhere. From then on
-nobody new is let in, and who was let in a moment before is asked to go as soon as they are there.
+Sockets and streams are asked to go one after the other, for all of them come back at once elsewhere. From then on no
+socket is let in, and who was let in a moment before is asked to go as soon as they are there. So is a stream that
+begins then: a browser comes back to one that ends, and never again to one that was refused.
 """
 
 import asyncio

@@ -98,6 +98,15 @@ class Announcements:
             return Latest(copy, frozenset({copy.envelope.version}))
         return Latest(copy, frozenset(announced.kept[: announced.kept.index(version) + 1]))
 
+    async def since(self, slot: Slot, held: str, newest: Copy) -> Announcement | None:
+        """What is told of a version to who holds another one, and only to them; None when it is the one they hold."""
+        if held == newest.envelope.version:
+            return None
+        older = await self._versions.of(slot, held)
+        if older is None:
+            return Announcement(newest.envelope.version, newest.unlike({}))
+        return Announcement(newest.envelope.version, newest.unlike(older.said()), [(held, list(older.said()))])
+
     async def _newest(self, slot: Slot) -> Copy | None:
         announced = await self._versions.announced(slot)
         return await self._versions.of(slot, announced.kept[-1]) if announced.kept else None

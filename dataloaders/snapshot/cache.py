@@ -365,16 +365,14 @@ class Snapshots:
             if not await stored.lead(tx, slot):
                 return
             copy = await self._builds.join(slot, lambda: self._build(slot, newer_than=self._clock() - FRESH / 2))
-            said = copy.said()
-            told = await stored.digests(self._redis, slot)
-            changed = [name for name, digest in said.items() if told.get(name) != digest]
+            changed = copy.unlike(await stored.digests(self._redis, slot))
             if not changed:
                 return
             # Before the event can be heard: whoever is told of the version asks for it, wherever they are.
             before = (await self.versions.keep(slot, copy, changed)).before()
             payload = msgspec.to_builtins(Announcement(copy.envelope.version, changed, before))
             await events.record(tx, Kind.SNAPSHOT_CHANGED, slot.about, payload, tenant=slot.tenant)
-            tx.after_commit(lambda: stored.mark_digests(self._redis, slot, said))
+            tx.after_commit(lambda: stored.mark_digests(self._redis, slot, copy.said()))
 
     def _state(self, held: _Held, copy: Copy | None) -> State:
         now = self._clock()

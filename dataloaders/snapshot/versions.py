@@ -7,7 +7,7 @@ been forgotten.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -56,6 +56,10 @@ class Copy:
         if self.digests is None:
             self.digests = digests_of(self.snapshot)
         return self.digests
+
+    def unlike(self, said: Mapping[str, str]) -> list[str]:
+        """The sections that are other than those of some digests."""
+        return [name for name, digest in self.said().items() if said.get(name) != digest]
 
 
 class Versions:

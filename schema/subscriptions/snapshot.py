@@ -24,7 +24,6 @@ from db.events import Cursor, Event, Kind
 from db.snapshots import Slot
 from guards.errors import BadInput
 from guards.permissions import Permission
-from resolvers.context import Context
 from schema.access import Seen
 from schema.fields import Info, described, nested, shown, watches
 from schema.subscriptions.changes import Change, Resync, watched
@@ -154,9 +153,11 @@ class Snapshots:
         passed = set[str | None]()
 
         async def opening(place: Cursor) -> SnapshotChange | None:
-            latest = await info.context.services.snapshots.announcements.latest(slot, asked)
+            announcements = info.context.services.snapshots.announcements
+            latest = await announcements.latest(slot, asked)
             passed.update(latest.passed)
-            return await _return(info.context, slot, asked, since or "", latest.copy, place)
+            announced = await announcements.since(slot, since or "", latest.copy)
+            return None if announced is None else _return(slot, asked, announced, place)
 
         async with info.context.services.snapshots.followers.of(slot):
             async for update in watched(
@@ -190,16 +191,8 @@ def wants(asked: frozenset[Section]) -> Callable[[Event], bool]:
     return lambda event: not asked.isdisjoint(Announcement.of(event).sections)
 
 
-async def _return(
-    context: Context, slot: Slot, asked: frozenset[Section], held: str, newest: Copy, place: Cursor
-) -> SnapshotChange | None:
-    """What is told to a client that comes back with a version; nothing when it is the newest that was told."""
-    if held == newest.envelope.version:
-        return None
-    older = await context.services.snapshots.versions.of(slot, held)
-    said = {} if older is None else older.said()
-    changed = [name for name, digest in newest.said().items() if said.get(name) != digest]
-    before = [] if older is None else [(held, list(said))]
-    payload: dict[str, Any] = msgspec.to_builtins(Announcement(newest.envelope.version, changed, before))
+def _return(slot: Slot, asked: frozenset[Section], announced: Announcement, place: Cursor) -> Return:
+    """The change that one client is told, as if it had happened just now."""
+    payload: dict[str, Any] = msgspec.to_builtins(announced)
     event = Event(place, slot.tenant, Kind.SNAPSHOT_CHANGED, slot.about, None, payload, datetime.now(UTC))
     return Return(event=event, slot=slot, asked=asked)

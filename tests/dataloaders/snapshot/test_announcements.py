@@ -149,6 +149,26 @@ async def test_the_latest_is_the_last_that_told_of_what_is_asked_for(
     assert ({first["version"], second["version"]}, {first["version"]}) == (set(whole.passed), set(logs.passed))
 
 
+async def test_who_holds_a_version_is_told_what_is_other_than_in_it(
+    make_snapshots: Make, database: Database, tenant: str, lived: Lived, clock: Clock
+) -> None:
+    """Of one that nobody knows any more everything is; of the one they hold there is nothing to tell."""
+    warmer, reader = make_snapshots(), make_snapshots()
+    first = await announced(warmer, database, clock)
+    second = await announced(warmer, database, clock)
+    newest = await reader.announcements.of(SLOT, second["version"])
+
+    told = await reader.announcements.since(SLOT, first["version"], newest)
+    whole = await reader.announcements.since(SLOT, "unknown", newest)
+
+    assert told is not None
+    assert whole is not None
+    assert (second["version"], sorted(second["sections"])) == (told.version, sorted(told.sections))
+    assert [first["version"]] == [version for version, _ in told.before]
+    assert (second["version"], {*Section}, []) == (whole.version, {*whole.sections}, whole.before)
+    assert None is await reader.announcements.since(SLOT, second["version"], newest)
+
+
 async def test_an_event_says_which_versions_were_told_before_it(
     snapshots: Snapshots, database: Database, tenant: str, lived: Lived, clock: Clock
 ) -> None:

@@ -15,6 +15,8 @@ from db.jobs import Job, NewJob
 from db.models.identity import Role
 from db.users import User
 from resolvers.context import Services
+from resolvers.hearing import HEARD_WITH
+from schema.access import Guarded
 from schema.root import schema
 from tests.schema.conftest import Ask
 from tests.uploading import context_of
@@ -158,3 +160,25 @@ async def test_a_subscription_is_not_answered_as_a_read(ask: Ask, people: People
     answer = await ask(people[Role.ADMIN], "{ jobChanged { __typename } }")
 
     assert answer.data is None
+
+
+WATCHED: dict[str, Kind] = {
+    "jobChanged": Kind.JOB_CHANGED,
+    "operationChanged": Kind.OPERATION_CHANGED,
+    "queueChanged": Kind.QUEUE_CHANGED,
+    "snapshotChanged": Kind.SNAPSHOT_CHANGED,
+    "agentChanged": Kind.AGENT_CHANGED,
+    "workerChanged": Kind.WORKER_CHANGED,
+    "logAppended": Kind.LOG_APPENDED,
+    "securityAlert": Kind.SECURITY_ALERTED,
+    "actionExecuted": Kind.ACTION_EXECUTED,
+}
+
+
+@pytest.mark.parametrize(("field", "kind"), WATCHED.items(), ids=WATCHED)
+def test_it_takes_the_permission_with_which_its_kind_is_heard_of(field: str, kind: Kind) -> None:
+    """Who may not watch something hears nothing of it among all events either, and the other way round."""
+    [root] = schema.plan(f"subscription {{ {field} {{ __typename }} }}").roots
+
+    assert isinstance(root.access, Guarded)
+    assert HEARD_WITH[kind] in root.access.ways[0]

@@ -46,3 +46,13 @@ async def test_from_its_networks_it_may_be_used(admin: Context) -> None:
 
 async def test_other_actions_stay_as_they_were(admin: Context) -> None:
     assert admin.may(Permission.QUEUE_CLEAR)
+
+
+async def test_who_asks_from_elsewhere_is_in_another_scope(admin: Context) -> None:
+    """So that nobody is told what was made for others who may more from where they are."""
+    scopes = [replace(admin, address=address).scope_of(own=False) for address in (HERE, "10.1.2.3")]
+
+    made = [Context.of_scope(admin.services, scope) for scope in scopes]
+    assert [False, True] == [context.may(Permission.SYSTEM_BACKUP) for context in made]
+    assert [True, True] == [context.may(Permission.QUEUE_CLEAR) for context in made]
+    assert 2 == len(set(scopes))

@@ -171,9 +171,8 @@ class Snapshots:
                 # A newer one tells of other sections, and not of those that an older one told of.
                 coalesced=False,
             ):
-                told = Announcement.of(update.event).version if isinstance(update, SnapshotChange) else None
                 # An event that came while the first answer was made, which holds what it is about.
-                if told in passed and not isinstance(update, Return):
+                if passed and type(update) is SnapshotChange and Announcement.of(update.event).version in passed:
                     continue
                 yield update
 

@@ -114,7 +114,7 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
     flows = Flows(schema, seats, metrics, roots, departures, most=settings.connections // 2)
     own = _Own(settings, services, health, metrics)
     relay = Relay(services.database, services.redis)
-    _watch(metrics, services, journal, relay, schema.watching)
+    _watch(metrics, services, journal, relay, schema.watching(services.hub))
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -11,6 +11,7 @@ import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 import strawberry
@@ -30,7 +31,7 @@ from db.events import Cursor
 from db.tasks import pause_s
 from guards.errors import Refusal, Unavailable
 from resolvers.context import Context
-from resolvers.live import SlowConsumer
+from resolvers.live import Hub, SlowConsumer
 from schema.access import Seen
 from schema.errors import cause_of, told
 from schema.plan import Plans, admit
@@ -71,8 +72,12 @@ class Telling(strawberry.Schema):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.watching = Watching()
+        self._watching: WeakKeyDictionary[Hub, Watching] = WeakKeyDictionary()
         self._plans = Plans(self._schema)
+
+    def watching(self, hub: Hub) -> Watching:
+        """The audiences of those who listen to a hub; there is one in a process, and several where tests run."""
+        return self._watching.setdefault(hub, Watching())
 
     async def told(
         self,
@@ -134,13 +139,16 @@ class Telling(strawberry.Schema):
         if isinstance(source, CoreResult):
             yield self._failed(source.errors or [], context)
             return
-        began = False
-        with self.watching.audience(self._asked(execution)) as audience:
+        began, since = False, 0.0
+        watching = self.watching(context.services.hub)
+        with watching.audience(self._asked(execution), context.caller.user_id) as audience:
             try:
                 async with aclosing(source):
                     async for payload in source:
                         began = True
-                        yield await self._answer(executor, payload, audience, context)
+                        answer = await self._answer(executor, payload, audience, context, since)
+                        since = answer.at
+                        yield answer
             except (SlowConsumer, Unavailable, DatabaseUnavailable):
                 # It was there to be watched, and is to be watched again.
                 raise
@@ -159,14 +167,15 @@ class Telling(strawberry.Schema):
         own = any(root.access is None or root.access.seen is Seen.BY_ONE for root in plan.roots)
         context: Context = execution.context
         return Asked(
-            id(context.services.hub),
             execution.query,
             execution._provided_operation_name,
             msgspec.json.encode(variables, order="deterministic"),
             context.scope_of(own=own),
         )
 
-    async def _answer(self, executor: CoreExecutor[Any], payload: object, audience: Audience, context: Context) -> Told:
+    async def _answer(
+        self, executor: CoreExecutor[Any], payload: object, audience: Audience, context: Context, since: float
+    ) -> Told:
         if not isinstance(payload, Placed):
             return await self._executed(executor, payload, context.afresh())
         if not payload.shared:
@@ -175,6 +184,7 @@ class Telling(strawberry.Schema):
         return await audience.told(
             payload.place,
             lambda: self._executed(executor, payload, Context.of_scope(context.services, scope), payload.place),
+            since=since,
         )
 
     async def _executed(

@@ -4,9 +4,9 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, ExitStack, aclosing
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -38,7 +38,7 @@ WATCHES = {
 READS = {name: f"query($id: ID!) {{ {name}(id: $id) {{ {parts} }} }}" for name, parts in PARTS.items()}
 
 
-NOBODYS = Asked(0, "", None, b"{}", Scope(tenant="a", role=Role.USER, may=frozenset(), user_id=None))
+NOBODYS = Asked("", None, b"{}", Scope(tenant="a", role=Role.USER, may=frozenset(), user_id=None))
 
 
 class Viewer:
@@ -168,7 +168,7 @@ def unlimited(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_an_event_is_executed_once_for_all_of_a_scope(live: Services, people: People) -> None:
     """They get the very same bytes; who has another scope gets others."""
-    before = schema.watching.executed
+    before = schema.watching(live.hub).executed
     async with live.database.system() as tx:
         start = str(await events.edge(tx))
     admins = [Viewer(live, people[Role.ADMIN], "job", start) for _ in range(20)]
@@ -178,10 +178,10 @@ async def test_an_event_is_executed_once_for_all_of_a_scope(live: Services, peop
         for viewer in (*admins, other):
             group.create_task(viewer.hear(job))
 
-    assert before + 2 == schema.watching.executed
+    assert before + 2 == schema.watching(live.hub).executed
     assert 1 == len({id(viewer.heard[0]) for viewer in admins})
     assert other.heard[0] is not admins[0].heard[0]
-    assert {} == schema.watching.audiences
+    assert {} == schema.watching(live.hub).audiences
 
 
 async def test_where_somebody_begins_does_not_part_them_from_others(live: Services, people: People) -> None:
@@ -201,8 +201,8 @@ async def test_where_somebody_begins_does_not_part_them_from_others(live: Servic
             stream = await stack.enter_async_context(aclosing(schema.told(query, variables=variables, context=context)))
             listening = asyncio.ensure_future(anext(stream))
             stack.push_async_callback(_ended, listening)
-        await until(lambda: sum(each.members for each in schema.watching.audiences.values()) == 3)
-        members = sorted(audience.members for audience in schema.watching.audiences.values())
+        await until(lambda: sum(each.members.total() for each in schema.watching(live.hub).audiences.values()) == 3)
+        members = sorted(audience.members.total() for audience in schema.watching(live.hub).audiences.values())
 
     assert [1, 2] == members
 
@@ -270,7 +270,70 @@ async def test_answers_are_kept_for_a_while_and_not_without_end(monkeypatch: pyt
 
 def test_an_audience_is_there_while_somebody_is_in_it() -> None:
     kept = Watching()
-    with kept.audience(NOBODYS) as first, kept.audience(NOBODYS) as second:
+    with kept.audience(NOBODYS, uuid4()) as first, kept.audience(NOBODYS, uuid4()) as second:
         assert first is second
 
     assert {} == kept.audiences
+
+
+async def starved(monkeypatch: pytest.MonkeyPatch, each: int) -> bool:
+    """Whether somebody waits for their one event while another user's many are executed."""
+    monkeypatch.setattr(watching, "EACH_AT_ONCE", each)
+    kept, let = Watching(), asyncio.Event()
+
+    async def long() -> Told:
+        await let.wait()
+        return Told(b"long")
+
+    async def short() -> Told:
+        return Told(b"short")
+
+    greedy, modest = uuid4(), uuid4()
+    with ExitStack() as stack:
+        crowd = [
+            stack.enter_context(kept.audience(Asked(f"{number}", None, b"{}", NOBODYS.scope), greedy))
+            for number in range(50)
+        ]
+        other = stack.enter_context(kept.audience(NOBODYS, modest))
+        waiting = [asyncio.create_task(audience.told(events.START, long)) for audience in crowd]
+        await until(lambda: kept.executed == min(each, watching.AT_ONCE))
+        task = asyncio.create_task(other.told(events.START, short))
+        done, _ = await asyncio.wait({task}, timeout=0.2)
+        let.set()
+        await asyncio.gather(task, *waiting)
+    return not done
+
+
+async def test_what_one_user_watches_keeps_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control lets one user have all the turns."""
+    assert (False, True) == (await starved(monkeypatch, 2), await starved(monkeypatch, 100))
+
+
+async def test_an_answer_is_no_older_than_the_one_before_it() -> None:
+    """Who is behind is told one that was made anew; what was kept of the next event shows how things stood before."""
+    kept = Watching()
+    audience, numbers = Audience(NOBODYS, kept), iter(range(10))
+
+    async def make() -> Told:
+        return Told(str(next(numbers)).encode())
+
+    kept_of_second = await audience.told(Cursor(1, 2), make)
+    first = await audience.told(Cursor(1, 1), make)
+    second = await audience.told(Cursor(1, 2), make, since=first.at)
+    again = await audience.told(Cursor(1, 2), make, since=0.0)
+
+    assert (b"0", b"1", b"2", b"2") == (kept_of_second.body, first.body, second.body, again.body)
+
+
+async def test_nothing_is_kept_once_it_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when nothing else happens."""
+    monkeypatch.setattr(watching, "KEPT_S", 0.05)
+    audience = Audience(NOBODYS, Watching())
+
+    async def make() -> Told:
+        return Told(b"{}")
+
+    await audience.told(events.START, make)
+    await until(lambda: not audience._answers)
+
+    assert 0 == audience._bytes

@@ -242,7 +242,7 @@ async def test_those_who_came_with_other_versions_are_told_the_same_that_was_mad
     live: Services, people: People
 ) -> None:
     versions = ["", await announced(live), await announced(live), await announced(live)]
-    executed = schema.watching.executed
+    executed = schema.watching(live.hub).executed
     async with AsyncExitStack() as stack:
         viewers = [
             await stack.enter_async_context(watching(live, people[Role.ADMIN], PATCHES, **{"from": version}))
@@ -250,12 +250,12 @@ async def test_those_who_came_with_other_versions_are_told_the_same_that_was_mad
         ]
         for viewer in viewers[:-1]:
             await viewer.told()
-        [audience] = schema.watching.audiences.values()
+        [audience] = schema.watching(live.hub).audiences.values()
         patched = live.snapshots.patches.made
         await announced(live)
         told = [letters(await viewer.told()) for viewer in viewers]
 
-        assert (4, executed + 1) == (audience.members, schema.watching.executed)
+        assert (4, executed + 1) == (audience.members.total(), schema.watching(live.hub).executed)
     assert 1 == len(set(told))
     assert patched + 1 == live.snapshots.patches.made
 

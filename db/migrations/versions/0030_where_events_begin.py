@@ -1,7 +1,8 @@
 """Where the events on record begin: the newest one of each tenant that was removed, so that none is missed unnoticed.
 
-A trigger writes it down, in the transaction of whoever removes events: retention, clearing a history, or a person at
-the console of the database. Who goes on from before it is told so, instead of being given only what is left.
+A trigger writes it down, in the transaction of whoever deletes events: retention, clearing a history, or a person at
+the console of the database (not who truncates the table; a restore says so itself). Who goes on from before it is told
+so, instead of being given only what is left.
 """
 
 import sqlalchemy as sa

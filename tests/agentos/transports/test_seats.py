@@ -161,7 +161,6 @@ async def locked(database: Database, user: User) -> None:
 async def given_another_role(database: Database, user: User) -> None:
     async with database.transaction(user.tenant_id) as tx:
         await tx.execute(sa.update(accounts).where(accounts.c.id == user.id).values(role=Role.READONLY))
-        await users.revoke_tokens(tx, user.id)
 
 
 @pytest.mark.slow

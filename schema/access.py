@@ -180,7 +180,7 @@ class Guarded(Access):
         return Charges(once=self._class.buckets(of_user(context.caller.user_id)))
 
 
-class Watching(Guarded):
+class Watched(Guarded):
     """Callers who may be told of changes."""
 
     def __init__(self, ways: Ways, *, seen: Seen = Seen.BY_ONE) -> None:

@@ -16,7 +16,7 @@ from strawberry.types.field import StrawberryField
 from guards.permissions import Permission
 from resolvers.context import Context
 from schema import docs
-from schema.access import Access, Guarded, Open, Seen, Watching, Ways
+from schema.access import Access, Guarded, Open, Seen, Watched, Ways
 from schema.directives import PAGED, Cost
 
 Info = strawberry.Info[Context, None]
@@ -39,7 +39,7 @@ def requires(
 
 def watches(*permissions: Permission | tuple[Permission, ...], seen: Seen = Seen.BY_ONE) -> Callable[[F], F]:
     """A root field of changes for callers who hold one of the permissions, or all of those in a tuple."""
-    return guarded(Watching(_ways(permissions), seen=seen))
+    return guarded(Watched(_ways(permissions), seen=seen))
 
 
 def public(gives: Any = None) -> Callable[[F], F]:

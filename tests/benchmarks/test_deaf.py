@@ -55,6 +55,8 @@ async def test_one_deaf_client_beside_nineteen(pair: Addresses, template: str) -
     print(f"\n{CHANGES} changes, one after the other, to {READERS} clients")
     report("alone", alone)
     report("beside a deaf one", beside)
+    p99_ms = quantiles(beside, n=100)[98] * 1000
     print(f"{FLOOD:,} changes at once: {before_mb:.0f} MB before, {after_mb:.0f} MB after", end=", ")
     print(f"{cpu_s / FLOOD / READERS * 1e6:.0f} µs CPU a delivery")
     print(f"the deaf one is told {farewell.code}: {farewell.reason}")
+    assert p99_ms < 200, "more than the others are to notice"

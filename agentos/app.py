@@ -40,6 +40,7 @@ from agentos.transports.measures import Measures
 from agentos.transports.roots import Roots
 from agentos.transports.seats import Seats
 from agentos.transports.sockets import GraphQLOverWebSocket
+from agentos.transports.stays import Stays
 from agentos.transports.streams import GraphQLOverSSE
 from db import tallies
 from db.database import DatabaseUnavailable
@@ -108,10 +109,11 @@ def assembled(settings: Settings, services: Services, schema: AnySchema, rest: R
     callers = Callers(services.tokens, services.database)
     contexts = Contexts(services, callers)
     departures = Departures()
-    seats = Seats(callers, contexts, origins=(*settings.cors_origins, settings.origin))
+    stays = Stays(callers)
+    seats = Seats(stays, contexts, origins=(*settings.cors_origins, settings.origin))
     sockets = GraphQLOverWebSocket(schema, seats, callers, contexts, metrics, roots, departures)
     legacy = LegacySockets(services, seats, contexts, metrics, Feeds(services), departures)
-    flows = Flows(schema, seats, metrics, roots, departures, most=settings.connections // 2)
+    flows = Flows(schema, stays, metrics, roots, departures, most=settings.connections // 2)
     own = _Own(settings, services, health, metrics)
     relay = Relay(services.database, services.redis)
     _watch(metrics, services, journal, relay, schema.watching(services.hub))

@@ -32,6 +32,7 @@ from agentos.transports.departures import Departures
 from agentos.transports.legacy_feeds import Feeds
 from agentos.transports.legacy_sockets import LegacySockets
 from agentos.transports.seats import Seats
+from agentos.transports.stays import Stays
 from db.services import Service
 from resolvers.context import Services
 
@@ -68,7 +69,7 @@ def create_app(settings: Settings, services: Services) -> Starlette:
     health = Health(services.database, services.redis)
     callers = Callers(services.tokens, services.database)
     contexts = Contexts(services, callers)
-    seats = Seats(callers, contexts, origins=(*settings.cors_origins, settings.origin))
+    seats = Seats(Stays(callers), contexts, origins=(*settings.cors_origins, settings.origin))
     departures = Departures()
     legacy = LegacySockets(services, seats, contexts, metrics, Feeds(services), departures)
 

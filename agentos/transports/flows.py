@@ -26,7 +26,7 @@ from agentos.transports.access import LASTING
 from agentos.transports.bodies import Operation
 from agentos.transports.departures import GOING, RETRY_S, Departures
 from agentos.transports.roots import Roots
-from agentos.transports.seats import Seats
+from agentos.transports.stays import Stays
 from db.database import DatabaseUnavailable
 from db.events import Cursor
 from guards.errors import RateLimited, Refusal, Unauthenticated, Unavailable
@@ -104,7 +104,7 @@ class Flows:
     def __init__(
         self,
         schema: Schema,
-        seats: Seats,
+        stays: Stays,
         metrics: Metrics,
         roots: Roots,
         departures: Departures,
@@ -122,7 +122,7 @@ class Flows:
             confirm_s: for how long its machine may be silent about what it was sent.
         """
         self.schema = schema
-        self.seats = seats
+        self.stays = stays
         self.metrics = metrics
         self.roots = roots
         self.departures = departures
@@ -142,7 +142,7 @@ class Flows:
             Unavailable: there are as many as may be.
         """
         if context.viewer is not None:
-            self.seats.require_lasting(context.viewer)
+            self.stays.require_lasting(context.viewer)
         whose = context.address if context.viewer is None else context.viewer.user_id
         if self.held[whose] >= self.most_each:
             raise RateLimited(f"a user has at most {self.most_each} streams", retry_after=5, policy="streams")
@@ -280,7 +280,7 @@ class Flow:
         if caller is None:
             return
         try:
-            await self._flows.seats.lapse(lambda: caller)
+            await self._flows.stays.lapse(lambda: caller)
         except Unauthenticated as lapsed:
             raise _Over(self._frames.refused(self._error(lapsed))) from lapsed
 

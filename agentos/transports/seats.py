@@ -1,18 +1,14 @@
 """What all sockets of a process have in common, whatever is spoken over them.
 
-Pages of which origins may open one; five for each user, counted over every kind; and that a socket ends when its token
-does, or within five seconds of its user being signed out, locked or given another role. PostgreSQL away: nobody new is
-let in; open sockets stay, as nobody can be signed out meanwhile either.
+Pages of which origins may open one; five for each user, counted over every kind; and with which words one ends.
+PostgreSQL away: nobody new is let in.
 """
 
 import asyncio
-import logging
-import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, NoReturn, TypeVar
 from uuid import UUID
 
@@ -21,10 +17,9 @@ from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agentos.transports import contexts
-from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
+from agentos.transports.stays import Stays
 from agentos.wires import Stalled
-from db.tasks import going_on
 from guards.callers import Caller
 from guards.errors import BadInput, RateLimited, Unauthenticated, Unavailable
 from schema.rest import sites
@@ -37,14 +32,8 @@ PER_SECOND: Final = 50
 SLOW: Final = 4413
 """The code of a socket whose client takes too little of what it is told."""
 
-WATCH_S: Final = 0.5
-LOOK_S: Final = 2.0
-"""How often is asked whether somebody still is who they were, with many others in one question."""
-
 LONGEST_REASON: Final = 120
 """Bytes."""
-
-log = logging.getLogger(__name__)
 
 E = TypeVar("E", bound=BaseException)
 
@@ -81,7 +70,7 @@ class Pace:
 class Seats:
     """Who may open sockets, and who has how many; one object for a process."""
 
-    def __init__(self, callers: Callers, contexts: Contexts, *, origins: Collection[str]) -> None:
+    def __init__(self, stays: Stays, contexts: Contexts, *, origins: Collection[str]) -> None:
         """
         Args:
             origins: pages of which origins may open a socket, beside those of the host that is called.
@@ -89,10 +78,7 @@ class Seats:
         self.held: defaultdict[UUID, int] = defaultdict(int)
         """How many open sockets each user has."""
 
-        self._staying: dict[asyncio.Future[NoReturn], _Stay] = {}
-        self._rounds: asyncio.Task[None] | None = None
-
-        self._callers = callers
+        self.stays = stays
         self._contexts = contexts
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
 
@@ -108,7 +94,7 @@ class Seats:
         """
         try:
             caller = await self._contexts.holding(websocket, authorization)
-            self.require_lasting(caller)
+            self.stays.require_lasting(caller)
         except Unavailable as error:
             raise Ended(1013, str(error)) from error
         except RateLimited as error:
@@ -116,18 +102,6 @@ class Seats:
         except Unauthenticated as error:
             raise Ended(4403, str(error)) from error
         return caller
-
-    def require_lasting(self, caller: Caller) -> None:
-        """Make sure that what a caller opens need not end at once.
-
-        Calls are answered for some seconds after a token has run out, as clocks differ; who opened a stream with such a
-        token would be sent away from it, and told by no status why they should not come back with the same.
-
-        Raises:
-            Unauthenticated: it has run out.
-        """
-        if self._callers.expired(caller):
-            raise Unauthenticated("the access token has expired")
 
     async def renewed(self, websocket: WebSocket, authorization: str, before: Caller) -> Caller:
         """The same caller by a fresh token.
@@ -169,76 +143,9 @@ class Seats:
             Ended: that is so.
         """
         try:
-            await self.lapse(present)
+            await self.stays.lapse(present)
         except Unauthenticated as error:
             raise Ended(4403, str(error)) from error
-
-    async def lapse(self, present: Callable[[], Caller]) -> NoReturn:
-        """The same for whatever else stays open.
-
-        Raises:
-            Unauthenticated: the token has run out, or its user is no longer who they were.
-        """
-        lapsed = asyncio.get_running_loop().create_future()
-        self._staying[lapsed] = _Stay(present)
-        if self._rounds is None:
-            self._rounds = asyncio.create_task(self._go_round(), name="seats")
-            self._rounds.add_done_callback(self._abandoned)
-        try:
-            await lapsed
-        finally:
-            del self._staying[lapsed]
-            if lapsed.done() and not lapsed.cancelled():
-                # Whoever goes in the same moment for another reason has no use for it.
-                lapsed.exception()
-            if not self._staying and self._rounds is not None:
-                self._rounds.cancel()
-                self._rounds = None
-        raise AssertionError("who has not lapsed stays")
-
-    async def _go_round(self) -> None:
-        """Look at everybody who stays, all at once, for as long as somebody does."""
-        while going_on():
-            for lapsed, stay in self._staying.items():
-                if self._callers.expired(stay.present()):
-                    _end(lapsed, Unauthenticated("the access token has expired"))
-            await self._end_fallen(time.monotonic())
-            await asyncio.sleep(WATCH_S)
-
-    async def _end_fallen(self, now: float) -> None:
-        due = {lapsed: stay for lapsed, stay in self._staying.items() if now - stay.looked_at >= LOOK_S}
-        callers = {lapsed: stay.present() for lapsed, stay in due.items()}
-        for stay in due.values():
-            stay.looked_at = now
-        try:
-            fallen = {id(caller) for caller in await self._callers.fallen(callers.values())}
-        except Unavailable:
-            log.debug("whether users still are who they were cannot be told just now")
-            return
-        for lapsed, caller in callers.items():
-            # Who was renewed meanwhile is looked at in another round.
-            if id(caller) in fallen and due[lapsed].present() is caller:
-                _end(lapsed, Unauthenticated("the access token was revoked: sign in again"))
-
-    def _abandoned(self, rounds: asyncio.Task[None]) -> None:
-        """Have nobody stay whom nobody looks after any more."""
-        if not rounds.cancelled() and (error := rounds.exception()) is not None:
-            self._rounds = None
-            for lapsed in self._staying:
-                _end(lapsed, error)
-
-
-@dataclass(slots=True)
-class _Stay:
-    """Somebody who stays for as long as they are who they were."""
-
-    present: Callable[[], Caller]
-    looked_at: float = -math.inf
-
-
-def _end(lapsed: "asyncio.Future[NoReturn]", error: BaseException) -> None:
-    if not lapsed.done():
-        lapsed.set_exception(error)
 
 
 def presented(websocket: WebSocket) -> str | None:

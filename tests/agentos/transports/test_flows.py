@@ -26,16 +26,16 @@ from agentos.settings import Settings
 from agentos.transports import access
 from agentos.transports.flows import Flows
 from agentos.transports.graphql import GraphQLOverHTTP
-from agentos.transports.seats import Seats
+from agentos.transports.stays import Stays
 from agentos.transports.streams import RETRY_MOST_MS, RETRY_MS, GraphQLOverSSE
-from db import users
 from db.database import Database
-from db.models.identity import Role
+from db.models.identity import DEFAULT_TENANT, Role
 from db.users import User
 from guards.callers import Caller
 from resolvers.context import Services
 from tests.agentos import stage
 from tests.agentos.conftest import TokenOf
+from tests.agentos.transports.dismissing import given_another_role, locked, signed_out
 from tests.agentos.transports.streaming import EVENTS, PARTS, Block, bearer, events, parts, queued
 from tests.conftest import People
 from tests.serving import PATIENCE_S, Served, served
@@ -84,8 +84,8 @@ def short_token(services: Services, user: User, *, now: float | None = None) -> 
     )
 
 
-class Trusting(Seats):
-    """Seats from which nobody has to go."""
+class Trusting(Stays):
+    """The control: nobody has to go."""
 
     def __init__(self) -> None:
         """Know nobody."""
@@ -102,7 +102,7 @@ class Trusting(Seats):
 async def test_a_flow_ends_with_its_token(settings: Settings, services: Services, people: People) -> None:
     """It says so; where nobody looks, the token has run out long since and the heart still beats."""
     guarded, twin = (beating(stage.staged(settings, services), 0.1) for _ in range(2))
-    flows_of(twin).seats = Trusting()
+    flows_of(twin).stays = Trusting()
     token = short_token(services, people[Role.USER])
     async with (
         served(guarded) as server,
@@ -132,7 +132,7 @@ async def test_nothing_is_opened_with_a_token_that_has_just_run_out(
 ) -> None:
     """A question is answered all the same, as clocks differ. Where nobody looks, a stream begins that ends at once."""
     guarded, twin = (stage.staged(settings, services) for _ in range(2))
-    flows_of(twin).seats = Trusting()
+    flows_of(twin).stays = Trusting()
     token = short_token(services, people[Role.USER], now=time.time() - 3)
     async with served(guarded) as server, served(twin) as careless, server.socket(greet=False) as socket:
         asked = await server.graphql("{ me }", token)
@@ -152,26 +152,35 @@ async def test_nothing_is_opened_with_a_token_that_has_just_run_out(
 
 
 @pytest.mark.slow
-async def test_flows_end_within_five_seconds_of_signing_out_and_of_being_locked(
-    server: Served, database: Database, tenant: str, people: People, token_of: TokenOf
+async def test_flows_end_within_five_seconds_of_their_user_being_somebody_else(
+    settings: Settings, services: Services, database: Database, people: People, token_of: TokenOf
 ) -> None:
-    leaving, locked = people[Role.USER], people[Role.OPERATOR]
+    """Signed out, locked, of another role; somebody else's go on, and so do those that nobody looks after."""
+    ends = {Role.OPERATOR: signed_out, Role.SUPERVISOR: locked, Role.USER: given_another_role}
+    guarded, twin = (beating(stage.staged(settings, services), 0.1) for _ in range(2))
+    flows_of(twin).stays = Trusting()
     async with AsyncExitStack() as stack:
-        heard = [await stack.enter_async_context(events(server, token_of(each), WATCH)) for each in (leaving, locked)]
-        answers = [await stack.enter_async_context(parts(server, token_of(each), WATCH)) for each in (leaving, locked)]
-        for stream in heard:
+        server, careless = [await stack.enter_async_context(served(each)) for each in (guarded, twin)]
+        token = {role: token_of(people[role]) for role in (*ends, Role.ADMIN)}
+        heard = [await stack.enter_async_context(events(server, token[role], WATCH)) for role in ends]
+        answers = [await stack.enter_async_context(parts(server, token[role], WATCH)) for role in ends]
+        kept = [await stack.enter_async_context(events(careless, token[role], WATCH)) for role in ends]
+        kept.append(await stack.enter_async_context(events(server, token[Role.ADMIN], WATCH)))
+        for stream in (*heard, *kept):
             await stream.event()
         for answer in answers:
             await answer.part()
-        async with database.transaction(tenant) as tx:
-            await users.revoke_tokens(tx, leaving.id)
-            await users.mark_disabled(tx, locked.id)
+        for role, end in ends.items():
+            await end(database, people[role])
         async with asyncio.timeout(5):
             codes = [(await stream.event()).code for stream in heard]
             last = [await answer.part() or {} for answer in answers]
+        job = await queued(database, DEFAULT_TENANT, people[Role.USER].id)
+        told = [(await stream.event()).body["data"]["jobs"] for stream in kept]
 
-    assert ["UNAUTHENTICATED"] * 2 == codes
-    assert ["UNAUTHENTICATED"] * 2 == [each["errors"][0]["extensions"]["code"] for each in last]
+    assert ["UNAUTHENTICATED"] * 3 == codes
+    assert ["UNAUTHENTICATED"] * 3 == [each["errors"][0]["extensions"]["code"] for each in last]
+    assert [str(job.id)] * 4 == told
 
 
 async def test_the_eleventh_flow_of_a_user_is_refused_until_one_has_ended(

@@ -5,13 +5,12 @@ import json
 import re
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NoReturn
 
-import msgspec
 import pytest
 import pytest_asyncio
 import sqlalchemy as sa
@@ -23,22 +22,19 @@ from agentos.app import create_app
 from agentos.serving import LIMITS
 from agentos.settings import Settings
 from agentos.transports import seats
-from agentos.transports.callers import Callers
-from agentos.transports.contexts import Contexts
 from agentos.transports.seats import MOST_BYTES, Ended, Pace, Seats
 from agentos.transports.sockets import GraphQLOverWebSocket
-from db import events, jobs, users
+from db import events, jobs
 from db.database import Database
 from db.events import Cursor, Kind
 from db.jobs import Job, NewJob
 from db.models.identity import DEFAULT_TENANT, Role
-from db.models.identity import users as accounts
 from db.users import User
 from guards.callers import Caller
-from guards.errors import Unauthenticated, Unavailable
 from resolvers.context import Services
 from tests.agentos.conftest import TokenOf
-from tests.conftest import CallerOf, People
+from tests.agentos.transports.dismissing import given_another_role, locked, signed_out
+from tests.conftest import People
 from tests.serving import PATIENCE_S, PROTOCOL, Served, Socket, served
 from tests.waiting import until
 
@@ -148,21 +144,6 @@ def route(server: Served) -> GraphQLOverWebSocket:
     raise AssertionError
 
 
-async def signed_out(database: Database, user: User) -> None:
-    async with database.transaction(user.tenant_id) as tx:
-        await users.revoke_tokens(tx, user.id)
-
-
-async def locked(database: Database, user: User) -> None:
-    async with database.transaction(user.tenant_id) as tx:
-        await users.mark_disabled(tx, user.id)
-
-
-async def given_another_role(database: Database, user: User) -> None:
-    async with database.transaction(user.tenant_id) as tx:
-        await tx.execute(sa.update(accounts).where(accounts.c.id == user.id).values(role=Role.READONLY))
-
-
 @pytest.mark.slow
 async def test_a_subscription_ends_within_five_seconds_of_its_user_being_somebody_else(
     real: Served, services: Services, database: Database, people: People, token_of: TokenOf, change: Change
@@ -197,7 +178,7 @@ async def test_a_subscription_ends_within_five_seconds_of_its_user_being_somebod
 def forgetful(server: Served) -> Forgetful:
     """Seats like those of a server, but for what they forget."""
     mine = route(server)
-    return Forgetful(mine.callers, mine.contexts, origins=())
+    return Forgetful(mine.seats.stays, mine.contexts, origins=())
 
 
 @pytest.mark.slow
@@ -247,73 +228,6 @@ async def test_over_a_renewal_no_event_is_lost_or_told_twice_and_the_subscriptio
     assert 4403 == control.connection.close_code
     assert [{"type": "pong"}] == [message for message in messages if message["type"] != "next"]
     assert made == [cursor_of(message) for message in messages if message["type"] == "next"]
-
-
-class Counting(Callers):
-    """Says how many were asked for at once, and fails as often as it is to."""
-
-    def __init__(self, services: Services, failures: Sequence[Exception] = ()) -> None:
-        super().__init__(services.tokens, services.database)
-        self.asked: list[int] = []
-        self.failures = list(failures)
-
-    async def fallen(self, callers: Collection[Caller]) -> list[Caller]:
-        self.asked.append(len(callers))
-        if self.failures:
-            raise self.failures.pop()
-        return await super().fallen(callers)
-
-
-async def test_all_who_stay_are_asked_for_together(
-    services: Services, database: Database, people: People, caller_of: CallerOf
-) -> None:
-    """And each is let go for a reason of their own."""
-    callers = Counting(services)
-    mine = Seats(callers, Contexts(services, callers), origins=())
-    staying = [caller_of(user) for user in people.values()]
-    await signed_out(database, people[Role.USER])
-    async with asyncio.TaskGroup() as group:
-        lapsing = [group.create_task(lapse(mine, caller)) for caller in staying * 4]
-        await until(lambda: any(each.done() for each in lapsing))
-        for each in lapsing:
-            each.cancel()
-
-    assert [4 * len(people)] == callers.asked
-    assert ["the access token was revoked: sign in again"] * 4 == [e.result() for e in lapsing if not e.cancelled()]
-
-
-async def lapse(mine: Seats, caller: Caller) -> str:
-    """Stay until that is over, and say why it is."""
-    try:
-        await mine.lapse(lambda: caller)
-    except (Unauthenticated, RuntimeError) as error:
-        return str(error)
-
-
-async def test_nobody_stays_whom_nobody_looks_after_any_more(
-    services: Services, people: People, caller_of: CallerOf
-) -> None:
-    """A fault of ours in the rounds ends who waited for them; who comes next is looked after again."""
-    callers = Counting(services, [RuntimeError("a fault of ours")])
-    mine = Seats(callers, Contexts(services, callers), origins=())
-    first, second = caller_of(people[Role.USER]), caller_of(people[Role.ADMIN])
-    async with asyncio.timeout(PATIENCE_S):
-        reasons = [*await asyncio.gather(lapse(mine, first), lapse(mine, second))]
-        reasons.append(await lapse(mine, msgspec.structs.replace(first, expires_at=0)))
-
-    assert ["a fault of ours", "a fault of ours", "the access token has expired"] == reasons
-
-
-async def test_without_the_database_everybody_stays_and_is_asked_for_later(
-    services: Services, database: Database, people: People, caller_of: CallerOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(seats, "LOOK_S", 0.0)
-    callers = Counting(services, [Unavailable("away")])
-    mine = Seats(callers, Contexts(services, callers), origins=())
-    await signed_out(database, people[Role.USER])
-    reason = await lapse(mine, caller_of(people[Role.USER]))
-
-    assert ("the access token was revoked: sign in again", [1, 1]) == (reason, callers.asked)
 
 
 async def test_a_fresh_token_of_another_role_is_for_another_socket(

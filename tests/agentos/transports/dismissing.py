@@ -1,0 +1,27 @@
+"""How users become somebody else than their tokens say."""
+
+import sqlalchemy as sa
+
+from db import users
+from db.database import Database
+from db.models.identity import Role
+from db.models.identity import users as accounts
+from db.users import User
+
+
+async def signed_out(database: Database, user: User) -> None:
+    """Every token of theirs is revoked."""
+    async with database.transaction(user.tenant_id) as tx:
+        await users.revoke_tokens(tx, user.id)
+
+
+async def locked(database: Database, user: User) -> None:
+    """They may not come in any more."""
+    async with database.transaction(user.tenant_id) as tx:
+        await users.mark_disabled(tx, user.id)
+
+
+async def given_another_role(database: Database, user: User) -> None:
+    """They may do less than they could."""
+    async with database.transaction(user.tenant_id) as tx:
+        await tx.execute(sa.update(accounts).where(accounts.c.id == user.id).values(role=Role.READONLY))

@@ -13,13 +13,15 @@ import socket
 import struct
 import termios
 from asyncio import AbstractEventLoop, Transport
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
@@ -61,6 +63,9 @@ class Limits:
 
     head_bytes: int = 32 * 1024
     head_fields: int = 100
+
+    waiting: int = 8
+    """Requests that came on a connection behind the one that is answered; browsers send none."""
 
     connections: int = 2_000
     """Open at once in this process, WebSockets included."""
@@ -128,6 +133,10 @@ class TooLong(Exception):
     """The head of a request is longer than heads are."""
 
 
+class TooMany(Exception):
+    """More requests wait for their turn than may."""
+
+
 class Connection(HttpToolsProtocol):
     """A connection that somebody looks after: the server asks it from time to time whether its client is late."""
 
@@ -148,7 +157,9 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._fields_bytes = 0
         self._fields = 0
-        self._too_long = False
+        self._too_long = self._too_many = False
+        self._given_up = False
+        self._turn: RequestResponseCycle | None = None
         self._in_body = False
         self._body_since = 0.0
         self._body_bytes = 0
@@ -193,6 +204,21 @@ class Connection(HttpToolsProtocol):
         buffer: without this it would be taken to be there for a quarter of an hour.
         """
         self._set_patience(int(within_s * 1000))
+
+    def give_up_to_answer(self) -> None:
+        """Have the connection for the answer that is about to begin alone: whoever says more meanwhile is let go.
+
+        It would wait for an answer that may never be complete, and each look at whether the client is still there would
+        read more of it.
+        """
+        self._given_up = True
+        if self._in_body or self.pipeline:
+            self._refuse_company()
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing can be written to the client any more."""
+        return self.transport.is_closing()
 
     def _set_patience(self, ms: int) -> None:
         # A client that goes while its request is read leaves a transport without a socket.
@@ -267,6 +293,9 @@ class Connection(HttpToolsProtocol):
         """Take in what came, of a head no more than heads have."""
         if self._refused:
             return
+        if self._given_up:
+            self._refuse_company()
+            return
         self._came = True
         if self._head_since is None and not self._in_body:
             self._head_since = self.loop.time()
@@ -293,7 +322,15 @@ class Connection(HttpToolsProtocol):
             self._refuse(HTTPStatus.BAD_REQUEST, "VALIDATION_ERROR", "this is no handshake of a WebSocket")
 
     def on_message_begin(self) -> None:
-        """Begin to count anew."""
+        """Begin to count anew.
+
+        Raises:
+            TooMany: as many as may wait already do.
+        """
+        if len(self.pipeline) >= self._limits.waiting:
+            # The parser goes on to the end of what came, which may be thousands of them.
+            self._too_many = True
+            raise TooMany
         super().on_message_begin()
         self.scope["state"][CONNECTION] = self
         self._begun += 1
@@ -343,8 +380,13 @@ class Connection(HttpToolsProtocol):
         self._in_body = False
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._turn = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_response_complete(self) -> None:
         """Go on to the next request, if the rest of this one lets it."""
+        self._given_up = False
         if self._impatient:
             self._set_patience(0)
         self._answered_at = self.loop.time()
@@ -355,6 +397,22 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         super().on_response_complete()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let nobody write to a client that has gone, also when the last it sent was not what is answered."""
+        self._part_with_client()
+        super().connection_lost(exc)
+
+    def _part_with_client(self) -> None:
+        for cycle in self._unanswered():
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.pipeline.clear()
+
+    def _unanswered(self) -> Iterator[RequestResponseCycle]:
+        if self._turn is not None and not self._turn.response_complete:
+            yield self._turn
+        yield from (cycle for cycle, _ in self.pipeline)
+
     def resume_writing(self) -> None:
         """Note that the client has taken what there was."""
         self._taking_since = None
@@ -362,7 +420,10 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request, or one that is too long."""
-        if self._too_long:
+        if self._too_many:
+            most = f"more than {self._limits.waiting} requests wait on this connection"
+            self._refuse(HTTPStatus.TOO_MANY_REQUESTS, "RATE_LIMITED", most, retry_after=1)
+        elif self._too_long:
             self._refuse_length()
         else:
             self._refuse(HTTPStatus.BAD_REQUEST, "VALIDATION_ERROR", msg.rstrip(".").lower())
@@ -372,17 +433,19 @@ class Connection(HttpToolsProtocol):
         code = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         self._refuse(code, "TOO_LARGE", f"the head of the request is longer than {most}")
 
+    def _refuse_company(self) -> None:
+        said = "a stream has its connection for itself, and no body behind its request"
+        self._refuse(HTTPStatus.BAD_REQUEST, "VALIDATION_ERROR", said)
+
     def _refuse(self, status: HTTPStatus, code: str, message: str, *, retry_after: int | None = None) -> None:
         """Say why, unless an answer has begun, and end the connection once the client has, or soon."""
         if self._refused or self.transport.is_closing():
             return
         self._refused, self._answered_at = True, self.loop.time()
         self._unset_keepalive_if_required()
-        begun = self._answering and self.cycle.response_started
-        if self._answering:
-            # Whoever still waits for the body learns that there will be none, and what they answer goes nowhere.
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        begun = any(cycle.response_started for cycle in self._unanswered())
+        # Whoever still waits for the body learns that there will be none, and what they answer goes nowhere.
+        self._part_with_client()
         if not begun:
             answer = envelope.failed(code, message, retry_after=retry_after, legacy=False)
             fields = [*self.server_state.default_headers, *careful(answer.raw_headers), (b"connection", b"close")]

@@ -389,6 +389,52 @@ async def test_the_loop_that_serves_outside_of_tests_does_the_same() -> None:
     assert head == body
 
 
+FLOOD = (GET + b"\r\n") * 5_000
+
+
+async def flooded(kind: type[Server], said: bytes) -> int:
+    """How many requests wait, at most, for one that is still answered."""
+    async with house(LIMITS, kind) as here:
+        visitor = await here.visit(b"GET /wait HTTP/1.1\r\n\r\n" + said)
+        await until(lambda: bool(here.server.server_state.tasks))
+        [connection] = here.server.server_state.connections
+        assert isinstance(connection, HttpToolsProtocol)
+        with suppress(AssertionError):
+            await until(lambda: len(connection.pipeline) > LIMITS.waiting, within_s=0.3)
+        most = len(connection.pipeline)
+        here.heard.go.set()
+        visitor.leave()
+        return most
+
+
+async def test_requests_behind_one_that_is_answered_do_not_heap_up() -> None:
+    assert 0 == await flooded(Server, FLOOD)
+
+
+async def test_control_uvicorn_alone_keeps_thousands_of_them() -> None:
+    assert await flooded(Twin, FLOOD) > 1_000
+
+
+async def test_who_sends_more_than_may_wait_is_told_so() -> None:
+    async with house(LIMITS) as here:
+        heard = await (await here.visit(FLOOD)).heard_all()
+
+    assert b"HTTP/1.1 429 Too Many Requests" == line(heard)
+    assert 1 == heard.count(b"HTTP/1.1 ")
+    assert b'"error":"more than 8 requests wait on this connection","error_code":"RATE_LIMITED"' in heard
+
+
+async def test_a_few_requests_are_answered_one_after_the_other() -> None:
+    async with house(LIMITS) as here:
+        behind = POST + b"content-length: 5\r\n\r\nhello" + b"POST /ignore HTTP/1.1\r\ncontent-length: 0\r\n\r\n"
+        visitor = await here.visit(b"GET /wait HTTP/1.1\r\n\r\n" + behind)
+        here.heard.go.set()
+        found = [await visitor.answer() for _ in range(3)]
+
+    assert [(200, b"taken"), (200, b"taken"), (200, b"not read")] == found
+    assert [0, 5] == here.heard.bodies
+
+
 def test_limits_are_those_of_the_settings() -> None:
     proxies = (ip_network("10.0.0.0/8"),)
     set_so = Settings(connections=7, connections_per_address=3, trusted_proxies=proxies)
@@ -442,11 +488,16 @@ def test_uvicorn_still_has_what_a_connection_is_built_on() -> None:
         "if self.disconnected:",
         "self.message_event.set()",
         "self.send_400_response(msg)",
+        "self._start_asgi_task(self.cycle, app)",
+        "self._start_asgi_task(cycle, app)",
+        "self.pipeline.appendleft((self.cycle, app))",
     }
 
     assert {
         "__init__",
         "connection_made",
+        "connection_lost",
+        "_start_asgi_task",
         "data_received",
         "handle_websocket_upgrade",
         "on_message_begin",

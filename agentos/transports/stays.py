@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from agentos.transports.callers import Callers
+from db.health import DATABASE_FAILED
 from db.tasks import going_on
 from guards.callers import Caller
 from guards.errors import Unauthenticated, Unavailable
@@ -109,8 +110,8 @@ class Stays:
             try:
                 async with asyncio.timeout(ANSWER_S):
                     await self._look(time.monotonic())
-            except (TimeoutError, Unavailable):
-                log.debug("whether users still are who they were cannot be told just now")
+            except (Unavailable, *DATABASE_FAILED) as error:
+                log.debug("whether users still are who they were cannot be told just now: %s", error)
             await asyncio.sleep(WATCH_S)
 
     async def _look(self, now: float) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from starlette.applications import Starlette
 
@@ -21,7 +22,7 @@ from agentos.transports.sockets import GraphQLOverWebSocket
 from agentos.transports.stays import Stays
 from agentos.transports.streams import GraphQLOverSSE
 from db.database import Database
-from db.models.identity import Role
+from db.models.identity import DEFAULT_TENANT, Role
 from db.tasks import going_on
 from guards.callers import Caller
 from guards.errors import Unauthenticated, Unavailable
@@ -100,6 +101,23 @@ async def test_without_the_database_everybody_stays_and_is_asked_for_later(
     reason = await lapse(mine, caller_of(people[Role.USER]))
 
     assert ("the access token was revoked: sign in again", [1, 1]) == (reason, callers.asked)
+
+
+@pytest.mark.slow
+async def test_a_question_that_is_refused_ends_nobody(
+    services: Services, database: Database, people: People, caller_of: CallerOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that is locked for longer than one waits for it is no reason to send everybody away."""
+    monkeypatch.setattr(stays, "LOOK_S", 0.0)
+    callers = Counting(services)
+    async with database.transaction(DEFAULT_TENANT) as tx:
+        await tx.execute(sa.text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
+        staying = asyncio.create_task(lapse(Stays(callers), caller_of(people[Role.USER])))
+        await until(lambda: staying.done() or len(callers.asked) > 1)
+        kept = not staying.done()
+    await signed_out(database, people[Role.USER])
+
+    assert (True, "the access token was revoked: sign in again") == (kept, await staying)
 
 
 class Unanswered(Callers):

@@ -81,7 +81,7 @@ class Served:
             if greet:
                 payload = {"authorization": f"Bearer {token}"} if token else {}
                 await socket.say({"type": "connection_init", "payload": payload})
-                assert {"type": "connection_ack"} == await socket.hear()
+                assert "connection_ack" == (await socket.hear())["type"]
             yield socket
 
     async def graphql(

@@ -2,10 +2,11 @@
 
 A socket says who it is within five seconds (`connection_init` with an `authorization`, or the header of its handshake),
 holds at most twenty operations, says at most fifty things a second, and ends when its token does, or within five
-seconds of its user being signed out. A `ping` with a fresh `authorization` of the same user and role keeps it open
-longer, and what runs on it goes on. Every operation has a context of its own, and the schema gives every event of a
-subscription loaders of its own. What is wrong with one operation is told under its id; only what is no message of the
-protocol ends the socket. A client is asked whether it is there; who knows how to answer and does not is let go.
+seconds of its user being signed out. Its `connection_ack` says where events are: who is cut off before the first of
+them goes on from there. A `ping` with a fresh `authorization` of the same user and role keeps it open longer, and what
+runs on it goes on. Every operation has a context of its own, and the schema gives every event of a subscription loaders
+of its own. What is wrong with one operation is told under its id; only what is no message of the protocol ends the
+socket. A client is asked whether it is there; who knows how to answer and does not is let go.
 
 A client that takes nothing for ten seconds is let go; nobody else waits for it. Whoever is let go for that, or because
 this process is going down, is told from which cursor to go on: the last that was written for the subscription that is
@@ -36,6 +37,7 @@ from agentos.transports.roots import Roots
 from agentos.transports.seats import MOST_BYTES, SLOW, Ended, Pace, Seats
 from db.database import DatabaseUnavailable
 from db.events import Cursor
+from db.health import DATABASE_FAILED
 from guards.callers import Caller
 from guards.errors import BadInput, QuotaExceeded, Refusal, Unavailable
 from resolvers.live import SlowConsumer, Stopping
@@ -237,7 +239,19 @@ class _Socket:
         self._route.seats.take(caller)
         self._caller = caller
         self._ready.set_result(None)
-        await self._send({"type": "connection_ack"})
+        cursor = await self._edge(caller)
+        place = {} if cursor is None else {"payload": {"cursor": str(cursor)}}
+        await self._send({"type": "connection_ack", **place})
+
+    async def _edge(self, caller: Caller) -> Cursor | None:
+        """Where events are now, for who is cut off before the first; read once for all who come at a time."""
+        hub = self._route.contexts.of(self._websocket, caller).services.hub
+        try:
+            _, edge = await hub.bounds(caller.tenant)
+        except (Unavailable, *DATABASE_FAILED) as error:
+            log.debug("a socket is greeted without a place: %s", error)
+            return None
+        return edge
 
     async def _pong(self, details: Mapping[str, Any]) -> None:
         """Answer a ping with what it brought, and take over the fresh token that is in it, if there is one."""

@@ -67,7 +67,7 @@ async def subscribed(
     async with connect(url, subprotocols=[PROTOCOL], ping_interval=None, close_timeout=1, **line) as connection:
         greeting = {"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}}
         await connection.send(json.dumps(greeting))
-        assert {"type": "connection_ack"} == json.loads(await connection.recv())
+        assert "connection_ack" == json.loads(await connection.recv())["type"]
         payload = {
             "query": WATCH.replace("SHOWN", shown),
             "variables": {"after": None if after is None else str(after)},

@@ -15,6 +15,7 @@ from gql.transport.websockets import WebsocketsTransport
 
 from tests.clients.judging import FOLDER, installed, node
 from tests.clients.live.changes import changes, over_http, over_socket
+from tests.waiting import until
 
 PATIENCE_S = 20.0
 
@@ -40,6 +41,14 @@ class Follower(ABC):
     @abstractmethod
     async def ask(self, query: str) -> Told:
         """Have one query answered."""
+
+    @abstractmethod
+    async def connected(self) -> None:
+        """Wait until what was subscribed to over a socket is asked for there."""
+
+    @abstractmethod
+    async def hold(self, token: str) -> None:
+        """Have a fresh token for the next connection."""
 
     @abstractmethod
     async def renew(self, token: str) -> None:
@@ -71,6 +80,13 @@ class Scripted(Follower):
         await self.do(name="answer", ask=query)
         return await self.hear("answer")
 
+    async def connected(self) -> None:
+        # Messages of a socket are taken in their order.
+        await self.ask("{ me { id } }")
+
+    async def hold(self, token: str) -> None:
+        await self.do(token=token)
+
     async def renew(self, token: str) -> None:
         await self.do(token=token, renew=True)
 
@@ -96,6 +112,12 @@ class Gql(Follower):
         async with Client(transport=self._connection()) as session:
             answer = await session.execute(GraphQLRequest(query), get_execution_result=True)
         return {"next": {"data": answer.data}}
+
+    async def connected(self) -> None:
+        await until(lambda: "connection_ack" in self._newest.payloads)
+
+    async def hold(self, token: str) -> None:
+        self._token = token
 
     async def renew(self, token: str) -> None:
         self._token = token

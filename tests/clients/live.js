@@ -5,7 +5,7 @@ import { gql } from "@apollo/client/core";
 import { createClient } from "graphql-ws";
 import { apolloOverHttp, apolloOverSocket } from "./live/apollo.js";
 import { overEvents } from "./live/events.js";
-import { pause } from "./live/resuming.js";
+import { pause, resuming } from "./live/resuming.js";
 import { overSocket } from "./live/sockets.js";
 import { urql } from "./live/urql.js";
 
@@ -19,6 +19,7 @@ const KINDS = {
   "apollo-ws": (token) => ofApollo(apolloOverSocket(url, token)),
   "apollo-multipart": (token) => ofApollo(apolloOverHttp(url, token)),
   forgetful: (token) => ofGraphql(forgetful(token)),
+  unplaced: (token) => ofGraphql(resuming(forgetful(token))),
 };
 
 function ofGraphql(client) {

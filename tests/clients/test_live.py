@@ -240,6 +240,38 @@ async def test_what_it_missed_while_it_had_no_connection_is_told_afterwards(hous
     assert await job.on_record() == told
 
 
+@pytest.mark.parametrize("kind", SOCKETS)
+async def test_what_was_missed_before_the_first_change_is_told_afterwards(house: House, kind: str) -> None:
+    """By the place that the server greets with; nobody says `after`."""
+    job = await house.job()
+    async with cut_off_at_once(house, kind, job) as client:
+        told = [cursor_of(await client.hear("job"))]
+
+    assert await job.on_record() == told
+
+
+async def test_control_who_passes_over_the_place_in_the_greeting_misses_it(house: House) -> None:
+    job = await house.job()
+    async with cut_off_at_once(house, "unplaced", job) as client:
+        [missed] = await job.on_record()
+        told = await changed_until_heard(client, job)
+
+    assert told
+    assert missed not in told
+
+
+@asynccontextmanager
+async def cut_off_at_once(house: House, kind: str, job: Watched) -> AsyncIterator[Follower]:
+    """A client that was away while the first change came that it had asked to be told of."""
+    async with house.clients.client(kind, house.token(await house.user())) as client:
+        await client.follow("job", JOB_CHANGED, id=str(job.id))
+        await client.connected()
+        await house.door.leave()
+        await job.change(1)
+        await house.door.listen()
+        yield client
+
+
 @pytest.mark.parametrize("kind", EVERYBODY)
 async def test_a_place_that_is_not_known_here_is_told_and_left_behind(house: House, kind: str) -> None:
     """As after a restore: from what it is told then it goes on as ever."""
@@ -362,7 +394,7 @@ async def test_a_query_is_answered_over_the_same_client(house: House, kind: str)
 
 @pytest.mark.slow
 async def test_who_brings_a_fresh_token_in_time_hears_on(house: House) -> None:
-    """Over a socket by ping, else with the next connection.
+    """Over a socket by ping or with the next connection, else with that alone.
 
     Everybody has a twin that brings none: once the twins are sent away, all the first tokens have run out.
     """
@@ -375,8 +407,12 @@ async def test_who_brings_a_fresh_token_in_time_hears_on(house: House) -> None:
 
         clients = {kind: await beginning(kind) for kind in EVERYBODY}
         twins = {kind: await beginning(kind) for kind in EVERYBODY}
+        late = {kind: await beginning(kind) for kind in SOCKETS}
         await job.change(1)
         told = {}
+        told_late = {kind: [cursor_of(await client.hear("job"))] for kind, client in late.items()}
+        for kind, client in late.items():
+            await client.hold(house.token(users[kind]))
         for kind, client in clients.items():
             told[kind] = [cursor_of(await client.hear("job"))]
             await client.renew(house.token(users[kind]))
@@ -384,9 +420,12 @@ async def test_who_brings_a_fresh_token_in_time_hears_on(house: House) -> None:
         await job.change(2)
         for kind, client in clients.items():
             told[kind].append(cursor_of(await client.hear("job")))
+        for kind, client in late.items():
+            told_late[kind].append(cursor_of(await client.hear("job")))
 
     on_record = await job.on_record()
     assert dict.fromkeys(EVERYBODY, on_record) == told
+    assert dict.fromkeys(SOCKETS, on_record) == told_late
     assert SIGNED_OUT == ends
 
 

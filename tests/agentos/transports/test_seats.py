@@ -257,7 +257,7 @@ async def narrow(server: Served, token: str) -> AsyncIterator[Socket]:
     async with connect(url, sock=line, subprotocols=[PROTOCOL], ping_interval=None, close_timeout=1) as connection:
         client = Socket(connection)
         await client.say({"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}})
-        assert {"type": "connection_ack"} == await client.hear()
+        assert "connection_ack" == (await client.hear())["type"]
         yield client
 
 

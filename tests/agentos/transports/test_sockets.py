@@ -5,9 +5,11 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -15,15 +17,16 @@ from websockets.typing import Subprotocol
 
 from agentos.settings import Settings
 from agentos.transports.sockets import BEAT_S, INIT_S, GraphQLOverWebSocket
-from db import jobs, leases, users
+from db import apart, events, jobs, leases, users
 from db.database import Database
+from db.events import Cursor
 from db.jobs import Job, NewJob
 from db.models.identity import Role
 from resolvers.context import Services
 from tests.agentos import stage
 from tests.agentos.conftest import TokenOf
 from tests.conftest import People
-from tests.serving import Served, served
+from tests.serving import Served, Socket, served
 from tests.waiting import until
 
 WATCH = "subscription ($id: String!) { job(id: $id) { told loaded } }"
@@ -217,6 +220,38 @@ async def test_the_handshake_may_bring_the_token(server: Served, people: People,
     async with server.socket(headers=bearer) as socket:
         await socket.say({"type": "ping"})
         assert {"type": "pong"} == await socket.hear()
+
+
+async def test_the_greeting_says_from_where_to_go_on(
+    server: Served, database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    """What has happened since comes after that place, and nothing from before."""
+    await queued(database, tenant, None)
+    async with server.socket(greet=False) as socket:
+        ack = await greeted(socket, token_of(people[Role.USER]))
+    missed = await queued(database, tenant, None)
+    async with database.transaction(tenant) as tx:
+        since = await events.after(tx, Cursor.parsed(ack["payload"]["cursor"]))
+
+    assert [str(missed.id)] == [event.entity_id for event in since]
+
+
+async def test_who_cannot_be_told_from_where_to_go_on_is_greeted_all_the_same(
+    server: Served, database: Database, people: People, token_of: TokenOf
+) -> None:
+    async with apart.change(database) as tx, apart.owner(tx):
+        await tx.execute(sa.text("ALTER TABLE event_floors RENAME TO no_floors"))
+    try:
+        async with server.socket(greet=False) as socket:
+            assert {"type": "connection_ack"} == await greeted(socket, token_of(people[Role.USER]))
+    finally:
+        async with apart.change(database) as tx, apart.owner(tx):
+            await tx.execute(sa.text("ALTER TABLE no_floors RENAME TO event_floors"))
+
+
+async def greeted(socket: Socket, token: str) -> dict[str, Any]:
+    await socket.say({"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}})
+    return await socket.hear()
 
 
 async def test_only_the_new_protocol_is_spoken(server: Served) -> None:

@@ -14,6 +14,8 @@ from gql.transport.websockets import WebsocketsTransport
 from graphql import ExecutionResult
 from websockets.exceptions import ConnectionClosed
 
+EXPIRED = "the access token has expired"
+
 
 def over_socket(url: str, token: str) -> WebsocketsTransport:
     return WebsocketsTransport(url.replace("http", "ws", 1), init_payload={"authorization": f"Bearer {token}"})
@@ -30,18 +32,27 @@ async def changes(
     """What a subscription with `$after` tells; each `connection` is made with a token that is good then."""
     attempt = 0
     while True:
+        greeted = False
         try:
             async with Client(transport=connection()) as session:
+                greeted = True
+                variables["after"] = variables.get("after") or place(session.transport)
                 request = GraphQLRequest(query, variable_values=variables)
                 async for result in session.subscribe(request, get_execution_result=True):
                     variables["after"] = (result.extensions or {}).get("cursor", variables.get("after"))
                     attempt = 0
                     yield result
         except (TransportConnectionFailed, TransportServerError) as error:
-            if signed_out(error):
+            if signed_out(error) and not (greeted and expired(error)):
                 raise
         await asyncio.sleep(random.random() * min(10, 0.1 * 2**attempt))
         attempt += 1
+
+
+def place(transport: AsyncTransport) -> str | None:
+    """Where a socket began: from there goes on what has not been told anything."""
+    greeting = transport.payloads.get("connection_ack") if isinstance(transport, WebsocketsTransport) else None
+    return (greeting or {}).get("cursor")
 
 
 def signed_out(error: TransportConnectionFailed | TransportServerError) -> bool:
@@ -50,3 +61,9 @@ def signed_out(error: TransportConnectionFailed | TransportServerError) -> bool:
         return error.code == 401
     closed = error.__cause__
     return isinstance(closed, ConnectionClosed) and closed.rcvd is not None and closed.rcvd.code == 4403
+
+
+def expired(error: TransportConnectionFailed | TransportServerError) -> bool:
+    """Whether the token of a socket has only run out: who was let in with it comes back with the next."""
+    closed = error.__cause__
+    return isinstance(closed, ConnectionClosed) and closed.rcvd is not None and closed.rcvd.reason == EXPIRED

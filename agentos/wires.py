@@ -22,6 +22,9 @@ from websockets.protocol import OPEN
 
 from agentos.connections import Late, Limits
 
+INVALID: Final = 1007
+"""The code of a socket that is closed because what its client sends as text is none."""
+
 EXCESSIVE: Final = 4429
 """The code of a socket that is closed because its client sends too much."""
 
@@ -139,9 +142,25 @@ class Wire(WebSocketsSansIOProtocol):
             try:
                 self._frames.count(data, self.loop.time())
             except Excess as excess:
-                self._end(str(excess))
+                self._end(EXCESSIVE, str(excess))
                 return
         super().data_received(data)
+
+    def send_receive_event_to_app(self) -> None:
+        """Hand a whole message on, unless it is a text that is none, which only its client has to know."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self._end(INVALID, "a text message is not UTF-8")
+                return
+        super().send_receive_event_to_app()
+
+    def handle_ping(self) -> None:
+        """Answer one, but not one that came with what ended the socket."""
+        if not self._deaf:
+            super().handle_ping()
 
     async def send(self, message: ASGISendEvent) -> None:
         """Send what the application says, and listen once it has accepted.
@@ -237,7 +256,7 @@ class Wire(WebSocketsSansIOProtocol):
         self.handshake_complete = self.disconnected = True
         self.writable.set()
 
-    def _end(self, reason: str) -> None:
+    def _end(self, code: int, reason: str) -> None:
         """Say why, and read no more; the connection goes when the client does, or soon."""
         if self.close_timer is not None:
             self.close_timer.cancel()
@@ -245,8 +264,8 @@ class Wire(WebSocketsSansIOProtocol):
         self.close_timer = self.loop.call_later(self._limits.leftover_s, self.transport.close)
         self._deaf = self.close_sent = True
         self._forsake()
-        self.conn.fail(EXCESSIVE, reason)
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": EXCESSIVE, "reason": reason})
+        self.conn.fail(code, reason)
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.transport.write_eof()
         self.transport.resume_reading()

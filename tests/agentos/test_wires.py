@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from agentos.connections import Limits
 from agentos.serving import LIMITS, Server
 from agentos.settings import Settings
-from agentos.wires import EXCESSIVE, Excess, Frames, Stalled, Wire
+from agentos.wires import EXCESSIVE, INVALID, Excess, Frames, Stalled, Wire
 from resolvers.context import Services
 from tests.agentos import stage
 from tests.serving import PROTOCOL, served
@@ -93,6 +93,35 @@ async def test_control_uvicorn_alone_answers_every_ping() -> None:
             pongs = await visitor.reader.readexactly(2 * 2_000)
 
     assert b"\x8a\x00" * 2_000 == pongs
+
+
+MOJIBAKE = b"\x81\x82" + MASK + b"\xff\xfe"
+
+
+async def misspoken(kind: type[Server], caplog: pytest.LogCaptureFixture) -> tuple[int | None, list[str]]:
+    """The code by which a socket ends whose text is none, with a ping behind it, and what is told of it."""
+    caplog.clear()
+    async with house(SHORT, kind) as here:
+        visitor = await opened(here)
+        visitor.say(MOJIBAKE + PING)
+        heard = await visitor.heard_all()
+    return told(heard), [record.message for record in caplog.records if record.levelno > logging.DEBUG]
+
+
+async def test_a_text_that_is_none_ends_the_socket_and_is_nothing_to_tell_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Anybody can send one, and often; uvicorn alone tells of each with a traceback."""
+    assert (INVALID, []) == await misspoken(Server, caplog)
+    assert "Invalid UTF-8 sequence received from client." in (await misspoken(Twin, caplog))[1]
+
+
+async def test_a_text_in_parts_is_read_as_a_whole() -> None:
+    """A letter may be cut in two."""
+    begun, rest = b"\x01\x81" + MASK + b"\xc3", b"\x80\x81" + MASK + b"\xa4"
+    async with house(SHORT) as here:
+        visitor = await opened(here)
+        visitor.say(begun + rest)
+        async with asyncio.timeout(PATIENCE_S):
+            assert b"\x81\x02\xc3\xa4" == await visitor.reader.readexactly(4)
 
 
 async def test_three_megabytes_of_pings_hold_nobody_up() -> None:
@@ -399,15 +428,21 @@ def test_uvicorn_still_has_what_a_wire_is_built_on() -> None:
         "self.conn = ServerProtocol(",
         "self.queue.put_nowait(",
         "self.stop_keepalive()",
+        "self.send_receive_event_to_app()",
+        "self.handle_ping()",
+        'self.curr_msg_data_type = "text"',
+        "self.frames.append(event.data)",
     }
 
     ours = {
         "connection_made",
         "connection_lost",
         "data_received",
+        "handle_ping",
         "pause_writing",
         "resume_writing",
         "send",
+        "send_receive_event_to_app",
         "shutdown",
     }
     assert {"__init__", *ours} == overridden

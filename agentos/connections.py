@@ -20,7 +20,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import uvicorn
-from uvicorn._types import ASGI3Application
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
@@ -135,6 +135,28 @@ class TooLong(Exception):
 
 class TooMany(Exception):
     """More requests wait for their turn than may."""
+
+
+class _Unframed:
+    """An application for a client that knows no chunks: without a length, its answer ends with the connection."""
+
+    def __init__(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._cycle = cycle
+        self._app = app
+        self._open_end = False
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, _: ASGISendCallable) -> None:
+        await self._app(scope, receive, self._send)
+
+    async def _send(self, message: ASGISendEvent) -> None:
+        if message["type"] == "http.response.start":
+            self._open_end = all(name.lower() != b"content-length" for name, _ in message.get("headers", []))
+            if self._open_end:
+                self._cycle.chunked_encoding = False
+        elif message["type"] == "http.response.body" and self._open_end:
+            # What is left of a length that was announced is what there is each time.
+            self._cycle.expected_content_length = len(message.get("body", b""))
+        await self._cycle.send(message)
 
 
 class Connection(HttpToolsProtocol):
@@ -382,7 +404,8 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._turn = cycle
-        super()._start_asgi_task(cycle, app)
+        old = cycle.scope["http_version"] == "1.0"
+        super()._start_asgi_task(cycle, _Unframed(cycle, app) if old else app)
 
     def on_response_complete(self) -> None:
         """Go on to the next request, if the rest of this one lets it."""

@@ -435,6 +435,45 @@ async def test_a_few_requests_are_answered_one_after_the_other() -> None:
     assert [0, 5] == here.heard.bodies
 
 
+async def left(kind: type[Server]) -> tuple[list[str], list[int]]:
+    """Who is found gone, and whose body is read, when a connection breaks on which one waits and one is answered."""
+    async with house(LIMITS, kind) as here:
+        await here.visit(b"GET /wait HTTP/1.1\r\n\r\n" + GET + b"\r\n")
+        await until(lambda: bool(here.server.server_state.tasks))
+        [connection] = here.server.server_state.connections
+        assert isinstance(connection, HttpToolsProtocol)
+        connection.transport.abort()
+        await until(lambda: not here.server.server_state.connections)
+        here.heard.go.set()
+        await until(lambda: not here.server.server_state.tasks)
+        return here.heard.gone, here.heard.bodies
+
+
+async def test_a_client_that_has_gone_is_gone_for_the_answer_that_was_on_its_way() -> None:
+    """Uvicorn alone tells only the last that came, and what is written for the first fails."""
+    assert (["GET"], []) == await left(Server)
+    assert ([], [0]) == await left(Twin)
+
+
+async def old(kind: type[Server], path: bytes) -> bytes:
+    async with house(LIMITS, kind) as here:
+        return await (await here.visit(b"GET " + path + b" HTTP/1.0\r\n\r\n")).heard_all()
+
+
+async def test_an_answer_without_a_length_ends_by_closing_for_who_knows_no_chunks() -> None:
+    """Uvicorn alone frames it in chunks, of which HTTP/1.0 knows nothing."""
+    (head, _, body), taken, chunked = (
+        (await old(Server, b"/pour?megabytes=2")).partition(b"\r\n\r\n"),
+        await old(Server, b"/"),
+        await old(Twin, b"/pour?megabytes=2"),
+    )
+
+    assert (False, b"connection: close", MEGABYTE * 2) == (b"chunked" in head, head[-17:], body)
+    assert taken.endswith(b"\r\n\r\ntaken")
+    assert b"content-length: 5\r\n" in taken
+    assert b"transfer-encoding: chunked" in chunked
+
+
 def test_limits_are_those_of_the_settings() -> None:
     proxies = (ip_network("10.0.0.0/8"),)
     set_so = Settings(connections=7, connections_per_address=3, trusted_proxies=proxies)
@@ -490,6 +529,9 @@ def test_uvicorn_still_has_what_a_connection_is_built_on() -> None:
         "self.send_400_response(msg)",
         "self._start_asgi_task(self.cycle, app)",
         "self._start_asgi_task(cycle, app)",
+        "self.chunked_encoding: bool | None = None",
+        "if self.chunked_encoding is None and",
+        "self.expected_content_length -= num_bytes",
         "self.pipeline.appendleft((self.cycle, app))",
     }
 

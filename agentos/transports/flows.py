@@ -181,6 +181,7 @@ class Flow:
         metrics = self._flows.metrics
         try:
             if self._connection is not None:
+                self._connection.give_up_to_answer()
                 self._connection.require_word(self._flows.confirm_s)
             with (
                 metrics.streams.labels(self._frames.kind).track_inprogress(),
@@ -292,6 +293,11 @@ class Flow:
         except TimeoutError as error:
             await self._abandon()
             raise _Over from error
+        except RuntimeError as error:
+            # Said by the loop of a connection that broke a moment ago, which nobody has been told of yet.
+            if self._connection is None or not self._connection.gone:
+                raise
+            raise _Over from error
 
     async def _end(self, last: bytes | None) -> None:
         """Say the last word, if anybody is there to hear it."""
@@ -302,6 +308,9 @@ class Flow:
                 await self._send({"type": "http.response.body", "body": last, "more_body": False})
         except TimeoutError:
             await self._abandon()
+        except RuntimeError:
+            if self._connection is None or not self._connection.gone:
+                raise
 
     async def _abandon(self) -> None:
         """Drop a client that takes nothing, with all that still waits for it."""

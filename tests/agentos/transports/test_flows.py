@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 
 from agentos import services as opening
 from agentos.app import create_app
-from agentos.connections import Limits
+from agentos.connections import Connection, Limits
 from agentos.settings import Settings
 from agentos.transports import access
 from agentos.transports.flows import Flows
@@ -326,6 +326,77 @@ async def all_of(plug: socket.socket) -> bytes:
         except ConnectionResetError:
             pass
     return bytes(found)
+
+
+@asynccontextmanager
+async def plugged(
+    server: Served, token: str, more: str = "\r\n"
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection that asks for a stream, with what follows its head."""
+    head = f"GET /graphql/stream?{httpx.QueryParams({'query': WATCH})} HTTP/1.1\r\nhost: here\r\n"
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    try:
+        writer.write(f"{head}accept: text/event-stream\r\nauthorization: Bearer {token}\r\n{more}".encode())
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+class Sharing(Connection):
+    """One that goes on to take requests behind an answer that goes on."""
+
+    def give_up_to_answer(self) -> None:
+        """Give nothing up."""
+
+
+SAID_BEHIND = {"a request": b"GET / HTTP/1.1\r\n\r\n", "half of one": b"GET", "something": b"\xff"}
+
+
+@pytest.mark.parametrize("said", SAID_BEHIND.values(), ids=SAID_BEHIND)
+async def test_a_flow_ends_when_its_client_says_more(
+    server: Served, people: People, token_of: TokenOf, said: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each heartbeat would read more of it, without end."""
+    async with plugged(server, token_of(people[Role.USER])) as (reader, writer), asyncio.timeout(PATIENCE_S):
+        await reader.readuntil(b"listening")
+        writer.write(said)
+        rest = await reader.read(-1)
+        await until(lambda: not flows_of(server.app).held)
+
+    assert b"HTTP/1.1" not in rest
+    assert [] == [each.message for each in caplog.records if "failed" in each.message]
+
+
+BEHIND = {
+    "a body without end": "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    "a request": "\r\nGET / HTTP/1.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("more", BEHIND.values(), ids=BEHIND)
+async def test_a_flow_does_not_begin_with_something_behind_it(
+    server: Served, people: People, token_of: TokenOf, more: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with plugged(server, token_of(people[Role.USER]), more) as (reader, _), asyncio.timeout(PATIENCE_S):
+        heard = await reader.read(-1)
+        await until(lambda: not flows_of(server.app).held)
+
+    assert heard.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"a stream has its connection for itself" in heard
+    assert [] == [each.message for each in caplog.records if "failed" in each.message]
+
+
+async def test_control_a_connection_that_is_shared_keeps_what_comes_behind(
+    server: Served, people: People, token_of: TokenOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "give_up_to_answer", Sharing.give_up_to_answer)
+    async with plugged(server, token_of(people[Role.USER])) as (reader, writer), asyncio.timeout(PATIENCE_S):
+        await reader.readuntil(b"listening")
+        writer.write(SAID_BEHIND["a request"])
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(-1), 0.3)
+
+        assert 1 == flows_of(server.app).held.total()
 
 
 async def test_who_takes_nothing_is_let_go_and_holds_up_nobody(

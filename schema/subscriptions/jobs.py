@@ -21,6 +21,11 @@ from schema.types.jobs import Job
 class JobChange(Change):
     """A job has changed."""
 
+    @nested()
+    def job_id(self) -> strawberry.ID:
+        """Which it is, also when it was removed."""
+        return strawberry.ID(self.event.entity_id)
+
     @nested(gives=Job | None)
     async def job(self, info: Info) -> JobRow | None:
         """As it is now; null when it was removed."""
@@ -38,7 +43,7 @@ class Jobs:
     async def job_changed(
         self, info: Info, id: strawberry.ID | None = None, after: str | None = None
     ) -> AsyncIterator[JobUpdate]:
-        """Changes of one job, or of all that the caller may see."""
+        """Changes of one job, or of all that the caller may see; goes on when it has ended or was removed."""
         entity = None if id is None else found("job", id)
         if entity is not None and await jobs.by_id(info.context.afresh(), entity) is None:
             raise NotFound(f"there is no job {entity}")

@@ -20,6 +20,11 @@ from schema.types.operations import Operation
 class OperationChange(Change):
     """An action on its way has come further, or ended."""
 
+    @nested()
+    def operation_id(self) -> strawberry.ID:
+        """Which it is, also when it was removed."""
+        return strawberry.ID(self.event.entity_id)
+
     @nested(gives=Operation | None)
     async def operation(self, info: Info) -> OperationRow | None:
         """As it is now; null when it was removed."""
@@ -40,7 +45,7 @@ class Operations:
     async def operation_changed(
         self, info: Info, id: strawberry.ID | None = None, after: str | None = None
     ) -> AsyncIterator[OperationUpdate]:
-        """Changes of one action on its way, or of all that the caller may see."""
+        """Changes of one action on its way, or of all that the caller may see; goes on when it has ended."""
         entity = None if id is None else found("operation", id)
         if entity is not None and await operations.by_id(info.context, entity) is None:
             raise NotFound(f"there is no operation {entity}")

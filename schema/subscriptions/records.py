@@ -2,29 +2,45 @@
 
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import strawberry
 from strawberry.scalars import JSON
 
 from db import logs
+from db.audit import Filter as Recorded
 from db.events import Event, Kind
 from db.logs import Filter
 from db.logs import LogLine as LogRow
 from db.users import User as UserRow
 from guards.audit import Outcome
-from guards.errors import BadInput
+from guards.errors import BadInput, UnknownAction
 from guards.permissions import Permission
 from resolvers import hearing, log_streams
+from resolvers.actions.catalogue import CATALOGUE
+from resolvers.appending import TERMINATED
+from resolvers.context import Context
 from resolvers.hearing import OWNED
-from resolvers.queries import system
+from resolvers.operations import ENDED
+from resolvers.queries import audit, system
+from resolvers.uploads import CHUNK
 from schema import docs
-from schema.access import Seen
+from schema.access import Seen, unknown
 from schema.fields import Info, described, nested, watches
 from schema.inputs import LogFilter
 from schema.subscriptions.changes import Change, Resync, watched
 from schema.types.people import User
 from schema.types.system import LogLine
+
+BESIDE: Final = frozenset(
+    {
+        *Permission,
+        *(CHUNK, TERMINATED, ENDED),
+        *("session.open", "session.renew", "session.close"),
+        *("user.add", "user.disable", "tenant.add", "audit.erase"),
+    }
+)
+"""What the audit trail calls things that are no actions of the catalogue; what was refused, by its permission."""
 
 EventKind = strawberry.enum(Kind, name="EventKind", description=docs.summary(Kind))
 
@@ -209,7 +225,13 @@ class Records:
     async def action_executed(
         self, info: Info, action: str | None = None, after: str | None = None
     ) -> AsyncIterator[ActionUpdate]:
-        """Actions, or one of them, each time it was done or refused, as far as the caller may read of it."""
+        """Actions, or one of them, each time it was done or refused, as far as the caller may read of it.
+
+        Args:
+            action: as the audit trail calls it, such as `job.cancel`.
+        """
+        if action is not None:
+            await _require_known(info.context, action)
         concerns = hearing.of_concern(info.context)
 
         def wants(event: Event) -> bool:
@@ -219,3 +241,14 @@ class Records:
             info.context, Kind.ACTION_EXECUTED, after, lambda event: ActionExecution(event=event), wants=wants
         ):
             yield update
+
+
+async def _require_known(context: Context, action: str) -> None:
+    """Make sure that something can be on record under a name: whoever watches another would wait for ever.
+
+    Raises:
+        UnknownAction: it is none of an action, and nothing is on record under it either.
+    """
+    if action in CATALOGUE or action in BESIDE or await audit.how_many(context, Recorded(action=action)):
+        return
+    raise UnknownAction(f"action: {unknown(action, [*CATALOGUE, *BESIDE])}")

@@ -5,14 +5,17 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 
 from db import events, jobs, queues
 from db.database import Database
 from db.events import Kind
 from db.jobs import Job, NewJob
 from db.models.identity import Role
+from db.models.work import jobs as job_rows
 from db.users import User
 from resolvers.context import Services
 from resolvers.hearing import HEARD_WITH
@@ -25,7 +28,7 @@ from tests.waiting import eventually
 People = dict[Role, User]
 JOBS = """
 subscription($id: ID, $after: String) {
-  jobChanged(id: $id, after: $after) { ... on JobChange { cursor job { id status steps { status } } } }
+  jobChanged(id: $id, after: $after) { ... on JobChange { cursor jobId job { id status steps { status } } } }
 }
 """
 
@@ -111,6 +114,35 @@ async def test_one_job_can_be_watched_alone(live: Services, database: Database, 
             await jobs.mark_cancelled(tx, job.id)
 
         assert str(job.id) == (await answers())["jobChanged"]["job"]["id"]
+
+
+async def test_a_job_that_was_removed_is_named_and_watched_on(
+    live: Services, database: Database, people: People
+) -> None:
+    owner = people[Role.USER]
+    job = await queued(database, owner)
+    async with watched(live, owner, JOBS, id=str(job.id)) as answers:
+        async with database.transaction("default") as tx:
+            await tx.execute(sa.delete(job_rows).where(job_rows.c.id == job.id))
+            await events.record(tx, Kind.JOB_CHANGED, str(job.id), {}, owner=owner.id)
+        removed = (await answers())["jobChanged"]
+        async with database.transaction("default") as tx:
+            await events.record(tx, Kind.JOB_CHANGED, str(job.id), {}, owner=owner.id)
+        again = (await answers())["jobChanged"]
+
+    assert (str(job.id), None) == (removed["jobId"], removed["job"])
+    assert again == {**removed, "cursor": again["cursor"]}
+
+
+async def test_an_operation_that_was_removed_is_named(live: Services, database: Database, people: People) -> None:
+    document = "subscription { operationChanged { ... on OperationChange { operationId operation { id } } } }"
+    gone = str(uuid4())
+    async with watched(live, people[Role.ADMIN], document) as answers:
+        async with database.transaction("default") as tx:
+            await events.record(tx, Kind.OPERATION_CHANGED, gone, {})
+        told = await answers()
+
+    assert {"operationChanged": {"operationId": gone, "operation": None}} == told
 
 
 async def test_somebody_elses_job_cannot_be_watched(

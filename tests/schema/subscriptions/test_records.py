@@ -1,6 +1,8 @@
 """What is written down is told as it is: to those who may read it, in full, and again to who comes back."""
 
+import json
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from db.models.work import WorkerState
 from guards.audit import Outcome
 from resolvers.context import Services
 from resolvers.live import MAILBOX
+from schema.root import schema
 from tests.acting import act
 from tests.conftest import OTHER_TENANT, People
 from tests.db.test_workers import said
@@ -299,6 +302,32 @@ async def test_one_action_can_be_watched_alone(live: Services, people: People) -
     async with watched(live, people[Role.ADMIN], ACTIONS, action="job.delete") as answers:
         await do(live, "x")
         await do(live, "y", action="job.delete")
+
+        assert "y" == (await answers())["actionExecuted"]["target"]
+
+
+@pytest.mark.parametrize(
+    ("meant", "named"),
+    [("queuePause", "queue.pause"), ("job.cancle", "job.cancel"), ("uplod.chunk", "upload.chunk")],
+)
+async def test_an_action_that_there_is_not_cannot_be_watched(
+    live: Services, people: People, meant: str, named: str
+) -> None:
+    """Nobody would ever be told of it."""
+    stream = schema.told(ACTIONS, variables={"action": meant}, context=context_of(live, people[Role.ADMIN]))
+    async with aclosing(stream):
+        [error] = json.loads((await anext(stream)).body)["errors"]
+
+    assert "UNKNOWN_ACTION" == error["extensions"]["code"]
+    assert error["message"].startswith(f"action: there is no action {meant}; did you mean {named}")
+
+
+@pytest.mark.parametrize("action", ["upload.chunk", "operation.end", "user.add", "something.of_once"])
+async def test_what_the_trail_knows_beside_actions_can_be_watched(live: Services, people: People, action: str) -> None:
+    """By name, or because it is there."""
+    await do(live, "x", action="something.of_once")
+    async with watched(live, people[Role.ADMIN], ACTIONS, action=action) as answers:
+        await do(live, "y", action=action)
 
         assert "y" == (await answers())["actionExecuted"]["target"]
 

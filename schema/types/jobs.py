@@ -213,6 +213,8 @@ class Job(Node):
     chain: list[str]
     status: JobStatus
     progress: int
+    """In percent; that of its steps is a share from 0 to 1."""
+
     priority: int
     current_step: str | None
     error_code: str | None

@@ -14,7 +14,7 @@ depends_on = None
 OUTDATED = """
 CREATE FUNCTION outdate_tokens() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    NEW.token_version := greatest(NEW.token_version, OLD.token_version + 1);
+    NEW.token_version := OLD.token_version + 1;
     RETURN NEW;
 END $$
 """
@@ -25,7 +25,8 @@ def upgrade() -> None:
     op.execute(OUTDATED)
     op.execute(
         "CREATE TRIGGER outdate_tokens BEFORE UPDATE OF role, tenant_id ON users FOR EACH ROW "
-        "WHEN (OLD.role IS DISTINCT FROM NEW.role OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id) "
+        # Who sets the version as well, as a restore does, knows what it is.
+        "WHEN (NEW.token_version = OLD.token_version AND (OLD.role, OLD.tenant_id) <> (NEW.role, NEW.tenant_id)) "
         "EXECUTE FUNCTION outdate_tokens()"
     )
 

@@ -52,6 +52,9 @@ BEAT_S: Final = 20.0
 SILENT: Final = 4499
 """The code of a socket whose client has stopped to answer."""
 
+PLACE_S: Final = 1.0
+"""How long a greeting waits for the place that it names."""
+
 MOST_OPERATIONS: Final = 20
 LONGEST_ID: Final = 128
 AUTHORIZATION: Final = "authorization"
@@ -247,8 +250,9 @@ class _Socket:
         """Where events are now, for who is cut off before the first; read once for all who come at a time."""
         hub = self._route.contexts.of(self._websocket, caller).services.hub
         try:
-            _, edge = await hub.bounds(caller.tenant)
-        except (Unavailable, *DATABASE_FAILED) as error:
+            async with asyncio.timeout(PLACE_S):
+                _, edge = await hub.bounds(caller.tenant)
+        except (Unavailable, TimeoutError, *DATABASE_FAILED) as error:
             log.debug("a socket is greeted without a place: %s", error)
             return None
         return edge

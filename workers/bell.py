@@ -65,6 +65,8 @@ async def _once(redis_url: str, engine: Engine | None, warm: Warm, queue: str) -
     client = over(connect(redis_url, answer_timeout_s=ANSWER_TIMEOUT_S))
     warming = cron(
         warm_admin_cache,  # type: ignore[arg-type] # arq's protocol insists on *args
+        # arq knows jobs by their names over all queues: by one alone, the workers would take the warmer's rounds.
+        name=f"{queue}:{warm_admin_cache.__name__}",
         second=WARM_AT,
         unique=True,
         keep_result=0,

@@ -1,18 +1,22 @@
 """The arq side of a worker: rings are passed on, the snapshot is warmed, and lost connections are got over."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
+
+import pytest
 
 from dataloaders.snapshot import About, Snapshots
 from db import keys
 from db.database import Database
 from db.files import Files
 from db.redis import Redis
-from tests.waiting import eventually
+from tests.waiting import eventually, until
 from tests.workers.conftest import Bench
 from workers.bell import listen
 from workers.doorbell import Doorbell
@@ -64,6 +68,30 @@ async def test_the_snapshot_is_warmed(bench: Bench, redis_url: str, redis: Redis
         )
 
     assert 1 == found
+
+
+@pytest.mark.parametrize("queues", [(keys.DOORBELL, keys.WARMING), pytest.param((keys.WARMING,) * 2, id="control")])
+async def test_no_queue_takes_the_rounds_of_another(redis: Redis, redis_url: str, queues: tuple[str, str]) -> None:
+    """Of a queue's listeners one begins each round; those of the workers leave the warmer's alone."""
+    begun = defaultdict[int, set[str]](set)
+
+    def warm(who: str) -> Callable[[], Awaitable[None]]:
+        async def once() -> None:
+            begun[int(time.time() // 5)].add(who)
+
+        return once
+
+    def both() -> bool:
+        return any(len(who) == 2 for who in begun.values())
+
+    async with asyncio.TaskGroup() as group:
+        named = zip(("worker", "warmer"), queues, strict=True)
+        listening = [group.create_task(listen(redis_url, None, warm(who), queue=queue)) for who, queue in named]
+        await until(lambda: both() or len(begun) > 2, within_s=30)
+        for task in listening:
+            task.cancel()
+
+    assert both() == (queues[0] != queues[1])
 
 
 async def test_a_bell_that_was_cut_off_rings_again(bench: Bench, redis_url: str, redis: Redis, tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ class Engine:
         self._holds: dict[UUID, Hold] = {}
         self._bell = asyncio.Event()
         self._draining = False
+        self._put_back = 0
+        """How often all that was held was put back."""
 
     @property
     def held(self) -> list[UUID]:
@@ -123,6 +125,7 @@ class Engine:
 
     def put_back(self) -> None:
         """Have all that is held put back, for whoever takes it next."""
+        self._put_back += 1
         for hold in self._holds.values():
             hold.let_go(Verdict.DRAINED)
 
@@ -138,8 +141,12 @@ class Engine:
         while not self._draining and not self.retiring:
             self._bell.clear()
             free = 0 if self.paused else self.concurrency - len(self._holds)
+            before = self._put_back
             for claim in await self._claimed(free):
                 hold = Hold(claim)
+                if self._put_back != before:
+                    # It was taken while everything was being put back, when nobody saw that it was held.
+                    hold.let_go(Verdict.DRAINED)
                 self._holds[claim.job.id] = hold
                 turns.create_task(self._do(hold), name=f"job {claim.job.id}")
             if not self._draining and not self.retiring:

@@ -16,7 +16,7 @@ from agentos.desires import Desires
 from agentos.supervisor import Program, Supervisor
 from db import jobs, services, users, workers
 from db.database import Database, Transaction
-from db.jobs import Job, NewJob
+from db.jobs import Filter, Job, NewJob
 from db.models.identity import DEFAULT_TENANT, Role
 from db.models.work import JobStatus
 from db.redis import connect
@@ -38,6 +38,9 @@ LOOK_EVERY_S = 0.1
 
 STARTED_S = 40.0
 """How long processes may take here to be heard of: the machine that tests may be busy with others."""
+
+OPERATION_S = 90.0
+"""How long an operation may take here: several of such times, one after the other."""
 
 
 @dataclass
@@ -64,7 +67,7 @@ class House:
         answered = await performed(self.admin, name, **given)
         if answered.operation is None or answered.result is not None:
             return answered.result
-        ended = await self.services.operations.ended(answered.operation, within_s=STARTED_S)
+        ended = await self.services.operations.ended(answered.operation, within_s=OPERATION_S)
         assert ended.result is not None, ended
         return ended.result
 
@@ -121,6 +124,15 @@ class House:
         return await eventually(
             lambda: self.job(job_id), lambda job: job.status is status, within_s=STARTED_S, every_s=LOOK_EVERY_S
         )
+
+    async def done(self) -> None:
+        """Wait until every job is."""
+
+        async def left() -> int:
+            async with self.database.transaction(DEFAULT_TENANT) as tx:
+                return await jobs.how_many(tx, Filter(statuses=jobs.OPEN), owner=None)
+
+        await eventually(left, lambda found: not found, within_s=STARTED_S, every_s=LOOK_EVERY_S)
 
     def go(self) -> None:
         """Let every job that is at work, and will be, come to its end."""

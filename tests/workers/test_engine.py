@@ -253,6 +253,26 @@ async def test_a_drained_engine_puts_its_job_back_without_counting_the_attempt(b
     assert (JobStatus.QUEUED, 0, None) == (back.status, back.attempt, back.worker_id)
 
 
+class Asked(Engine):
+    """An engine that is asked to put back what it holds while it is just taking a job."""
+
+    async def _claimed(self, free: int) -> list[Claim]:
+        claims = await super()._claimed(free)
+        if claims:
+            self.drain()
+        return claims
+
+
+async def test_a_job_that_is_being_taken_is_put_back_with_the_others(bench: Bench) -> None:
+    job = await bench.submitted()
+    engine = Asked(bench.database, bench.turns().take, worker_id="w1", concurrency=1)
+
+    await asyncio.wait_for(engine.run(), 10)
+
+    back = await bench.found(job.id)
+    assert (JobStatus.QUEUED, 0, None) == (back.status, back.attempt, back.worker_id)
+
+
 async def test_an_engine_runs_as_many_jobs_at_once_as_it_may(bench: Bench) -> None:
     at_once, most, go_on = [0], [0], asyncio.Event()
 

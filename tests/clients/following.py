@@ -81,8 +81,8 @@ class Scripted(Follower):
         return await self.hear("answer")
 
     async def connected(self) -> None:
-        # Messages of a socket are taken in their order.
-        await self.ask("{ me { id } }")
+        await self.do(name="connected", connected=True)
+        await self.hear("connected")
 
     async def hold(self, token: str) -> None:
         await self.do(token=token)

@@ -90,7 +90,7 @@ function sinkOf(as, name) {
   };
 }
 
-function obey({ as, name, open: kind, follow, ask, renew, close, token, variables }) {
+function obey({ as, name, open: kind, follow, connected, ask, renew, close, token, variables }) {
   if (kind) {
     const held = { token };
     open[as] = { held, ...KINDS[kind](() => held.token) };
@@ -100,6 +100,8 @@ function obey({ as, name, open: kind, follow, ask, renew, close, token, variable
   const client = open[as];
   client.held.token = token ?? client.held.token;
   if (follow) client.follow(follow, variables, sinkOf(as, name));
+  // Messages of a socket are taken in their order.
+  if (connected) client.socket.iterate({ query: "{ __typename }" }).next().then(() => say(as, name, {}));
   if (ask) client.ask(ask).then(({ data }) => say(as, name, { next: { data } }), sinkOf(as, name).error);
   if (renew) client.socket?.renew?.();
   if (close) client.close();

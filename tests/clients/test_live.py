@@ -240,7 +240,7 @@ async def test_what_it_missed_while_it_had_no_connection_is_told_afterwards(hous
     assert await job.on_record() == told
 
 
-@pytest.mark.parametrize("kind", ["graphql-ws", "apollo-ws", "gql-ws"])
+@pytest.mark.parametrize("kind", SOCKETS)
 async def test_what_was_missed_before_the_first_change_is_told_afterwards(house: House, kind: str) -> None:
     """By the place that the server greets with; nobody says `after`."""
     job = await house.job()

@@ -20,13 +20,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 from websockets.protocol import OPEN
 
+from agentos.closes import Close
 from agentos.connections import Late, Limits
-
-INVALID: Final = 1007
-"""The code of a socket that is closed because what its client sends as text is none."""
-
-EXCESSIVE: Final = 4429
-"""The code of a socket that is closed because its client sends too much."""
 
 _CONTROL: Final = 0x8
 _FINAL: Final = 0x80
@@ -142,7 +137,7 @@ class Wire(WebSocketsSansIOProtocol):
             try:
                 self._frames.count(data, self.loop.time())
             except Excess as excess:
-                self._end(EXCESSIVE, str(excess))
+                self._end(Close.TOO_MUCH, str(excess))
                 return
         super().data_received(data)
 
@@ -153,7 +148,7 @@ class Wire(WebSocketsSansIOProtocol):
                 b"".join(self.frames).decode()
             except UnicodeDecodeError:
                 self.frames = []
-                self._end(INVALID, "a text message is not UTF-8")
+                self._end(Close.INVALID, "a text message is not UTF-8")
                 return
         super().send_receive_event_to_app()
 
@@ -256,7 +251,7 @@ class Wire(WebSocketsSansIOProtocol):
         self.handshake_complete = self.disconnected = True
         self.writable.set()
 
-    def _end(self, code: int, reason: str) -> None:
+    def _end(self, code: Close, reason: str) -> None:
         """Say why, and read no more; the connection goes when the client does, or soon."""
         if self.close_timer is not None:
             self.close_timer.cancel()

@@ -10,10 +10,11 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 from uuid import UUID
 
+from agentos.closes import Close
 from agentos.transports import legacy_messages as messages
 from agentos.transports.legacy_feeds import Feed
 from agentos.transports.legacy_jobs import Followed
-from agentos.transports.seats import SLOW, Ended
+from agentos.transports.seats import Ended
 from db.database import DatabaseUnavailable
 from db.events import Event, Kind
 from guards.errors import BadInput, QuotaExceeded, Refusal, Unavailable
@@ -167,11 +168,11 @@ class Answers:
                 async for event in listener:
                     await self._tell_event(event)
         except SlowConsumer as error:
-            raise Ended(SLOW, f"{error.code}: nothing was taken for too long") from error
+            raise Ended(Close.SLOW, f"{error.code}: nothing was taken for too long") from error
         except Unavailable as error:
-            raise Ended(1012, str(error)) from error
+            raise Ended(Close.RESTARTING, str(error)) from error
         except DatabaseUnavailable as error:
-            raise Ended(1013, "events cannot be read just now: connect again in a moment") from error
+            raise Ended(Close.TRY_LATER, "events cannot be read just now: connect again in a moment") from error
 
     async def _tell_event(self, event: Event) -> None:
         if event.kind is not Kind.JOB_CHANGED:

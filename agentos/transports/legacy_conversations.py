@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from starlette.websockets import WebSocket
 
+from agentos.closes import Close
 from agentos.transports import bodies, contexts, seats
 from agentos.transports import legacy_messages as messages
 from agentos.transports.contexts import Contexts
@@ -91,14 +92,14 @@ class Conversation:
 
     async def _part(self) -> None:
         await self._parting.wait()
-        raise Ended(1012, GOING)
+        raise Ended(Close.RESTARTING, GOING)
 
     async def _watch(self) -> None:
         try:
             async with asyncio.timeout(self._init_s):
                 await self._greeted.wait()
         except TimeoutError as error:
-            raise Ended(4401, "nobody has signed in: send authenticate with a token first") from error
+            raise Ended(Close.UNAUTHORIZED, "nobody has signed in: send authenticate with a token first") from error
         await self._seats.watch(self._present)
 
     def _present(self) -> Caller:
@@ -110,13 +111,14 @@ class Conversation:
             await asyncio.sleep(self._beat_s)
             silent_s = time.monotonic() - self._heard_at
             if self._ponged and silent_s > 2 * self._beat_s:
-                raise Ended(4408, f"nothing was heard for {silent_s:.0f} s")
+                raise Ended(Close.TOO_LATE, f"nothing was heard for {silent_s:.0f} s")
             await self._say(messages.message("ping"))
 
     async def _recognize(self) -> None:
         """Take the handshake's word for who it is, if it brings one."""
         if contexts.in_address(self._websocket):
-            raise Ended(4400, "addresses end up in logs: send the token as a header, a cookie or the first message")
+            reason = "addresses end up in logs: send the token as a header, a cookie or the first message"
+            raise Ended(Close.BAD_REQUEST, reason)
         authorization = seats.presented(self._websocket)
         # Only pages are stopped by the check of origins; what says none could be one that an attacker has stripped.
         if authorization is None and "origin" in self._websocket.headers:
@@ -148,7 +150,7 @@ class Conversation:
             except (BadInput, Unauthenticated) as refusal:
                 self._faults += 1
                 if self._faults > MOST_FAULTS:
-                    raise Ended(4400, "too many messages that cannot be understood") from refusal
+                    raise Ended(Close.BAD_REQUEST, "too many messages that cannot be understood") from refusal
                 await self._say(messages.error(refusal.code, str(refusal)))
             else:
                 self._faults = 0 if taken else self._faults

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
+from agentos.closes import Close
 from agentos.transports import legacy_messages as messages
 from agentos.transports.seats import Ended
 from dataloaders.snapshot import TimeRange
@@ -65,7 +66,7 @@ class Latest:
         """
         while self.number <= number:
             if self._over:
-                raise Ended(1012, "nothing more is told here: connect again")
+                raise Ended(Close.RESTARTING, "nothing more is told here: connect again")
             await self._changed.wait()
         return self.number, self._text
 

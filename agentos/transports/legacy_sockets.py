@@ -13,6 +13,7 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from agentos.closes import Close
 from agentos.metrics import Metrics
 from agentos.transports import seats
 from agentos.transports.contexts import Contexts
@@ -76,7 +77,7 @@ class LegacySockets:
         websocket = WebSocket(scope, receive, send)
         if not self.seats.welcome(websocket):
             # Closed before it was accepted: the handshake is answered with 403.
-            await websocket.close(1008)
+            await websocket.close(Close.POLICY)
             return
         if not await self._admitted(websocket):
             return

@@ -16,6 +16,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from agentos.closes import Close
 from agentos.transports import contexts
 from agentos.transports.contexts import Contexts
 from agentos.transports.stays import Stays
@@ -29,9 +30,6 @@ MOST_SOCKETS: Final = 5
 PER_SECOND: Final = 50
 """Messages of one socket; nobody who works with one sends as many."""
 
-SLOW: Final = 4413
-"""The code of a socket whose client takes too little of what it is told."""
-
 LONGEST_REASON: Final = 120
 """Bytes."""
 
@@ -41,7 +39,7 @@ E = TypeVar("E", bound=BaseException)
 class Ended(Exception):
     """A socket is over; with a code for the client unless it has gone already."""
 
-    def __init__(self, code: int | None = None, reason: str = "") -> None:
+    def __init__(self, code: Close | None = None, reason: str = "") -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
@@ -64,7 +62,7 @@ class Pace:
         self._said = self._said + 1 if second == self._second else 1
         self._second = second
         if self._said > PER_SECOND:
-            raise Ended(4429, f"more than {PER_SECOND} messages in a second")
+            raise Ended(Close.TOO_MUCH, f"more than {PER_SECOND} messages in a second")
 
 
 class Seats:
@@ -96,11 +94,11 @@ class Seats:
             caller = await self._contexts.holding(websocket, authorization)
             self.stays.require_lasting(caller)
         except Unavailable as error:
-            raise Ended(1013, str(error)) from error
+            raise Ended(Close.TRY_LATER, str(error)) from error
         except RateLimited as error:
-            raise Ended(4429, str(error)) from error
+            raise Ended(Close.TOO_MUCH, str(error)) from error
         except Unauthenticated as error:
-            raise Ended(4403, str(error)) from error
+            raise Ended(Close.FORBIDDEN, str(error)) from error
         return caller
 
     async def renewed(self, websocket: WebSocket, authorization: str, before: Caller) -> Caller:
@@ -111,10 +109,10 @@ class Seats:
         """
         caller = await self.verified(websocket, authorization)
         if (caller.user_id, caller.tenant) != (before.user_id, before.tenant):
-            raise Ended(4403, "the fresh token is somebody else's")
+            raise Ended(Close.FORBIDDEN, "the fresh token is somebody else's")
         if caller.role is not before.role:
             # What runs shows what the role that it began with may see, to its end.
-            raise Ended(4403, "the fresh token is of another role: connect again with it")
+            raise Ended(Close.FORBIDDEN, "the fresh token is of another role: connect again with it")
         return caller
 
     def take(self, caller: Caller) -> None:
@@ -124,7 +122,7 @@ class Seats:
             Ended: there are as many as one may have.
         """
         if self.held[caller.user_id] >= MOST_SOCKETS:
-            raise Ended(4429, f"a user has at most {MOST_SOCKETS} sockets")
+            raise Ended(Close.TOO_MUCH, f"a user has at most {MOST_SOCKETS} sockets")
         self.held[caller.user_id] += 1
 
     def leave(self, caller: Caller) -> None:
@@ -145,7 +143,7 @@ class Seats:
         try:
             await self.stays.lapse(present)
         except Unauthenticated as error:
-            raise Ended(4403, str(error)) from error
+            raise Ended(Close.FORBIDDEN, str(error)) from error
 
 
 def presented(websocket: WebSocket) -> str | None:
@@ -157,7 +155,7 @@ def presented(websocket: WebSocket) -> str | None:
     try:
         return contexts.presented(websocket.headers)
     except BadInput as error:
-        raise Ended(4400, str(error)) from error
+        raise Ended(Close.BAD_REQUEST, str(error)) from error
 
 
 async def deny(websocket: WebSocket, refusal: RateLimited | Unavailable) -> None:
@@ -176,7 +174,7 @@ async def send(websocket: WebSocket, text: str | bytes) -> None:
     try:
         await websocket.send({"type": "websocket.send", "text": text})
     except Stalled as error:
-        raise Ended(SLOW, "SLOW_CONSUMER: nothing was taken for too long") from error
+        raise Ended(Close.SLOW, "SLOW_CONSUMER: nothing was taken for too long") from error
     except WebSocketDisconnect as error:
         raise Ended from error
 

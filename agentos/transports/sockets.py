@@ -26,6 +26,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from agentos.closes import Close
 from agentos.metrics import Metrics
 from agentos.transports import bodies, seats
 from agentos.transports.answers import INTERNAL
@@ -34,7 +35,7 @@ from agentos.transports.callers import Callers
 from agentos.transports.contexts import Contexts
 from agentos.transports.departures import GOING, Departures
 from agentos.transports.roots import Roots
-from agentos.transports.seats import MOST_BYTES, SLOW, Ended, Pace, Seats
+from agentos.transports.seats import MOST_BYTES, Ended, Pace, Seats
 from db.database import DatabaseUnavailable
 from db.events import Cursor
 from db.health import DATABASE_FAILED
@@ -48,9 +49,6 @@ PROTOCOL: Final = "graphql-transport-ws"
 INIT_S: Final = 5.0
 BEAT_S: Final = 20.0
 """How often a client is asked whether it is there, at most; each time after 0.6 to 1 of it."""
-
-SILENT: Final = 4499
-"""The code of a socket whose client has stopped to answer."""
 
 PLACE_S: Final = 1.0
 """How long a greeting waits for the place that it names."""
@@ -122,7 +120,7 @@ class GraphQLOverWebSocket:
         websocket = WebSocket(scope, receive, send)
         if not self.seats.welcome(websocket):
             # Closed before it was accepted: the handshake is answered with 403.
-            await websocket.close(1008)
+            await websocket.close(Close.POLICY)
             return
         try:
             self.departures.admit()
@@ -132,7 +130,7 @@ class GraphQLOverWebSocket:
         offered = PROTOCOL in scope["subprotocols"]
         await websocket.accept(PROTOCOL if offered else None)
         if not offered:
-            await websocket.close(4406, f"the subprotocol is {PROTOCOL}")
+            await websocket.close(Close.WRONG_PROTOCOL, f"the subprotocol is {PROTOCOL}")
             return
         socket = _Socket(self, websocket)
         with self.metrics.sockets.track_inprogress(), self.departures.staying(socket.part):
@@ -183,11 +181,11 @@ class _Socket:
             beat_s = self._route.beat_s * random.uniform(0.6, 1)
             await asyncio.wait((self._parting,), timeout=beat_s)
             if self._parting.done():
-                raise Ended(1012, self._placed(GOING))
+                raise Ended(Close.RESTARTING, self._placed(GOING))
             if not self._ready.done():
                 continue
             if self._answers and self._unanswered >= 2:
-                raise Ended(SILENT, self._placed("nothing was heard for too long"))
+                raise Ended(Close.SILENT, self._placed("nothing was heard for too long"))
             self._unanswered += 1
             # Apart, for a client that takes nothing must not keep this from ending.
             self._group.create_task(self._send({"type": "ping"}), name="socket ping")
@@ -201,15 +199,15 @@ class _Socket:
             self._pace.count()
             text = message.get("text")
             if text is None:
-                raise Ended(4400, "messages are text")
+                raise Ended(Close.BAD_REQUEST, "messages are text")
             if not seats.fits(text):
-                raise Ended(1009, f"a message has at most {MOST_BYTES} bytes")
+                raise Ended(Close.TOO_BIG, f"a message has at most {MOST_BYTES} bytes")
             try:
                 value = bodies.parsed(text, what="the message")
             except BadInput as error:
-                raise Ended(4400, str(error)) from error
+                raise Ended(Close.BAD_REQUEST, str(error)) from error
             if not isinstance(value, dict):
-                raise Ended(4400, "a message is a JSON object")
+                raise Ended(Close.BAD_REQUEST, "a message is a JSON object")
             await self._take(value)
 
     async def _take(self, message: dict[str, Any]) -> None:
@@ -229,15 +227,15 @@ class _Socket:
                 _details(payload)
                 self._answers = True
             case _:
-                raise Ended(4400, "there is no message of that type")
+                raise Ended(Close.BAD_REQUEST, "there is no message of that type")
 
     async def _greet(self, details: Mapping[str, Any]) -> None:
         if self._greeted:
-            raise Ended(4429, "too many initialisation requests")
+            raise Ended(Close.TOO_MUCH, "too many initialisation requests")
         self._greeted = True
         authorization = _authorization(details) or seats.presented(self._websocket)
         if authorization is None:
-            raise Ended(4401, "sign in first: send `authorization` with connection_init")
+            raise Ended(Close.UNAUTHORIZED, "sign in first: send `authorization` with connection_init")
         caller = await self._route.seats.verified(self._websocket, authorization)
         self._route.seats.take(caller)
         self._caller = caller
@@ -269,7 +267,7 @@ class _Socket:
         """End the socket when nobody signs in, the token runs out, or the user is no longer who they were."""
         await asyncio.wait((self._ready,), timeout=self._route.init_s)
         if not self._ready.done():
-            raise Ended(4408, "connection initialisation timeout")
+            raise Ended(Close.TOO_LATE, "connection initialisation timeout")
         await self._route.seats.watch(self._present)
 
     def _present(self) -> Caller:
@@ -278,9 +276,9 @@ class _Socket:
 
     async def _subscribe(self, key: str, payload: object) -> None:
         if self._caller is None:
-            raise Ended(4401, "unauthorized")
+            raise Ended(Close.UNAUTHORIZED, "unauthorized")
         if key in self._operations:
-            raise Ended(4409, f"subscriber for {key} already exists")
+            raise Ended(Close.EXISTS, f"subscriber for {key} already exists")
         try:
             operation = bodies.operation(payload)
             if len(self._operations) >= MOST_OPERATIONS:
@@ -298,15 +296,15 @@ class _Socket:
             raise
         except SlowConsumer as refusal:
             running.position = refusal.cursor
-            raise Ended(SLOW, self._placed(f"{refusal.code}: events were not taken for too long")) from refusal
+            raise Ended(Close.SLOW, self._placed(f"{refusal.code}: events were not taken for too long")) from refusal
         except Stopping as refusal:
             running.position = refusal.cursor
-            raise Ended(1012, self._placed(GOING)) from refusal
+            raise Ended(Close.RESTARTING, self._placed(GOING)) from refusal
         except (Unavailable, DatabaseUnavailable) as away:
             kind, _ = self._route.roots.of(operation.query, operation.operation_name)
             if kind == "subscription":
                 # Whoever is told so connects again and goes on; an error would be the end of it for its client.
-                raise Ended(1013, self._placed("events cannot be read just now")) from away
+                raise Ended(Close.TRY_LATER, self._placed("events cannot be read just now")) from away
             self._forget(running)
             await self._refuse(running.key, away)
         except Refusal as refusal:
@@ -371,15 +369,15 @@ class _Socket:
         try:
             await seats.send(self._websocket, text)
         except Ended as ended:
-            if ended.code != SLOW:
+            if ended.code != Close.SLOW:
                 raise
-            raise Ended(SLOW, self._placed(ended.reason)) from ended
+            raise Ended(Close.SLOW, self._placed(ended.reason)) from ended
 
 
 def _details(payload: object) -> Mapping[str, Any]:
     """The payload of a message that is about the socket; nothing in it is the same as none."""
     if not isinstance(payload, dict | None):
-        raise Ended(4400, "the payload of such a message is an object, or null")
+        raise Ended(Close.BAD_REQUEST, "the payload of such a message is an object, or null")
     return payload or {}
 
 
@@ -394,5 +392,5 @@ def _authorization(details: Mapping[str, Any]) -> str | None:
 def _id(message: Mapping[str, Any]) -> str:
     key = message.get("id")
     if not isinstance(key, str) or not 0 < len(key) <= LONGEST_ID:
-        raise Ended(4400, f"an id of 1 to {LONGEST_ID} characters is needed")
+        raise Ended(Close.BAD_REQUEST, f"an id of 1 to {LONGEST_ID} characters is needed")
     return key

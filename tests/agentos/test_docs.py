@@ -7,6 +7,7 @@ from graphql import build_schema, parse, validate
 
 from agentos import docs
 from agentos.cli.app import app
+from agentos.closes import Close
 from agentos.docs import Page
 from agentos.settings import Settings
 from db.models import metadata
@@ -66,6 +67,15 @@ def test_the_guide_explains_each_code_under_its_heading() -> None:
 
     codes = set(re.findall(r"^\| `([A-Z_]+)` \|", section, flags=re.MULTILINE))
     assert {kind.code for kind in family() if kind is not Refusal} == codes
+
+
+def test_the_guide_tells_why_a_socket_is_closed() -> None:
+    [table] = re.findall(r"^\| closed with .*?\n\n", (ROOT / "docs/guide.md").read_text(), re.MULTILINE | re.DOTALL)
+
+    # The connection broke, or the protocol beneath gave it up: nobody here says so.
+    told = {int(code) for code in re.findall(r"`(\d{4})`", table)} - {1006, 1011}
+    # Before there is a socket, that code is an HTTP status.
+    assert {*Close} - {Close.POLICY} == told
 
 
 def test_every_setting_table_command_endpoint_and_permission_is_on_its_page() -> None:

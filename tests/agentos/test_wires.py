@@ -19,10 +19,11 @@ from uvicorn.server import Server as Uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from agentos.closes import Close
 from agentos.connections import Limits
 from agentos.serving import LIMITS, Server
 from agentos.settings import Settings
-from agentos.wires import EXCESSIVE, INVALID, Excess, Frames, Stalled, Wire
+from agentos.wires import Excess, Frames, Stalled, Wire
 from resolvers.context import Services
 from tests.agentos import stage
 from tests.serving import PROTOCOL, served
@@ -82,7 +83,7 @@ async def test_who_sends_too_much_is_told_so(sent: bytes) -> None:
         visitor.say(sent * 10)
         heard = await visitor.heard_all()
 
-    assert (EXCESSIVE, b"\x88") == (told(heard), heard[:1])
+    assert (Close.TOO_MUCH, b"\x88") == (told(heard), heard[:1])
 
 
 async def test_control_uvicorn_alone_answers_every_ping() -> None:
@@ -110,7 +111,7 @@ async def misspoken(kind: type[Server], caplog: pytest.LogCaptureFixture) -> tup
 
 async def test_a_text_that_is_none_ends_the_socket_and_is_nothing_to_tell_of(caplog: pytest.LogCaptureFixture) -> None:
     """Anybody can send one, and often; uvicorn alone tells of each with a traceback."""
-    assert (INVALID, []) == await misspoken(Server, caplog)
+    assert (Close.INVALID, []) == await misspoken(Server, caplog)
     assert "Invalid UTF-8 sequence received from client." in (await misspoken(Twin, caplog))[1]
 
 
@@ -169,7 +170,7 @@ async def test_every_socket_of_the_application_has_these_limits(
         async with asyncio.timeout(PATIENCE_S):
             await client.wait_closed()
 
-    assert EXCESSIVE == client.close_code
+    assert Close.TOO_MUCH == client.close_code
 
 
 def count(sent: bytes, size: int, limits: Limits = LIMITS) -> None:
@@ -307,7 +308,7 @@ async def test_the_loop_that_serves_outside_of_tests_does_the_same() -> None:
             answer, closed = await finished(here)
             return told(excess), no_handshake[:12], answer, told(closed)
 
-    assert (EXCESSIVE, b"HTTP/1.1 400", b"HTTP/1.1 200 OK", 1012) == await asyncio.to_thread(uvloop.run, run())
+    assert (Close.TOO_MUCH, b"HTTP/1.1 400", b"HTTP/1.1 200 OK", 1012) == await asyncio.to_thread(uvloop.run, run())
 
 
 class Told:

@@ -15,6 +15,7 @@ from db.logs import LogLine as LogRow
 from db.users import User as UserRow
 from guards.audit import Outcome
 from guards.errors import BadInput, UnknownAction
+from guards.lockouts import Alert as AlertReason
 from guards.permissions import Permission
 from resolvers import hearing, log_streams
 from resolvers.actions.catalogue import CATALOGUE
@@ -43,6 +44,7 @@ BESIDE: Final = frozenset(
 """What the audit trail calls things that are no actions of the catalogue; what was refused, by its permission."""
 
 EventKind = strawberry.enum(Kind, name="EventKind", description=docs.summary(Kind))
+strawberry.enum(AlertReason, name="AlertReason", description=docs.summary(AlertReason))
 
 
 @described
@@ -87,9 +89,9 @@ class SecurityAlert(Change):
     """Something that whoever looks after security should know of."""
 
     @nested()
-    def alert(self) -> str:
-        """What it is about, in a word: `sign_in_locked`, `actions_denied`, `refresh_token_reused`, `bad_tokens`."""
-        return str(self.event.payload["reason"])
+    def alert(self) -> AlertReason:
+        """What it is about."""
+        return AlertReason(self.event.payload["reason"])
 
     @nested()
     def user_id(self) -> strawberry.ID | None:

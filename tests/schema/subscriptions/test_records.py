@@ -3,7 +3,8 @@
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from db.models.records import Severity
 from db.models.records import events as rows
 from db.models.work import WorkerState
 from guards.audit import Outcome
+from guards.lockouts import Alert
 from resolvers.context import Services
 from resolvers.live import MAILBOX
 from schema.root import schema
@@ -82,8 +84,10 @@ async def tell(database: Database, kind: Kind, *names: str, tenant: str = "defau
             await events.record(tx, kind, name, payload)
 
 
-async def alert(database: Database, name: str, *, tenant: str = "default") -> None:
-    await tell(database, Kind.SECURITY_ALERTED, name, tenant=tenant, reason=name)
+async def alert(database: Database, name: str, *, tenant: str = "default", about: UUID | None = None) -> None:
+    """Alert those who watch of too many bad tokens."""
+    async with database.transaction(tenant) as tx:
+        await events.record(tx, Kind.SECURITY_ALERTED, name, {"reason": Alert.BAD_TOKENS}, owner=about)
 
 
 async def do(services: Services, name: str, *, tenant: str = "default", action: str = "job.cancel") -> None:
@@ -254,10 +258,10 @@ async def test_alerts_are_told_with_their_reason_and_whom_they_concern(
         await alert(database, "elsewhere", tenant=OTHER_TENANT)
         for number in range(5):
             await live.lockouts.denied("default", somebody.id, f"{number:032}")
-        await alert(database, "sign_in_locked")
+        await alert(database, "here")
         told = [(await answers())["securityAlert"] for _ in range(2)]
 
-    assert [("actions_denied", str(somebody.id)), ("sign_in_locked", None)] == [
+    assert [("ACTIONS_DENIED", str(somebody.id)), ("BAD_TOKENS", None)] == [
         (each["alert"], each["userId"]) for each in told
     ]
 
@@ -344,7 +348,7 @@ async def _written(services: Services, name: str) -> None:
 
 
 async def _alerted(services: Services, name: str) -> None:
-    await alert(services.database, name)
+    await alert(services.database, name, about=uuid5(NAMESPACE_OID, name))
 
 
 async def _changed(services: Services, name: str) -> None:
@@ -356,10 +360,11 @@ async def _beaten(services: Services, name: str) -> None:
         await workers.beat(tx, said(name, WorkerState.IDLE))
 
 
+ACCOUNTS: Final = {str(uuid5(NAMESPACE_OID, name)): name for name in ("first", "second", "third", "fourth", "next")}
 STREAMS: dict[str, tuple[str, Cause, Callable[[Any], str]]] = {
     "events": (EVENTS, _told, lambda told: str(told["entityId"])),
     "logAppended": (LOGS, _written, lambda told: str(told["lines"][0]["message"])),
-    "securityAlert": (ALERTS, _alerted, lambda told: str(told["alert"])),
+    "securityAlert": (ALERTS, _alerted, lambda told: ACCOUNTS[told["userId"]]),
     "actionExecuted": (ACTIONS, do, lambda told: str(told["target"])),
     "agentChanged": (AGENTS, _changed, lambda told: str(told["agentId"])),
     "workerChanged": (WORKERS, _beaten, lambda told: str(told["workerId"])),

@@ -143,3 +143,13 @@ def test_a_free_port_is_taken_when_none_is_named() -> None:
     with bound("127.0.0.1", 0) as listening:
         assert socket.AF_INET == listening.family
         assert 0 != listening.getsockname()[1]
+
+
+def test_no_answer_waits_for_the_acknowledgement_of_its_head() -> None:
+    """Control: a socket as Python makes it, whose connections hold back what is written in two parts."""
+    undelayed = []
+    for listening in (bound("127.0.0.1", 0), socket.create_server(("127.0.0.1", 0))):
+        with listening, socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+            undelayed.append(bool(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+
+    assert [True, False] == undelayed

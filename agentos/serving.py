@@ -122,8 +122,8 @@ def bound(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family, backlog=2048)
-    # Connections take it over. asyncio turns Nagle's algorithm off only where the socket names its protocol, which these
-    # do not: the body of an answer would wait for the client's delayed acknowledgement of its head, 40 ms.
+    # Connections take it over. asyncio turns Nagle's algorithm off only where a socket names its protocol, which
+    # these do not: the body of an answer would wait for the client's delayed acknowledgement of its head, 40 ms.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 

@@ -13,6 +13,7 @@ from agentos.services import anchors_of, opened
 from agentos.settings import Settings
 from db.jobs import DEFAULT_QUEUE
 from db.workers import source_of
+from workers.agents import registry
 from workers.running import Shift
 from workers.running import work as take_jobs
 
@@ -48,6 +49,7 @@ async def work(settings: Settings, kind: Kind, *, supervised: bool) -> None:
             files=services.files,
             anchors=anchors_of(settings, services.database),
             version=VERSION,
+            agents=registry.discovered(),
             concurrency=settings.worker_concurrency,
             name=kind.name,
             queues=kind.queues,

@@ -81,7 +81,9 @@ class Served:
             if greet:
                 payload = {"authorization": f"Bearer {token}"} if token else {}
                 await socket.say({"type": "connection_init", "payload": payload})
-                assert "connection_ack" == (await socket.hear())["type"]
+                while "ping" == (greeted := await socket.hear())["type"]:
+                    pass
+                assert "connection_ack" == greeted["type"]
             yield socket
 
     async def graphql(

@@ -17,7 +17,6 @@ from db.files import Files
 from db.jobs import DEFAULT_QUEUE
 from db.models.managers import ManagerId
 from guards.anchors import Anchors
-from workers.agents import registry
 from workers.agents.contract import Agent
 from workers.bell import listen
 from workers.engine import Engine
@@ -40,6 +39,9 @@ class Shift:
     files: Files
     anchors: Anchors
     version: str
+    agents: Mapping[str, Agent]
+    """Those it knows, by name."""
+
     concurrency: int = 1
     name: str | None = None
     """What its supervisor calls it."""
@@ -53,17 +55,14 @@ class Shift:
     fetch_private: bool = False
     lease: timedelta = leases.LEASE
     heartbeat: timedelta = leases.HEARTBEAT
-    agents: Mapping[str, Agent] | None = None
-    """What is known instead of the agents of the house and of installed projects."""
 
 
 async def work(shift: Shift, stop: asyncio.Event) -> None:
     """Work until `stop` is set, and then put back what is held, or until told to retire; say so, and return."""
-    known_agents = shift.agents or registry.discovered()
     turns = Turns(
         shift.database,
         shift.files,
-        known_agents,
+        shift.agents,
         media_root=shift.media_root,
         defaults=_defaults(shift),
     )
@@ -78,7 +77,7 @@ async def work(shift: Shift, stop: asyncio.Event) -> None:
         heartbeat=shift.heartbeat,
         queues=shift.queues,
     )
-    trials = Trials(shift.database, known_agents, worker_id=worker_id, defaults=_defaults(shift))
+    trials = Trials(shift.database, shift.agents, worker_id=worker_id, defaults=_defaults(shift))
     pulse = Pulse(shift.database, engine, turns, trials, name=shift.name, version=shift.version)
     rounds = Rounds(shift.database, worker_id, known(shift.database, shift.files, shift.snapshots, shift.anchors))
 

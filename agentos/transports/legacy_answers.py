@@ -159,7 +159,7 @@ class Answers:
     async def _tell_events(self) -> None:
         context = self._context()
         caller = context.caller
-        kinds = {Kind.JOB_CHANGED} | (EVENTS & hearing.audible(context))
+        kinds = {Kind.JOB_CHANGED} | ((EVENTS | {Kind.WORKER_CHANGED}) & hearing.audible(context))
         hub = context.services.hub
         listener = hub.listen(caller.tenant, kinds, owner=caller.owner_filter, owned=(Kind.JOB_CHANGED,))
         try:
@@ -175,6 +175,9 @@ class Answers:
             raise Ended(Close.TRY_LATER, "events cannot be read just now: connect again in a moment") from error
 
     async def _tell_event(self, event: Event) -> None:
+        if event.kind is Kind.WORKER_CHANGED:
+            await self._say(messages.worker_status(event.entity_id, event.payload))
+            return
         if event.kind is not Kind.JOB_CHANGED:
             data = {"id": event.entity_id, **event.payload}
             await self._say(messages.message("system_event", event_type=event.kind, event_data=data))

@@ -30,7 +30,7 @@ APART_S: Final = 1.0
 """The least time between two counts, and between two tries while PostgreSQL does not answer."""
 
 READ_EVERY_S: Final = 20.0
-"""How often a snapshot that somebody follows is looked at, announced or not; and workers are counted."""
+"""How often a snapshot that somebody follows is looked at, announced or not; and everything is counted."""
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class Feed:
             self.snapshots.end()
 
     async def _listen(self) -> None:
-        kinds = (Kind.JOB_CHANGED, Kind.QUEUE_CHANGED, Kind.SNAPSHOT_CHANGED)
+        kinds = (Kind.JOB_CHANGED, Kind.QUEUE_CHANGED, Kind.WORKER_CHANGED, Kind.SNAPSHOT_CHANGED)
         while going_on():
             try:
                 async with self._services.hub.listen(self._tenant, kinds) as told:

@@ -3,7 +3,7 @@
 Times are UTC and end in `Z`. An agent is called by its id; a job's status is spelled as everywhere else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -59,6 +59,12 @@ def job_status(job: Job, steps: Sequence[Step]) -> str:
             for step in steps
         ],
     )
+
+
+def worker_status(worker_id: str, told: Mapping[str, Any]) -> str:
+    """How a worker that has changed said it is; `silent` is one that says nothing any more."""
+    status = "silent" if told.get("silent") else told["state"]
+    return message("worker_status_update", worker_id=worker_id, status=status)
 
 
 def admin_data(body: bytes, made_at: datetime) -> str:

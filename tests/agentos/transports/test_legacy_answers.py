@@ -179,6 +179,28 @@ async def test_questions_count_against_the_limits_of_the_user(
     assert ("RATE_LIMITED", True) == (answers[-1]["code"], answers[-1]["retry_after"] > 0)
 
 
+async def test_workers_are_told_of_as_they_change_to_who_may_see_them(
+    legacy_server: Served, database: Database, tenant: str, people: People, token_of: TokenOf
+) -> None:
+    async with (
+        legacy_socket(legacy_server, token_of(people[Role.READONLY])) as seeing,
+        legacy_socket(legacy_server, token_of(people[Role.USER])) as user,
+    ):
+        async with database.system() as tx:
+            await events.record_everywhere(
+                tx, Kind.WORKER_CHANGED, [("w1", {"state": "idle"}), ("w2", {"state": "active", "silent": True})]
+            )
+        told = [plain(await heard(seeing, "worker_status_update")) for _ in range(2)]
+        unseen = await asked(user, {"type": "ping"}, "pong", "worker_status_update")
+
+    kind = "worker_status_update"
+    assert [
+        {"type": kind, "worker_id": "w1", "status": "idle"},
+        {"type": kind, "worker_id": "w2", "status": "silent"},
+    ] == told
+    assert "pong" == unseen["type"]
+
+
 async def test_what_happens_to_the_system_is_told_to_who_may_see_it(
     legacy_server: Served, database: Database, tenant: str, people: People, token_of: TokenOf
 ) -> None:

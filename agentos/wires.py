@@ -2,7 +2,7 @@
 
 The protocol beneath reads all that came in one go, answers each ping, and keeps each fragment, however many there are;
 only whole messages reach an application that could count them. So frames are counted here, before anybody reads them:
-who sends more than a client has reason to is told so with 4429, and of what it sends after that nothing is read. A
+who sends more than a client has reason to is told so, and of what it sends after that nothing is read. A
 handshake has its time as well, and so has a client that is to take the last of what it is told.
 
 Nobody can be made to read. Who takes nothing for ten seconds is written nothing more; the word that it is over is put

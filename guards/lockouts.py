@@ -58,7 +58,7 @@ MICROSECOND: Final = timedelta(microseconds=1)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Alert(StrEnum):
+class AlertReason(StrEnum):
     """What those who look after security are told of."""
 
     SIGN_IN_LOCKED = "sign_in_locked"
@@ -154,7 +154,9 @@ class Lockouts:
         tenant = attempt.tenant if attempt.user_id else HOUSE_TENANT
         async with self._database.system() as tx:
             if await users.is_tenant(tx, tenant):
-                await alert(tx, tenant, attempt.user_id, Alert.SIGN_IN_LOCKED, "too many failed attempts to sign in")
+                await alert(
+                    tx, tenant, attempt.user_id, AlertReason.SIGN_IN_LOCKED, "too many failed attempts to sign in"
+                )
 
     async def flooded(self, address: str) -> None:
         """Tell of a neighbourhood that sends so many bad tokens that it has to wait; once in a quarter of an hour."""
@@ -165,7 +167,7 @@ class Lockouts:
                 return
             await lockouts.keep(tx, [msgspec.structs.replace(records[subject], locked_until=now + WITHIN)])
             message = "too many tokens from one place were not good"
-            await alert(tx, HOUSE_TENANT, None, Alert.BAD_TOKENS, message)
+            await alert(tx, HOUSE_TENANT, None, AlertReason.BAD_TOKENS, message)
 
     async def denied(self, tenant: str, user_id: UUID, trace_id: str) -> None:
         """Note that a request of a user was refused; the fifth within a quarter of an hour is told."""
@@ -188,7 +190,9 @@ class Lockouts:
             told = now if due else seen.alerted_at
             await lockouts.keep_denied(tx, user_id, Denied(list(refused), list(traces), told))
             if due:
-                await alert(tx, tenant, user_id, Alert.ACTIONS_DENIED, f"{MOST_DENIED} requests of a user were refused")
+                await alert(
+                    tx, tenant, user_id, AlertReason.ACTIONS_DENIED, f"{MOST_DENIED} requests of a user were refused"
+                )
 
 
 def _subject(*parts: str) -> bytes:
@@ -232,7 +236,7 @@ def _slowed(account: Record, pair: Record, now: datetime) -> bool:
     return account.failures[-1] > _micros(now - SLOW)
 
 
-async def alert(tx: Transaction, tenant: str, user_id: UUID | None, reason: Alert, message: str) -> None:
+async def alert(tx: Transaction, tenant: str, user_id: UUID | None, reason: AlertReason, message: str) -> None:
     """Tell those who watch, now and on record."""
     about = {"reason": reason, "user_id": None if user_id is None else str(user_id)}
     await events.record(

@@ -26,7 +26,7 @@ from guards import lockouts, passwords
 from guards.audit import Audit, Entry, Outcome
 from guards.callers import Caller, Origin
 from guards.errors import Unauthenticated
-from guards.lockouts import Alert, Attempt, Lockouts
+from guards.lockouts import AlertReason, Attempt, Lockouts
 from guards.tokens import LONGEST_LIFE, Tokens
 
 FAMILY_LIFE: Final = timedelta(days=30)
@@ -163,7 +163,7 @@ class Sessions:
         await refresh_tokens.revoke_family(tx, token.family)
         await users.revoke_tokens(tx, token.user_id)
         message = "a refresh token was used again after it had been exchanged"
-        await lockouts.alert(tx, token.tenant_id, token.user_id, Alert.REFRESH_TOKEN_REUSED, message)
+        await lockouts.alert(tx, token.tenant_id, token.user_id, AlertReason.REFRESH_TOKEN_REUSED, message)
         return None
 
     def _session(self, refresh: bytes, user_id: UUID, tenant: str, role: Role, version: int) -> Session:

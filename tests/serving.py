@@ -81,6 +81,7 @@ class Served:
             if greet:
                 payload = {"authorization": f"Bearer {token}"} if token else {}
                 await socket.say({"type": "connection_init", "payload": payload})
+                # A client may wait a second for its place before it is greeted, and is asked meanwhile if it is there.
                 while "ping" == (greeted := await socket.hear())["type"]:
                     pass
                 assert "connection_ack" == greeted["type"]

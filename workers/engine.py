@@ -54,6 +54,11 @@ class Hold:
     verdict: Verdict | None = None
     decided: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def place(self) -> tuple[UUID, int]:
+        """The job, and the fence it was taken with."""
+        return self.claim.job.id, self.claim.fence
+
     def let_go(self, verdict: Verdict) -> None:
         """Have the job's turn end; the first verdict stands."""
         if self.verdict is None:
@@ -97,16 +102,16 @@ class Engine:
         self._seen: datetime | None = None
         """Up to when decisions about queues are known."""
 
-        self._holds: dict[UUID, Hold] = {}
+        self._holds: dict[tuple[UUID, int], Hold] = {}
+        """By job and fence: a job that was lost may be taken again before its first turn has ended."""
         self._bell = asyncio.Event()
         self._draining = False
-        self._put_back = 0
-        """How often all that was held was put back."""
+        self._times_put_back = 0
 
     @property
     def held(self) -> list[UUID]:
         """The jobs this worker is at."""
-        return list(self._holds)
+        return list(dict.fromkeys(job_id for job_id, _ in self._holds))
 
     def ring(self) -> None:
         """Have the queue looked at now."""
@@ -125,7 +130,7 @@ class Engine:
 
     def put_back(self) -> None:
         """Have all that is held put back, for whoever takes it next."""
-        self._put_back += 1
+        self._times_put_back += 1
         for hold in self._holds.values():
             hold.let_go(Verdict.DRAINED)
 
@@ -141,13 +146,13 @@ class Engine:
         while not self._draining and not self.retiring:
             self._bell.clear()
             free = 0 if self.paused else self.concurrency - len(self._holds)
-            before = self._put_back
+            before = self._times_put_back
             for claim in await self._claimed(free):
                 hold = Hold(claim)
-                if self._put_back != before:
-                    # It was taken while everything was being put back, when nobody saw that it was held.
+                if self._times_put_back != before:
+                    # Nobody saw that it was held; a worker that is to end would be at it until it is killed.
                     hold.let_go(Verdict.DRAINED)
-                self._holds[claim.job.id] = hold
+                self._holds[hold.place] = hold
                 turns.create_task(self._do(hold), name=f"job {claim.job.id}")
             if not self._draining and not self.retiring:
                 await _rung(self._bell, IDLE_LOOK_S)
@@ -168,7 +173,7 @@ class Engine:
         try:
             await self._turn(hold)
         finally:
-            del self._holds[hold.claim.job.id]
+            del self._holds[hold.place]
             self._bell.set()
 
     async def _keep_hold(self) -> None:
@@ -189,7 +194,7 @@ class Engine:
                         hold.let_go(Verdict.LOST)
 
     async def _look(self, *, renew: bool) -> None:
-        held = {(hold.claim.job.id, hold.claim.fence): hold for hold in self._holds.values() if hold.verdict is None}
+        held = {place: hold for place, hold in self._holds.items() if hold.verdict is None}
         async with self._database.system() as tx:
             await self._acknowledge(tx)
             if not held:

@@ -40,7 +40,7 @@ class Shift:
     anchors: Anchors
     version: str
     agents: Mapping[str, Agent]
-    """Those it knows, by name."""
+    """The agents it knows, by id."""
 
     concurrency: int = 1
     name: str | None = None

@@ -7,6 +7,7 @@ Jobs are told to who has subscribed to them, a snapshot to who follows it, and e
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,18 +18,22 @@ from agentos.transports.legacy_jobs import Followed
 from agentos.transports.seats import Ended
 from db.database import DatabaseUnavailable
 from db.events import Event, Kind
+from db.workers import Presence
 from guards.errors import BadInput, QuotaExceeded, Refusal, Unavailable
 from guards.permissions import Permission
 from resolvers import hearing
 from resolvers.context import Context
 from resolvers.live import SlowConsumer
-from resolvers.queries import queues
+from resolvers.queries import queues, system
 from schema.plan import admit_native
 
 CHANNEL: Final = "admin_updates"
 LONGEST_ID: Final = 128
 EVENTS: Final = frozenset({Kind.QUEUE_CHANGED, Kind.AGENT_CHANGED, Kind.CONFIG_CHANGED, Kind.SECURITY_ALERTED})
 """What is told as a `system_event`, to who may hear of it."""
+
+UNASKED: Final = EVENTS | {Kind.WORKER_CHANGED}
+"""What is told to everybody who may hear of it; of jobs, only those that were asked for."""
 
 
 class Answers:
@@ -159,7 +164,7 @@ class Answers:
     async def _tell_events(self) -> None:
         context = self._context()
         caller = context.caller
-        kinds = {Kind.JOB_CHANGED} | ((EVENTS | {Kind.WORKER_CHANGED}) & hearing.audible(context))
+        kinds = {Kind.JOB_CHANGED} | (UNASKED & hearing.audible(context))
         hub = context.services.hub
         listener = hub.listen(caller.tenant, kinds, owner=caller.owner_filter, owned=(Kind.JOB_CHANGED,))
         try:
@@ -175,13 +180,19 @@ class Answers:
             raise Ended(Close.TRY_LATER, "events cannot be read just now: connect again in a moment") from error
 
     async def _tell_event(self, event: Event) -> None:
-        if event.kind is Kind.WORKER_CHANGED:
-            await self._say(messages.worker_status(event.entity_id, event.payload))
-            return
-        if event.kind is not Kind.JOB_CHANGED:
-            data = {"id": event.entity_id, **event.payload}
-            await self._say(messages.message("system_event", event_type=event.kind, event_data=data))
-            return
+        match event.kind:
+            case Kind.JOB_CHANGED:
+                await self._tell_job(event)
+            case Kind.WORKER_CHANGED:
+                # Looked at now: what was asked of it is an event as well, and tells nothing of how it is.
+                worker = await system.worker(self._context(), event.entity_id)
+                presence = Presence.OFFLINE if worker is None else worker.presence(datetime.now(UTC))
+                await self._say(messages.worker_status(event.entity_id, presence))
+            case _:
+                data = {"id": event.entity_id, **event.payload}
+                await self._say(messages.message("system_event", event_type=event.kind, event_data=data))
+
+    async def _tell_job(self, event: Event) -> None:
         job_id = UUID(event.entity_id)
         async with self._turn:
             followed = self._jobs.get(job_id)

@@ -3,7 +3,7 @@
 Times are UTC and end in `Z`. An agent is called by its id; a job's status is spelled as everywhere else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import msgspec
 from db.jobs import Job
 from db.models.work import JobStatus
 from db.steps import Step
+from db.workers import Presence
 from resolvers.queries.queues import Numbers
 
 SOURCE: Final = "snapshot"
@@ -61,10 +62,9 @@ def job_status(job: Job, steps: Sequence[Step]) -> str:
     )
 
 
-def worker_status(worker_id: str, told: Mapping[str, Any]) -> str:
-    """How a worker that has changed said it is; `silent` is one that says nothing any more."""
-    status = "silent" if told.get("silent") else told["state"]
-    return message("worker_status_update", worker_id=worker_id, status=status)
+def worker_status(worker_id: str, presence: Presence) -> str:
+    """How a worker looks, in the words of the snapshot."""
+    return message("worker_status_update", worker_id=worker_id, status=presence)
 
 
 def admin_data(body: bytes, made_at: datetime) -> str:

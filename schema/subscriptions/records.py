@@ -15,7 +15,7 @@ from db.logs import LogLine as LogRow
 from db.users import User as UserRow
 from guards.audit import Outcome
 from guards.errors import BadInput, UnknownAction
-from guards.lockouts import Alert as AlertReason
+from guards.lockouts import AlertReason
 from guards.permissions import Permission
 from resolvers import hearing, log_streams
 from resolvers.actions.catalogue import CATALOGUE

@@ -18,7 +18,7 @@ from db import jobs, services, users, workers
 from db.database import Database, Transaction
 from db.jobs import Filter, Job, NewJob
 from db.models.identity import DEFAULT_TENANT, Role
-from db.models.work import JobStatus
+from db.models.work import JobStatus, WorkerState
 from db.redis import connect
 from db.services import NewProcess, Process, Service
 from db.users import User
@@ -39,8 +39,8 @@ LOOK_EVERY_S = 0.1
 STARTED_S = 40.0
 """How long processes may take here to be heard of: the machine that tests may be busy with others."""
 
-OPERATION_S = 90.0
-"""How long an operation may take here: several of such times, one after the other."""
+OPERATION_S = 2 * STARTED_S + 10
+"""How long an operation may take here: at most two processes start one after the other, and each waits for a job."""
 
 
 @dataclass
@@ -125,8 +125,13 @@ class House:
             lambda: self.job(job_id), lambda job: job.status is status, within_s=STARTED_S, every_s=LOOK_EVERY_S
         )
 
+    async def resumed(self) -> None:
+        """Have every worker take jobs, if a test has left one paused."""
+        async with self.database.system() as tx:
+            await workers.desire(tx, [one.id for one in await workers.on_duty(tx)], WorkerState.ACTIVE)
+
     async def done(self) -> None:
-        """Wait until every job is."""
+        """Wait until no job is left to do."""
 
         async def left() -> int:
             async with self.database.transaction(DEFAULT_TENANT) as tx:

@@ -82,7 +82,7 @@ class Scripted(Follower):
 
     async def connected(self) -> None:
         await self.do(name="connected", connected=True)
-        await self.hear("connected")
+        assert {} == await self.hear("connected")
 
     async def hold(self, token: str) -> None:
         await self.do(token=token)

@@ -101,7 +101,7 @@ function obey({ as, name, open: kind, follow, connected, ask, renew, close, toke
   client.held.token = token ?? client.held.token;
   if (follow) client.follow(follow, variables, sinkOf(as, name));
   // Messages of a socket are taken in their order.
-  if (connected) client.socket.iterate({ query: "{ __typename }" }).next().then(() => say(as, name, {}));
+  if (connected) client.socket.iterate({ query: "{ __typename }" }).next().then(() => say(as, name, {}), sinkOf(as, name).error);
   if (ask) client.ask(ask).then(({ data }) => say(as, name, { next: { data } }), sinkOf(as, name).error);
   if (renew) client.socket?.renew?.();
   if (close) client.close();

@@ -1,7 +1,7 @@
 """Holding jobs: who gets which, who loses one, and that whoever lost it can write nothing any more."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from uuid import UUID
 
@@ -256,21 +256,65 @@ async def test_a_drained_engine_puts_its_job_back_without_counting_the_attempt(b
 class Asked(Engine):
     """An engine that is asked to put back what it holds while it is just taking a job."""
 
+    def __init__(self, bench: Bench, then: Callable[[Engine], None]) -> None:
+        super().__init__(bench.database, bench.turns().take, worker_id="w1", concurrency=1)
+        self.asked = asyncio.Event()
+        self._then = then
+
     async def _claimed(self, free: int) -> list[Claim]:
         claims = await super()._claimed(free)
         if claims:
-            self.drain()
+            self.paused = True
+            self._then(self)
+            self.asked.set()
         return claims
 
 
-async def test_a_job_that_is_being_taken_is_put_back_with_the_others(bench: Bench) -> None:
+@pytest.mark.parametrize("then", [Engine.drain, Engine.put_back])
+async def test_a_job_that_is_being_taken_is_put_back_with_the_others(
+    bench: Bench, then: Callable[[Engine], None]
+) -> None:
     job = await bench.submitted()
-    engine = Asked(bench.database, bench.turns().take, worker_id="w1", concurrency=1)
+    engine = Asked(bench, then)
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
+        group.create_task(engine.run())
+        await engine.asked.wait()
+        back = await bench.until(job.id, JobStatus.QUEUED)
+        engine.drain()
 
-    await asyncio.wait_for(engine.run(), 10)
+    assert (0, None) == (back.attempt, back.worker_id)
 
-    back = await bench.found(job.id)
-    assert (JobStatus.QUEUED, 0, None) == (back.status, back.attempt, back.worker_id)
+
+async def test_a_job_may_be_taken_again_before_its_first_turn_has_ended(bench: Bench) -> None:
+    """By the worker that has just put it back; the end of the first turn leaves what it holds by the second."""
+    job = await bench.submitted()
+    again, ended = asyncio.Event(), asyncio.Event()
+    turns = list[UUID]()
+
+    async def take(hold: Hold) -> None:
+        turns.append(hold.claim.job.id)
+        if len(turns) == 1:
+            async with bench.database.transaction("default") as tx:
+                await leases.put_back(tx, hold.claim, delay=timedelta(0), count_attempt=False)
+            engine.ring()
+            await again.wait()
+            return
+        (again if len(turns) == 2 else ended).set()
+        await hold.decided.wait()
+
+    engine = Engine(bench.database, take, worker_id="w1", concurrency=2)
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
+        group.create_task(engine.run())
+        await again.wait()
+        # There is room for another one only once the first turn is over.
+        other = await bench.submitted()
+        engine.ring()
+        await ended.wait()
+        held = engine.held
+        engine.drain()
+
+    assert [job.id, other.id] == held
+    assert [job.id, job.id, other.id] == turns
 
 
 async def test_an_engine_runs_as_many_jobs_at_once_as_it_may(bench: Bench) -> None:

@@ -55,7 +55,7 @@ async def legacy_socket(
 
 
 async def heard(socket: Socket, *kinds: str) -> dict[str, Any]:
-    """The next message of one of these types; numbers and system events may come at any time between."""
+    """The next message of one of these types; numbers, workers and system events may come at any time between."""
     while True:
         message = await socket.hear()
         if message["type"] in kinds:

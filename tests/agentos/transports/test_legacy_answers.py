@@ -1,19 +1,21 @@
 """What a legacy socket asks and follows, spoken message by message with the real server, and what it is told."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from agentos.transports.legacy_sockets import MOST_JOBS, LegacySockets
-from db import events, jobs, leases, queues
+from db import events, jobs, leases, queues, workers
 from db.database import Database
 from db.events import Kind
 from db.models.identity import Role
-from db.models.work import StepStatus
+from db.models.work import StepStatus, WorkerState
 from tests.agentos.conftest import TokenOf
 from tests.agentos.transports.legacy import AGENT, asked, heard, legacy_socket, plain, queued
 from tests.conftest import People
+from tests.db.test_workers import said
 from tests.serving import Served
 
 
@@ -180,24 +182,30 @@ async def test_questions_count_against_the_limits_of_the_user(
 
 
 async def test_workers_are_told_of_as_they_change_to_who_may_see_them(
-    legacy_server: Served, database: Database, tenant: str, people: People, token_of: TokenOf
+    legacy_server: Served, database: Database, people: People, token_of: TokenOf
 ) -> None:
+    """As they look when they are told of; and the numbers at once, long before they are counted anew anyway."""
+    kind, numbers = "worker_status_update", "queue_stats_update"
     async with (
         legacy_socket(legacy_server, token_of(people[Role.READONLY])) as seeing,
         legacy_socket(legacy_server, token_of(people[Role.USER])) as user,
     ):
         async with database.system() as tx:
-            await events.record_everywhere(
-                tx, Kind.WORKER_CHANGED, [("w1", {"state": "idle"}), ("w2", {"state": "active", "silent": True})]
-            )
-        told = [plain(await heard(seeing, "worker_status_update")) for _ in range(2)]
-        unseen = await asked(user, {"type": "ping"}, "pong", "worker_status_update")
+            await workers.beat(tx, said("w1", WorkerState.IDLE))
+        told = [plain(await heard(seeing, kind, numbers)) for _ in range(2)]
+        async with database.system() as tx:
+            await workers.desire(tx, ["w1"], WorkerState.PAUSED)
+            await workers.beat(tx, said("w1", WorkerState.PAUSED))
+        told += [plain(await heard(seeing, kind)) for _ in range(2)]
+        async with database.system() as tx:
+            await workers.forget(tx, silent_for=timedelta(0))
+        told.append(plain(await heard(seeing, kind)))
+        unseen = await asked(user, {"type": "ping"}, "pong", kind)
 
-    kind = "worker_status_update"
-    assert [
-        {"type": kind, "worker_id": "w1", "status": "idle"},
-        {"type": kind, "worker_id": "w2", "status": "silent"},
-    ] == told
+    counted = [each["active_workers"] for each in told if each["type"] == numbers]
+    statuses = [(each["worker_id"], each["status"]) for each in told if each["type"] == kind]
+    assert [1] == counted
+    assert [("w1", status) for status in ("idle", "paused", "paused", "offline")] == statuses
     assert "pong" == unseen["type"]
 
 

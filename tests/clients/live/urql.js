@@ -1,8 +1,8 @@
 import { Client, fetchExchange, subscriptionExchange } from "@urql/core";
 import { overSocket } from "./sockets.js";
 
-// Queries go over HTTP: urql leaves one with its first result, which graphql-ws takes for two that have left, and then
-// it closes the socket of those who follow.
+// Queries and mutations go over HTTP: urql leaves them with their first result, which graphql-ws counts as two that have
+// left, and then it closes the socket of those who follow.
 export function urql(url, token) {
   const socket = overSocket(url, token);
   const forwardSubscription = (request) => ({

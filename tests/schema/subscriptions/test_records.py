@@ -18,7 +18,7 @@ from db.models.records import Severity
 from db.models.records import events as rows
 from db.models.work import WorkerState
 from guards.audit import Outcome
-from guards.lockouts import Alert
+from guards.lockouts import AlertReason
 from resolvers.context import Services
 from resolvers.live import MAILBOX
 from schema.root import schema
@@ -87,7 +87,7 @@ async def tell(database: Database, kind: Kind, *names: str, tenant: str = "defau
 async def alert(database: Database, name: str, *, tenant: str = "default", about: UUID | None = None) -> None:
     """Alert those who watch of too many bad tokens."""
     async with database.transaction(tenant) as tx:
-        await events.record(tx, Kind.SECURITY_ALERTED, name, {"reason": Alert.BAD_TOKENS}, owner=about)
+        await events.record(tx, Kind.SECURITY_ALERTED, name, {"reason": AlertReason.BAD_TOKENS}, owner=about)
 
 
 async def do(services: Services, name: str, *, tenant: str = "default", action: str = "job.cancel") -> None:
@@ -347,8 +347,12 @@ async def _written(services: Services, name: str) -> None:
     await write(services.database, line(name))
 
 
+def account(name: str) -> UUID:
+    return uuid5(NAMESPACE_OID, name)
+
+
 async def _alerted(services: Services, name: str) -> None:
-    await alert(services.database, name, about=uuid5(NAMESPACE_OID, name))
+    await alert(services.database, name, about=account(name))
 
 
 async def _changed(services: Services, name: str) -> None:
@@ -360,7 +364,7 @@ async def _beaten(services: Services, name: str) -> None:
         await workers.beat(tx, said(name, WorkerState.IDLE))
 
 
-ACCOUNTS: Final = {str(uuid5(NAMESPACE_OID, name)): name for name in ("first", "second", "third", "fourth", "next")}
+ACCOUNTS: Final = {str(account(name)): name for name in ("first", "second", "third", "fourth", "next")}
 STREAMS: dict[str, tuple[str, Cause, Callable[[Any], str]]] = {
     "events": (EVENTS, _told, lambda told: str(told["entityId"])),
     "logAppended": (LOGS, _written, lambda told: str(told["lines"][0]["message"])),

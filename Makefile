@@ -13,8 +13,8 @@ install: .venv/.runtime ## Lay out .venv with all that serving and making clips 
 up: .venv/.runtime $(PAGES) ## Start everything, stores included, and show a living system
 	$(PYTHON_OF_VENV) -m agentos up --demo $(ARGS)
 
-test: .venv/.dev $(PAGES) ## Run the tests on three processes
-	$(PYTHON_OF_VENV) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: .venv/.dev $(PAGES) ## Run the tests on two processes
+	$(PYTHON_OF_VENV) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint types test ## Run all that must be green before anything lands
 

@@ -169,13 +169,14 @@ async def settled(
     names: Iterable[str],
     *,
     since: float,
-    within_s: float = PATIENCE_S,
+    within_s: float | None = None,
     judged: Judgement = as_desired,
 ) -> Outcome:
     """Wait until processes are as they should be, or until `within_s` has gone by.
 
     Args:
         since: when that was asked for, by the monotonic clock.
+        within_s: `PATIENCE_S`, unless somebody has more of it.
     """
     wanted, last = set(names), Outcome({}, (), False, _ms(since))
 
@@ -186,7 +187,7 @@ async def settled(
             last = await _seen(database, wanted, since, judged)
         return last
 
-    left_s = within_s - (time.monotonic() - since)
+    left_s = (PATIENCE_S if within_s is None else within_s) - (time.monotonic() - since)
     return await waiting.until(look, lambda seen: seen.converged, within_s=left_s)
 
 

@@ -14,6 +14,7 @@ from db import services
 from db.models.control import ProcessState, Wish
 from db.models.work import JobStatus, WorkerState
 from db.services import NewProcess, Process, Service
+from resolvers import processes as steered
 from tests.agentos.house import House, housed
 from tests.waiting import eventually, until
 
@@ -28,8 +29,10 @@ async def whole(pair: Addresses, template: str) -> AsyncIterator[House]:
 
 
 @pytest_asyncio.fixture
-async def house(whole: House) -> AsyncIterator[House]:
+async def house(whole: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
     """The house with one idle worker and a warmer, as every test finds and leaves it."""
+    # What becomes of processes is tried here, not how soon: the machine that tests may be busy with others.
+    monkeypatch.setattr(steered, "PATIENCE_S", 30.0)
     whole.halt()
     yield whole
     whole.go()

@@ -104,6 +104,7 @@ class Engine:
 
         self._holds: dict[tuple[UUID, int], Hold] = {}
         """By job and fence: a job that was lost may be taken again before its first turn has ended."""
+
         self._bell = asyncio.Event()
         self._draining = False
         self._times_put_back = 0

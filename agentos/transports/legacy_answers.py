@@ -7,7 +7,6 @@ Jobs are told to who has subscribed to them, a snapshot to who follows it, and e
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,13 +17,12 @@ from agentos.transports.legacy_jobs import Followed
 from agentos.transports.seats import Ended
 from db.database import DatabaseUnavailable
 from db.events import Event, Kind
-from db.workers import Presence
 from guards.errors import BadInput, QuotaExceeded, Refusal, Unavailable
 from guards.permissions import Permission
 from resolvers import hearing
 from resolvers.context import Context
 from resolvers.live import SlowConsumer
-from resolvers.queries import queues, system
+from resolvers.queries import queues
 from schema.plan import admit_native
 
 CHANNEL: Final = "admin_updates"
@@ -184,10 +182,7 @@ class Answers:
             case Kind.JOB_CHANGED:
                 await self._tell_job(event)
             case Kind.WORKER_CHANGED:
-                # Looked at now: what was asked of it is an event as well, and tells nothing of how it is.
-                worker = await system.worker(self._context(), event.entity_id)
-                presence = Presence.OFFLINE if worker is None else worker.presence(datetime.now(UTC))
-                await self._say(messages.worker_status(event.entity_id, presence))
+                await self._say(await self._feed.worker(event))
             case _:
                 data = {"id": event.entity_id, **event.payload}
                 await self._say(messages.message("system_event", event_type=event.kind, event_data=data))

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import Final
 
 from agentos.closes import Close
@@ -16,10 +17,13 @@ from agentos.transports import legacy_messages as messages
 from agentos.transports.seats import Ended
 from dataloaders.snapshot import TimeRange
 from dataloaders.snapshot.cache import slot_of
+from dataloaders.snapshot.flights import Flights
 from dataloaders.snapshot.versions import Copy
-from db.events import Kind
+from db import workers
+from db.events import Event, Kind
 from db.health import DATABASE_FAILED
 from db.tasks import going_on
+from db.workers import Presence
 from guards.errors import Refusal
 from resolvers.context import Services
 from resolvers.queries import queues
@@ -82,6 +86,7 @@ class Feed:
 
         self._services = services
         self._tenant = tenant
+        self._workers = Flights[str]()
         self._slot = slot_of(tenant, TimeRange.DAY)
         self._following = 0
         self._listening = asyncio.Event()
@@ -109,6 +114,20 @@ class Feed:
         finally:
             self._following -= 1
 
+    async def worker(self, event: Event) -> str:
+        """How the worker of an event looks, read once for all who are told of it.
+
+        Raises:
+            DatabaseUnavailable: it cannot be read.
+        """
+        return await self._workers.join(event.cursor, lambda: self._look_at(event.entity_id))
+
+    async def _look_at(self, worker_id: str) -> str:
+        # What was asked of a worker is an event as well, and tells nothing of how it is.
+        async with self._services.database.transaction(self._tenant) as tx:
+            worker = await workers.by_id(tx, worker_id)
+        return messages.worker_status(worker_id, worker.presence(datetime.now(UTC)) if worker else Presence.OFFLINE)
+
     async def run(self) -> None:
         """Listen, count and write until cancelled, or until this process hears of no events any more."""
         try:
@@ -118,6 +137,7 @@ class Feed:
                 for task in beside:
                     task.cancel()
         finally:
+            await self._workers.close()
             self._listening.set()
             self.numbers.end()
             self.snapshots.end()

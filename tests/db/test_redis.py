@@ -1,12 +1,13 @@
 """Redis away costs a moment, never a request."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
-from db.redis import REDIS_AWAY, connect
+from db.redis import REDIS_AWAY, Redis, connect
 
 
 @pytest_asyncio.fixture
@@ -38,3 +39,29 @@ async def test_a_server_that_is_not_there_is_given_up_at_once() -> None:
     async with connect("redis://127.0.0.1:1") as redis:
         with pytest.raises(REDIS_AWAY):
             await redis.get("anything")
+
+
+async def _forgotten(client: Redis) -> list[int]:
+    """After how many steps of a call a cancellation of it is forgotten."""
+    await client.ping()
+    forgotten = []
+    for steps in range(30):
+        call = asyncio.ensure_future(client.ping())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if call.cancel():
+            await asyncio.wait([call])
+            if not call.cancelled():
+                forgotten.append(steps)
+    return forgotten
+
+
+async def test_a_call_can_be_cancelled_at_any_moment(redis: Redis) -> None:
+    """Deadlines are cancellations: one that is forgotten is a deadline that is never kept."""
+    assert [] == await _forgotten(redis)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="asyncio.wait_for forgets nothing any more")
+async def test_control_a_call_over_the_librarys_own_connection_cannot(redis_url: str) -> None:
+    async with Redis.from_url(redis_url, socket_timeout=5) as redis:
+        assert await _forgotten(redis)

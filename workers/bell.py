@@ -55,6 +55,9 @@ async def listen(redis_url: str, engine: Engine | None, warm: Warm, *, queue: st
             await _once(redis_url, engine, warm, queue)
         except REDIS_AWAY as error:
             log.warning("the doorbell is out of order: %s", error)
+            if engine is not None:
+                # arq may have taken a ring over one connection and ended for another that was lost.
+                engine.ring()
         if asyncio.get_running_loop().time() - started > LONGEST_PAUSE_S:
             pause = 0.1
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))

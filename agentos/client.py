@@ -242,7 +242,8 @@ class Client:
         protocol = Subprotocol("graphql-transport-ws")
         async with connect(url, subprotocols=[protocol], open_timeout=ANSWER_S, proxy=None) as socket:
             await _tell(socket, {"type": "connection_init", "payload": {"authorization": f"Bearer {self._token()}"}})
-            await asyncio.wait_for(socket.recv(), ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):
+                await socket.recv()
             yield socket
 
 

@@ -1,0 +1,94 @@
+"""Requests that come before the one in front of them is answered, and answers whose client has gone meanwhile."""
+
+from contextlib import suppress
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from agentos.serving import LIMITS, Server
+from tests.agentos.test_connections import GET, POST, Twin, line
+from tests.visiting import MEGABYTE, house
+from tests.waiting import until
+
+FLOOD = (GET + b"\r\n") * 5_000
+
+
+async def flooded(kind: type[Server], said: bytes) -> int:
+    """How many requests wait, at most, for one that is still answered."""
+    async with house(LIMITS, kind) as here:
+        visitor = await here.visit(b"GET /wait HTTP/1.1\r\n\r\n" + said)
+        await until(lambda: bool(here.server.server_state.tasks))
+        [connection] = here.server.server_state.connections
+        assert isinstance(connection, HttpToolsProtocol)
+        with suppress(AssertionError):
+            await until(lambda: len(connection.pipeline) > LIMITS.waiting, within_s=0.3)
+        most = len(connection.pipeline)
+        here.heard.go.set()
+        visitor.leave()
+        return most
+
+
+async def test_requests_behind_one_that_is_answered_do_not_heap_up() -> None:
+    assert 0 == await flooded(Server, FLOOD)
+
+
+async def test_control_uvicorn_alone_keeps_thousands_of_them() -> None:
+    assert await flooded(Twin, FLOOD) > 1_000
+
+
+async def test_who_sends_more_than_may_wait_is_told_so() -> None:
+    async with house(LIMITS) as here:
+        heard = await (await here.visit(FLOOD)).heard_all()
+
+    assert b"HTTP/1.1 429 Too Many Requests" == line(heard)
+    assert 1 == heard.count(b"HTTP/1.1 ")
+    assert b'"error":"more than 8 requests wait on this connection","error_code":"RATE_LIMITED"' in heard
+
+
+async def test_a_few_requests_are_answered_one_after_the_other() -> None:
+    async with house(LIMITS) as here:
+        behind = POST + b"content-length: 5\r\n\r\nhello" + b"POST /ignore HTTP/1.1\r\ncontent-length: 0\r\n\r\n"
+        visitor = await here.visit(b"GET /wait HTTP/1.1\r\n\r\n" + behind)
+        here.heard.go.set()
+        found = [await visitor.answer() for _ in range(3)]
+
+    assert [(200, b"taken"), (200, b"taken"), (200, b"not read")] == found
+    assert [0, 5] == here.heard.bodies
+
+
+async def left(kind: type[Server]) -> tuple[list[str], list[int]]:
+    """Who is found gone, and whose body is read, when a connection breaks on which one waits and one is answered."""
+    async with house(LIMITS, kind) as here:
+        await here.visit(b"GET /wait HTTP/1.1\r\n\r\n" + GET + b"\r\n")
+        await until(lambda: bool(here.server.server_state.tasks))
+        [connection] = here.server.server_state.connections
+        assert isinstance(connection, HttpToolsProtocol)
+        connection.transport.abort()
+        await until(lambda: not here.server.server_state.connections)
+        here.heard.go.set()
+        await until(lambda: not here.server.server_state.tasks)
+        return here.heard.gone, here.heard.bodies
+
+
+async def test_a_client_that_has_gone_is_gone_for_the_answer_that_was_on_its_way() -> None:
+    """Uvicorn alone tells only the last that came, and what is written for the first fails."""
+    assert (["GET"], []) == await left(Server)
+    assert ([], [0]) == await left(Twin)
+
+
+async def old(kind: type[Server], path: bytes) -> bytes:
+    async with house(LIMITS, kind) as here:
+        return await (await here.visit(b"GET " + path + b" HTTP/1.0\r\n\r\n")).heard_all()
+
+
+async def test_an_answer_without_a_length_ends_by_closing_for_who_knows_no_chunks() -> None:
+    """Uvicorn alone frames it in chunks, of which HTTP/1.0 knows nothing."""
+    (head, _, body), taken, chunked = (
+        (await old(Server, b"/pour?megabytes=2")).partition(b"\r\n\r\n"),
+        await old(Server, b"/"),
+        await old(Twin, b"/pour?megabytes=2"),
+    )
+
+    assert (False, b"connection: close", MEGABYTE * 2) == (b"chunked" in head, head[-17:], body)
+    assert taken.endswith(b"\r\n\r\ntaken")
+    assert b"content-length: 5\r\n" in taken
+    assert b"transfer-encoding: chunked" in chunked

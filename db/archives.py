@@ -7,13 +7,12 @@ nor reading ever has more than a part in memory. Everything here blocks, and bel
 
 import gzip
 import hashlib
-import io
 import re
 import tarfile
 import zlib
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, BinaryIO, Final, cast
+from typing import Annotated, BinaryIO, Final, cast
 
 import msgspec
 from msgspec import Meta
@@ -30,6 +29,7 @@ _LARGEST_PART: Final = 64 * 1024 * 1024
 _LARGEST_MANIFEST: Final = 4 * 1024 * 1024
 _PART_NAME: Final = re.compile(r"tables/([a-z_][a-z0-9_]{0,62})/[0-9]{6}\.copy")
 _LEVEL: Final = 6
+_GZIP: Final = 16 + zlib.MAX_WBITS
 
 Big = Annotated[int, Meta(extra={"big": True})]
 
@@ -93,56 +93,43 @@ class Manifest(Row, frozen=True, kw_only=True):
         return sum(table.rows for table in self.tables)
 
 
-class _Measured(io.RawIOBase):
-    """A file that is written from its beginning to its end, measured on the way."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.size = 0
-        self.digest = hashlib.sha256()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        rest = memoryview(data).cast("B")
-        written = len(rest)
-        self.digest.update(rest)
-        self.size += written
-        while rest:
-            rest = rest[self._file.write(rest) :]
-        return written
-
-
 class Writer:
-    """Writes one archive into a file."""
+    """Writes one archive into a file, which has no end until `finish` gives it one."""
 
     def __init__(self, file: BinaryIO, *, compressed: bool, at: datetime) -> None:
-        self._out = _Measured(file)
+        self._file = file
         self._at = int(at.timestamp())
-        self._zipped = (
-            gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=self._out, mtime=self._at)
-            if compressed
-            else None
-        )
-        self._target = cast(BinaryIO, self._zipped or self._out)
+        # gzip's format without its file object, which would write the end of an archive that is given up half-way.
+        self._deflated = zlib.compressobj(_LEVEL, wbits=_GZIP) if compressed else None
+        self._size = 0
+        self._digest = hashlib.sha256()
 
     def add(self, name: str, content: bytes) -> None:
         """Append one member."""
         member = tarfile.TarInfo(name)
         member.size, member.mtime, member.mode = len(content), self._at, 0o600
-        # By hand: an archive that tarfile has open is ended by it even when it is given up half-way.
-        self._target.write(member.tobuf(tarfile.PAX_FORMAT))
-        self._target.write(content)
-        self._target.write(b"\0" * (-len(content) % tarfile.BLOCKSIZE))
+        # By hand, as tarfile would end an archive that is given up as well.
+        self._put(member.tobuf(tarfile.PAX_FORMAT))
+        self._put(content)
+        self._put(b"\0" * (-len(content) % tarfile.BLOCKSIZE))
 
     def finish(self, manifest: Manifest) -> tuple[int, str]:
         """Append the manifest and end the archive; its size and SHA-256."""
         self.add(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
-        self._target.write(b"\0" * 2 * tarfile.BLOCKSIZE)
-        if self._zipped is not None:
-            self._zipped.close()
-        return self._out.size, self._out.digest.hexdigest()
+        self._put(b"\0" * 2 * tarfile.BLOCKSIZE)
+        if self._deflated is not None:
+            self._write(self._deflated.flush())
+        return self._size, self._digest.hexdigest()
+
+    def _put(self, content: bytes) -> None:
+        self._write(content if self._deflated is None else self._deflated.compress(content))
+
+    def _write(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._size += len(data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
 
 
 def part_name(table: str, number: int) -> str:

@@ -1,5 +1,6 @@
 """The file of a backup: what was written is read, and nothing else is taken for it."""
 
+import gc
 import io
 import tarfile
 from datetime import UTC, datetime
@@ -61,6 +62,21 @@ def test_what_was_written_is_read(compressed: bool) -> None:
     examined = examine(file)
     assert ([], 3) == (examined.problems, examined.manifest.rows)
     assert len(file.getvalue()) == examined.size_bytes
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_what_is_given_up_half_way_gets_no_end(compressed: bool) -> None:
+    file = io.BytesIO()
+    writer = Writer(file, compressed=compressed, at=NOW)
+    writer.add(part_name("jobs", 0), ROWS)
+    so_far = file.getvalue()
+
+    del writer
+    gc.collect()
+
+    assert so_far == file.getvalue()
+    with pytest.raises(Damaged):
+        examine(file)
 
 
 @pytest.mark.parametrize("compressed", [True, False])

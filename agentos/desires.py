@@ -26,6 +26,7 @@ from db.health import DATABASE_FAILED
 from db.models.control import ProcessState
 from db.models.work import WorkerState
 from db.services import NewProcess, Process, Seen, Service
+from db.tasks import going_on
 
 LOOK_EVERY_S: Final = 0.5
 SAY_EVERY_S: Final = 2.0
@@ -81,7 +82,7 @@ class Desires:
 
     async def run(self) -> None:
         """Look and obey until cancelled."""
-        while True:
+        while going_on():
             self._supervisor.changed.clear()
             try:
                 await self._look()

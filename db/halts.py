@@ -22,6 +22,7 @@ from db.health import DATABASE_FAILED
 from db.models.house import halts
 from db.models.identity import tenants
 from db.models.work import queue_states
+from db.tasks import going_on
 
 LEASE: Final = timedelta(seconds=30)
 """After which the queues go on by themselves."""
@@ -80,7 +81,7 @@ async def _halt(database: Database, holder: UUID, reason: str, refusing: bool) -
 
 
 async def _renew(database: Database, holder: UUID) -> None:
-    while True:
+    while going_on():
         await asyncio.sleep(RENEWED_EVERY_S)
         try:
             async with database.system() as tx:

@@ -18,6 +18,7 @@ from arq.worker import Worker, func
 from db import keys
 from db.database import DatabaseUnavailable
 from db.redis import REDIS_AWAY, connect
+from db.tasks import going_on
 from workers.doorbell import RING, over
 from workers.engine import Engine
 
@@ -49,7 +50,7 @@ async def warm_admin_cache(context: dict[str, Any]) -> None:
 async def listen(redis_url: str, engine: Engine | None, warm: Warm, *, queue: str = keys.DOORBELL) -> None:
     """Hear the bell, if there is an engine for it, and keep the snapshot warm until cancelled."""
     pause = 0.1
-    while True:
+    while going_on():
         started = asyncio.get_running_loop().time()
         try:
             await _once(redis_url, engine, warm, queue)

@@ -23,6 +23,7 @@ from db.database import Database, Transaction
 from db.health import DATABASE_FAILED
 from db.jobs import DEFAULT_QUEUE
 from db.leases import Claim
+from db.tasks import going_on
 
 LOOK_EVERY_S: Final = 0.5
 IDLE_LOOK_S: Final = 1.0
@@ -179,7 +180,7 @@ class Engine:
 
     async def _keep_hold(self) -> None:
         renewed = time.monotonic()
-        while True:
+        while going_on():
             await asyncio.sleep(LOOK_EVERY_S)
             now = time.monotonic()
             due = now - renewed >= self._heartbeat.total_seconds()

@@ -19,6 +19,7 @@ from db import workers
 from db.database import Database
 from db.health import DATABASE_FAILED
 from db.models.work import WorkerState
+from db.tasks import going_on
 from db.workers import Beat, Orders
 from workers.engine import Engine
 from workers.trials import Trials
@@ -53,7 +54,7 @@ class Pulse:
         said_at = 0.0
         async with asyncio.TaskGroup() as group:
             trying: asyncio.Task[None] | None = None
-            while True:
+            while going_on():
                 try:
                     orders = None if said is None else await self._orders()
                     if orders is not None:
@@ -67,6 +68,8 @@ class Pulse:
                 except DATABASE_FAILED as error:
                     log.warning("the heartbeat was not heard: %s", error)
                 await asyncio.sleep(LOOK_EVERY_S)
+            if trying is not None:
+                trying.cancel()
 
     async def last(self) -> None:
         """Say that this worker is no more."""

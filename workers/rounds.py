@@ -22,6 +22,7 @@ from db.database import Database
 from db.health import DATABASE_FAILED
 from db.managers import EDGES_MS, Minute, Said, Wish
 from db.models.managers import ManagerId, ManagerState, ManagerWish
+from db.tasks import going_on
 from workers.managers import Manager, options
 
 LOOK_EVERY_S: Final = 0.5
@@ -54,7 +55,7 @@ class Rounds:
         said_at = 0.0
         said: list[Said] = []
         try:
-            while True:
+            while going_on():
                 await self._obey()
                 saying = [loop.said() for loop in self._loops.values()]
                 if saying != said or time.monotonic() - said_at >= SAY_EVERY_S:
@@ -184,7 +185,7 @@ class Loop:
         self._state, self._since = state, _now()
 
     async def _run(self, leave: asyncio.Event) -> None:
-        while not leave.is_set():
+        while going_on() and not leave.is_set():
             if self._manager.driven:
                 await leave.wait()
             else:
@@ -220,7 +221,7 @@ class Loop:
     async def _pause(self, leave: asyncio.Event) -> None:
         """Wait for the next round, or for what is asked to change."""
         since = time.monotonic()
-        while not leave.is_set():
+        while going_on() and not leave.is_set():
             rest = since + self._every_s - time.monotonic()
             if rest <= 0:
                 return

@@ -9,7 +9,7 @@ floods, or sends one such message after the other, is let go, and so is who take
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
 from starlette.websockets import WebSocket
@@ -95,11 +95,12 @@ class Conversation:
         raise Ended(Close.RESTARTING, GOING)
 
     async def _watch(self) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._init_s):
                 await self._greeted.wait()
-        except TimeoutError as error:
-            raise Ended(Close.UNAUTHORIZED, "nobody has signed in: send authenticate with a token first") from error
+        # Looked at once more: somebody may have signed in as the time ran out.
+        if not self._greeted.is_set():
+            raise Ended(Close.UNAUTHORIZED, "nobody has signed in: send authenticate with a token first")
         await self._seats.watch(self._present)
 
     def _present(self) -> Caller:

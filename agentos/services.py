@@ -1,7 +1,7 @@
 """What one process has for all of its calls, made from the settings and given back at the end."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -12,7 +12,7 @@ from dataloaders.snapshot import About, Snapshots
 from db import bells
 from db.database import Database
 from db.files import MB, Files
-from db.redis import connect
+from db.redis import REDIS_AWAY, connect
 from guards.anchors import Anchors
 from guards.audit import Audit
 from guards.breakers import Breakers
@@ -82,7 +82,9 @@ async def opened(settings: Settings, *, pool_size: int = 10, application: str = 
     finally:
         await snapshots.close()
         await rates.close()
-        await redis.aclose()
+        # On a machine that is busy, hanging up takes longer than a client waits for it; the process goes all the same.
+        with suppress(*REDIS_AWAY):
+            await redis.aclose()
         await database.close()
 
 

@@ -66,10 +66,14 @@ _CANCELLABLE: Final = {Connection: _Tcp, SSLConnection: _Tls, UnixDomainSocketCo
 
 
 def connect(url: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> Redis:
-    """A client for `url`; nothing is opened before the first call."""
+    """A client for `url`; nothing is opened before the first call.
+
+    Args:
+        answer_timeout_s: who has more patience for an answer has as much for the connection that brings it.
+    """
     client: Redis = Redis.from_url(
         url,
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_connect_timeout=max(CONNECT_TIMEOUT_S, answer_timeout_s),
         socket_timeout=answer_timeout_s,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,

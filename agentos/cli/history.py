@@ -68,7 +68,7 @@ async def seed(
                 progress=lambda done: bar.update(task, completed=done),
             )
         # What is cached shows a past that is no more; without Redis nothing is cached.
-        async with redis.connect(addresses.redis_url) as cache:
+        async with redis.connect(addresses.redis_url, answer_timeout_s=2) as cache:
             try:
                 await cache.delete(keys.snapshot(tenant))
             except redis.REDIS_AWAY:

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from agentos.serving import Server, bound
 
-PATIENCE_S: Final = 60
+PATIENCE_S: Final = 120
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 FLAGS: Final = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),

@@ -12,12 +12,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from agentos.embedded import Addresses, Stores
 from db import agents, users
@@ -39,8 +40,15 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What is loaded here stays; looking through all of it for garbage again and again costs a third of the time to load it.
 gc.set_threshold(50_000, 20, 20)
 
+# An example that took a fifth of a second, or ten that took one to make, say something of the machine alone.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
 TEMPLATE = "agentos_tests_template"
 OTHER_TENANT = "other"
+PATIENCE_S = 30
+"""How long Valkey may take to answer; only a test of Valkey being away gives it up sooner."""
+
 People = dict[Role, User]
 
 
@@ -119,9 +127,17 @@ async def database(rooms: Rooms, database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest_asyncio.fixture
+async def roomy(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+    """A pool with room for all who come at once, who do not give up soon when they wait for each other's locks."""
+    monkeypatch.setattr("db.database.LOCK_TIMEOUT", timedelta(minutes=1))
+    async with _database(database_url, size=24) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
 async def redis_url(pair: Addresses) -> AsyncIterator[str]:
     """Valkey, emptied before the test."""
-    async with connect(pair.redis_url, answer_timeout_s=5) as client:
+    async with connect(pair.redis_url, answer_timeout_s=PATIENCE_S) as client:
         await client.flushall()
     yield pair.redis_url
 
@@ -129,7 +145,7 @@ async def redis_url(pair: Addresses) -> AsyncIterator[str]:
 @pytest_asyncio.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
     """A client over the emptied Valkey."""
-    async with connect(redis_url, answer_timeout_s=5) as client:
+    async with connect(redis_url, answer_timeout_s=PATIENCE_S) as client:
         yield client
 
 
@@ -192,8 +208,8 @@ async def _settled(database: Database, tenant: str) -> None:
 class _database:
     """A pool that is closed when its block ends."""
 
-    def __init__(self, url: str) -> None:
-        self._database = Database.connect(url, size=10)
+    def __init__(self, url: str, *, size: int = 10) -> None:
+        self._database = Database.connect(url, size=size)
 
     async def __aenter__(self) -> Database:
         return self._database

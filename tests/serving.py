@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import random
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,7 +18,7 @@ from websockets.typing import Subprotocol
 from agentos.connections import Limits
 from agentos.serving import LIMITS, Server, bound
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 PROTOCOL = Subprotocol("graphql-transport-ws")
 
 
@@ -116,6 +118,20 @@ async def served(app: Starlette, *, limits: Limits = LIMITS) -> AsyncIterator[Se
             server.should_exit = True
 
 
+def free_port() -> int:
+    """A port for a process that has yet to load.
+
+    Meanwhile the system gives those that it chooses by itself to connections, of tests that run beside this one.
+    """
+    while True:
+        port = random.randrange(20_000, 30_000)
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError:
+            continue
+
+
 @asynccontextmanager
 async def process(module: str, environment: dict[str, str]) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """A module run as a process, and the address that it prints as its first line; killed if it outlives the block."""
@@ -124,7 +140,7 @@ async def process(module: str, environment: dict[str, str]) -> AsyncIterator[tup
     )
     assert child.stdout is not None
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(2 * PATIENCE_S):
             line = await child.stdout.readline()
         yield child, line.decode().strip()
     finally:

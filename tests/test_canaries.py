@@ -7,7 +7,6 @@ everything that is written in bytes its hexadecimal form is looked for as well.
 import asyncio
 import contextlib
 import json
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -32,6 +31,7 @@ from guards import passwords
 from guards.audit import Audit
 from guards.exports import export
 from tests.agentos.commands import ROOT, environment
+from tests.serving import free_port
 from tests.trails import entry
 from tests.waiting import eventually
 
@@ -64,13 +64,6 @@ class Canaries:
             for place, content in places.items()
             if place not in allowed and (text in content or text.encode().hex() in content)
         )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,26 @@ T = TypeVar("T")
 
 
 async def eventually(
-    probe: Callable[[], Awaitable[T]], holds: Callable[[T], bool], *, within_s: float = 15, every_s: float = 0.02
+    probe: Callable[[], Awaitable[T]], holds: Callable[[T], bool], *, within_s: float = 60, every_s: float = 0.02
 ) -> T:
     """What a probe sees once that is as wanted.
 
     Raises:
         AssertionError: it was not within `within_s`; the message has what was seen last.
     """
-    deadline = asyncio.get_running_loop().time() + within_s
-    while not holds(seen := await probe()):
-        if asyncio.get_running_loop().time() > deadline:
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + within_s
+    while True:
+        # Read before the look: a machine that paused for all that time gets a last look once it goes on.
+        late = clock() > deadline
+        if holds(seen := await probe()):
+            return seen
+        if late:
             raise AssertionError(f"still not after {within_s} s: {seen!r}")
         await asyncio.sleep(every_s)
-    return seen
 
 
-async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, within_s: float = 10) -> None:
+async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, within_s: float = 60) -> None:
     """Wait for a condition that nothing announces, such as the end of a process that is not our child.
 
     Raises:

@@ -1,5 +1,6 @@
 """An application over the test's stores, with a small schema of its own, served on loopback."""
 
+import functools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest_asyncio
 
 from agentos import services as opening
 from agentos.settings import Settings
+from db.redis import connect
 from db.users import User
 from resolvers.context import Services
 from tests.agentos import stage
+from tests.conftest import PATIENCE_S
 from tests.serving import Served, served
 
 TokenOf = Callable[[User], str]
@@ -22,8 +25,14 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
     return Settings.model_validate({"database_url": database_url, "redis_url": redis_url, "data_dir": tmp_path})
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is late to read what Valkey answers in time would count calls alone, and be called degraded."""
+    monkeypatch.setattr(opening, "connect", functools.partial(connect, answer_timeout_s=PATIENCE_S))
+
+
 @pytest_asyncio.fixture
-async def services(settings: Settings) -> AsyncIterator[Services]:
+async def services(settings: Settings, patience: None) -> AsyncIterator[Services]:
     """The services of a process."""
     async with opening.opened(settings, application="agentos tests") as opened:
         yield opened

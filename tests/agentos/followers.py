@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.frames import CloseCode
 
 from db.events import Cursor
-from tests.agentos.replicas import Fleet, Replica
+from tests.agentos.replicas import STARTED_S, Fleet, Replica
 from tests.serving import PROTOCOL
 from tests.urls import driver_url
 
@@ -64,7 +64,9 @@ async def subscribed(
     """
     line: dict[str, Any] = {"sock": _narrow(replica.port)} if deaf else {}
     url = f"ws://127.0.0.1:{replica.port}/graphql"
-    async with connect(url, subprotocols=[PROTOCOL], ping_interval=None, close_timeout=1, **line) as connection:
+    async with connect(
+        url, subprotocols=[PROTOCOL], open_timeout=STARTED_S, ping_interval=None, close_timeout=1, **line
+    ) as connection:
         greeting = {"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}}
         await connection.send(json.dumps(greeting))
         assert "connection_ack" == json.loads(await connection.recv())["type"]

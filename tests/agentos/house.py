@@ -154,7 +154,7 @@ async def housed(server_url: str, template: str, redis_url: str, *, crew: int = 
     name = f"h_{uuid4().hex}"
     await administer(server_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     url = with_database(server_url, name)
-    database, redis = Database.connect(url), connect(redis_url)
+    database, redis = Database.connect(url), connect(redis_url, answer_timeout_s=STARTED_S)
     with tempfile.TemporaryDirectory(prefix="aos-house-") as folder:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "AGENTOS_DATABASE_URL": url}
         environment |= {"AGENTOS_REDIS_URL": redis_url, "AGENTOS_DATA_DIR": folder, "AGENTOS_LOG_LEVEL": "info"}

@@ -7,7 +7,6 @@ none may rely on how many there are before it asks.
 import asyncio
 import os
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -34,6 +33,7 @@ from db.users import User
 from guards.tokens import KeyRing, Tokens
 from tests.relays import Relay, relayed
 from tests.rooms import administer
+from tests.serving import free_port
 from tests.urls import with_database
 from tests.waiting import eventually, until
 
@@ -120,8 +120,7 @@ class Fleet:
 
     async def one_more(self) -> Replica:
         """A replica of its own, once it may be sent work."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port: int = free.getsockname()[1]
+        port = free_port()
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -244,7 +243,7 @@ async def fleet(server_url: str, template: str) -> AsyncIterator[Fleet]:
         try:
             async with (
                 relayed((addresses := await stores.start()).redis_url) as wire,
-                connect(addresses.redis_url, answer_timeout_s=5) as redis,
+                connect(addresses.redis_url, answer_timeout_s=STARTED_S) as redis,
                 connect(wire.url) as bell,
             ):
                 made = Fleet(database, url, redis, wire, bell, Path(folder), stores)
@@ -260,7 +259,7 @@ async def fleet(server_url: str, template: str) -> AsyncIterator[Fleet]:
     await administer(server_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
-async def gone(replica: Replica, *, within_s: float = 30) -> int:
+async def gone(replica: Replica, *, within_s: float = STARTED_S) -> int:
     """Wait for the end of a replica, and say with which status."""
     await until(lambda: not replica.alive, within_s=within_s)
     assert replica.process.returncode is not None

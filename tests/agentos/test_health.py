@@ -1,8 +1,9 @@
 """Health: what makes a server ready, and how it takes its leave of a load balancer."""
 
 import asyncio
+import time
 
-from agentos.health import Check, Health, Report
+from agentos.health import STEADY_S, Check, Health, Report
 from db.database import Database
 from db.redis import Redis
 
@@ -25,6 +26,8 @@ async def test_who_asks_regularly_is_told_twice_before_anything_is_closed(databa
     health = Health(database, redis)
     for _ in range(2):
         assert (await health.readiness()).ready
+    # Ten seconds apart: a prober whose rhythm is milliseconds has gone as soon as this machine pauses.
+    health._asked = [time.monotonic() - 10, time.monotonic()]
 
     draining = asyncio.ensure_future(health.drain())
     await asyncio.sleep(0)
@@ -39,7 +42,7 @@ async def test_who_asks_regularly_is_told_twice_before_anything_is_closed(databa
 async def test_nobody_is_waited_for_who_never_asked(database: Database, redis: Redis) -> None:
     health = Health(database, redis)
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await health.drain()
 
     assert not (await health.readiness()).ready
@@ -50,5 +53,5 @@ async def test_a_prober_that_has_gone_is_not_waited_for_long(database: Database,
     for _ in range(2):
         await health.readiness()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(3 * STEADY_S):
         await health.drain()

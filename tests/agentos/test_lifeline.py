@@ -30,7 +30,7 @@ async def test_the_loop_learns_that_the_parent_is_gone_and_ignores_what_it_says(
 
     os.close(parent)
 
-    await asyncio.wait_for(watch, timeout=5)
+    await asyncio.wait_for(watch, timeout=30)
 
 
 def test_the_thread_calls_back_once_the_parent_is_gone(pipe: tuple[int, int]) -> None:
@@ -41,8 +41,8 @@ def test_the_thread_calls_back_once_the_parent_is_gone(pipe: tuple[int, int]) ->
 
     os.close(parent)
 
-    assert called.wait(timeout=5)
-    thread.join(timeout=5)
+    assert called.wait(timeout=30)
+    thread.join(timeout=30)
 
 
 def test_a_busy_process_ends_with_its_parent_even_without_a_callback() -> None:
@@ -55,4 +55,4 @@ def test_a_busy_process_ends_with_its_parent_even_without_a_callback() -> None:
 
         child.stdin.close()
 
-        assert 1 == child.wait(timeout=5)
+        assert 1 == child.wait(timeout=30)

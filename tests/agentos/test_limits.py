@@ -1,7 +1,6 @@
 """Limits as clients meet them: told on every answer that was counted, over HTTP, REST and WebSocket alike."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from math import ceil
 
 import msgspec
@@ -13,7 +12,6 @@ from agentos.app import create_app
 from agentos.settings import Settings
 from db.models.identity import Role
 from guards.allowances import Class, of_bad_tokens, of_user
-from guards.rates import Rates
 from resolvers.context import Services
 from tests.agentos.conftest import TokenOf
 from tests.conftest import People
@@ -27,10 +25,7 @@ LOGIN = 'login(input: {email: "a@b.test", password: "wrong password"}) { __typen
 @pytest_asyncio.fixture
 async def real(settings: Settings, services: Services) -> AsyncIterator[Served]:
     """The application with the schema that is ours."""
-    # On a busy machine this process may be late to read an answer that Redis gave in time.
-    patient = replace(services, rates=Rates(services.redis, services.database))
-    services.redis.connection_pool.connection_kwargs["socket_timeout"] = 5
-    async with served(create_app(settings, patient)) as running:
+    async with served(create_app(settings, services)) as running:
         yield running
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Final
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from db import events, jobs
 from db.events import Cursor, Event, Kind
 from db.leases import Claim
 from db.models.identity import DEFAULT_TENANT
+from resolvers.live import PATIENCE_S
 from tests.agentos.followers import ByIds, Farewell, Follower, OverEvents, OverSocket, Watcher, subscribed
 from tests.agentos.replicas import Fleet, Replica, fleet, gone
 from tests.serving import served
@@ -286,7 +287,9 @@ async def test_one_who_does_not_read_is_let_go_with_a_cursor_and_nobody_notices(
     assert (4413, True) == (farewell.code, "SLOW_CONSUMER" in farewell.reason)
     assert farewell.cursor == max(stalled.arrived)
     assert [cursor for cursor in truth if cursor > farewell.cursor] == list(rest.arrived)
-    assert p99(beside) < max(0.2, 3 * p99(alone))
+    # A pause of the machine makes some changes late; who waited for the one who does not read would do so for longer.
+    assert median(beside) < max(0.2, 3 * median(alone))
+    assert p99(beside) < max(0.5 * PATIENCE_S, 3 * p99(alone))
     assert grown_mb < 12
 
 
@@ -387,7 +390,7 @@ async def let_go(replica: Replica, connection: ClientConnection, stalled: Watche
 
 async def sockets(replica: Replica) -> int:
     """How many sockets a replica has not let go."""
-    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=5) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=SOON_S) as client:
         told = (await client.get(f"http://127.0.0.1:{replica.port}/metrics")).text
     found = re.search(r"^agentos_sockets\S* (\S+)$", told, re.MULTILINE)
     assert found is not None

@@ -170,7 +170,7 @@ async def test_a_journal_that_is_flushed_writes_at_once(database: Database, monk
             async with database.transaction("default") as tx:
                 return [line.message for line in await newest(tx, most=9)]
 
-        assert ["waiting"] == await eventually(written, bool)
+        assert ["waiting"] == await eventually(written, bool, within_s=logs.WRITE_EVERY_S / 2)
     finally:
         running.cancel()
         await asyncio.wait([running])

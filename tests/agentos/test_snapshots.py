@@ -18,7 +18,6 @@ PATH = "/api/admin/ssot"
 @pytest_asyncio.fixture
 async def real(settings: Settings, services: Services) -> AsyncIterator[Served]:
     """The application with the schema that is ours."""
-    services.redis.connection_pool.connection_kwargs["socket_timeout"] = 5
     async with served(create_app(settings, services)) as running:
         yield running
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import WebSocketException
 
 from agentos.settings import Settings
 from db.models.identity import Role
@@ -40,7 +40,7 @@ async def answers(url: str, token: str) -> bool:
     try:
         async with opened(url, token):
             return True
-    except (OSError, InvalidStatus):
+    except (OSError, WebSocketException):
         return False
 
 
@@ -103,7 +103,7 @@ async def test_it_runs_alone_and_tells_its_clients_when_it_goes(
     users: list[User] = [people[role] for role in (Role.ADMIN, Role.USER)]
     async with alone(settings) as (process, url):
         first, second = [opened(url, token_of(user)) for user in users]
-        async with first as one, second as other, httpx.AsyncClient(trust_env=False) as http:
+        async with first as one, second as other, httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as http:
             ready = (await http.get(f"{url.replace('ws', 'http', 1)}/readyz")).status_code
             process.send_signal(signal.SIGTERM)
             codes = [await one.ended(), await other.ended()]

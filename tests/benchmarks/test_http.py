@@ -23,6 +23,7 @@ from db.models.identity import Role
 from guards.tokens import KeyRing, Tokens
 from tests.benchmarks.test_snapshot import settle
 from tests.conftest import People
+from tests.serving import free_port
 from tests.waiting import eventually
 
 JOBS = 100_000
@@ -81,14 +82,6 @@ async def program(*argv: str, environment: dict[str, str], port: int) -> AsyncIt
 async def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def report(what: str, line: Line, beside: Line) -> None:

@@ -29,9 +29,10 @@ from db.events import Kind
 from db.jobs import NewJob
 from db.redis import Redis
 from guards.tokens import KeyRing, Tokens
-from tests.benchmarks.test_http import everything, free_port, program
+from tests.benchmarks.test_http import everything, program
 from tests.benchmarks.test_rest import crowd, listener
 from tests.benchmarks.test_snapshot import settle
+from tests.serving import free_port
 from tests.uploading import services_over
 from tests.waiting import eventually
 

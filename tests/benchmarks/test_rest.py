@@ -27,8 +27,9 @@ from db.models.identity import Role
 from db.users import User
 from guards.allowances import Class
 from guards.tokens import KeyRing, Tokens
-from tests.benchmarks.test_http import free_port, program
+from tests.benchmarks.test_http import program
 from tests.benchmarks.test_snapshot import settle
+from tests.serving import free_port
 
 JOBS: Final = 10_000
 ROUNDS: Final = 25

@@ -17,7 +17,7 @@ from tests.clients.judging import FOLDER, installed, node
 from tests.clients.live.changes import changes, over_http, over_socket
 from tests.waiting import until
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 Told: TypeAlias = dict[str, Any]
 """`next`: a result; `errors`: what was refused; `failed`: why the client gave up; `complete`: nothing more comes."""

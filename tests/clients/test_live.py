@@ -36,9 +36,9 @@ from resolvers.context import Services
 from tests.agentos.commands import environment, started
 from tests.clients.following import PATIENCE_S, Clients, Follower, following
 from tests.clients.live.changes import over_socket
-from tests.clients.test_tuspy import free_port
 from tests.relays import Relay, relayed
 from tests.rooms import administer
+from tests.serving import free_port
 from tests.urls import with_database
 from tests.waiting import eventually, until
 
@@ -57,7 +57,7 @@ PRIORITY = "mutation ($input: JobPriorityInput!) { jobPriority(input: $input) { 
 SIGNED_OUT = {**dict.fromkeys(SOCKETS, "4403"), **dict.fromkeys(STREAMS, "401"), "apollo-multipart": "UNAUTHENTICATED"}
 """By what each knows that its token is no good: the code of a close, the status of an answer, or what that says."""
 
-LIFE = timedelta(seconds=8)
+LIFE = timedelta(seconds=15)
 """Of a token that runs out while it is watched."""
 
 READY_S = 60.0
@@ -158,7 +158,7 @@ async def house(pair: Addresses, template: str) -> AsyncIterator[House]:
     """One for all tests here."""
     name = f"live_{uuid4().hex}"
     await administer(pair.database_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    async with connect(pair.redis_url, answer_timeout_s=5) as redis:
+    async with connect(pair.redis_url, answer_timeout_s=PATIENCE_S) as redis:
         await redis.flushall()
     stores = {"database_url": with_database(pair.database_url, name), "redis_url": pair.redis_url}
     with tempfile.TemporaryDirectory(prefix="aos-live-") as folder:
@@ -171,7 +171,7 @@ async def house(pair: Addresses, template: str) -> AsyncIterator[House]:
             door = await stack.enter_async_context(relayed(server.url))
             url = f"http://127.0.0.1:{urlsplit(door.url).port}/graphql"
             clients = await stack.enter_async_context(following(url))
-            http = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url))
+            http = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, timeout=PATIENCE_S))
             yield House(services=services, server=server, door=door, url=url, clients=clients, http=http)
     await administer(pair.database_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 

@@ -173,15 +173,15 @@ async def test_the_owner_itself_neither_changes_nor_empties_it(database: Databas
         await connection.close()
 
 
-async def test_what_sixteen_write_at_once_is_one_line(database: Database) -> None:
+async def test_what_sixteen_write_at_once_is_one_line(roomy: Database) -> None:
     """Without a gap, without a fork, and each tenant's its own."""
     keys = seals()
     await asyncio.gather(
-        *(recorded(database, keys, 5, actor=None) for _ in range(16)),
-        *(recorded(database, keys, 2, tenant="other") for _ in range(4)),
+        *(recorded(roomy, keys, 5, actor=None) for _ in range(16)),
+        *(recorded(roomy, keys, 2, tenant="other") for _ in range(4)),
     )
 
-    ours, theirs = await links(database), await links(database, "other")
+    ours, theirs = await links(roomy), await links(roomy, "other")
     assert [*range(1, 81)] == [link.seq for link in ours]
     assert [*range(1, 9)] == [link.seq for link in theirs]
     assert [bytes(32), *(link.hash for link in ours[:-1])] == [link.previous for link in ours]

@@ -36,14 +36,14 @@ async def test_a_change_keeps_what_it_does_not_name(database: Database, tenant: 
         assert await configuration.by_version(tx, 3) is None
 
 
-async def test_changes_at_once_build_on_each_other(database: Database, tenant: str) -> None:
+async def test_changes_at_once_build_on_each_other(roomy: Database, tenant: str) -> None:
     async def change(number: int) -> None:
-        async with database.transaction(tenant) as tx:
+        async with roomy.transaction(tenant) as tx:
             await configuration.change(tx, {f"setting{number}": number})
 
     await asyncio.gather(*(change(number) for number in range(8)))
 
-    async with database.transaction(tenant) as tx:
+    async with roomy.transaction(tenant) as tx:
         present = await configuration.in_force(tx)
     assert present is not None
     assert (8, {f"setting{number}": number for number in range(8)}) == (present.version, present.settings)

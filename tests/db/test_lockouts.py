@@ -25,9 +25,9 @@ async def test_of_a_subject_nobody_has_seen_nothing_is_known(database: Database)
     assert now >= records[ONE].changed_at
 
 
-async def test_two_that_hold_the_same_in_opposite_order_do_not_wait_for_each_other_for_ever(database: Database) -> None:
+async def test_two_that_hold_the_same_in_opposite_order_do_not_wait_for_each_other_for_ever(roomy: Database) -> None:
     async def count(*subjects: bytes) -> None:
-        async with database.system() as tx:
+        async with roomy.system() as tx:
             records, now = await lockouts.held(tx, subjects)
             await lockouts.keep(
                 tx,
@@ -42,7 +42,7 @@ async def test_two_that_hold_the_same_in_opposite_order_do_not_wait_for_each_oth
             group.create_task(count(ONE, TWO))
             group.create_task(count(TWO, ONE))
 
-    async with database.system() as tx:
+    async with roomy.system() as tx:
         records, _ = await lockouts.held(tx, [ONE, TWO])
     assert [(16, 16), (16, 16)] == [(record.locks, len(record.failures)) for record in records.values()]
 

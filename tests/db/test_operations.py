@@ -77,23 +77,23 @@ async def test_one_without_its_process_is_interrupted(database: Database, tenant
     assert OperationState.RUNNING is (await found(database, kept)).state
 
 
-async def test_one_whose_process_was_only_late_goes_on(database: Database, tenant: str) -> None:
+async def test_one_whose_process_was_only_late_goes_on(roomy: Database, tenant: str) -> None:
     """It says so just while the reaper looks: what was true when the reaper began to look is true no more."""
-    late = await begun(database, tenant)
-    await lease_ended(database, late)
+    late = await begun(roomy, tenant)
+    await lease_ended(roomy, late)
 
     async def reap() -> list[Operation]:
-        async with database.system() as tx:
+        async with roomy.system() as tx:
             return await operations.reap(tx)
 
-    async with database.system() as tx:
+    async with roomy.system() as tx:
         await operations.keep(tx, [late.id])
         reaping = asyncio.create_task(reap())
         waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
         await eventually(lambda: tx.scalar(waiting), bool)
 
     assert [] == await reaping
-    assert OperationState.RUNNING is (await found(database, late)).state
+    assert OperationState.RUNNING is (await found(roomy, late)).state
 
 
 async def test_another_tenant_s_operation_is_not_there(database: Database, tenant: str) -> None:

@@ -17,6 +17,7 @@ from db.levels import Algorithm, Counter
 from db.lines import Line
 from db.redis import Redis, connect
 from tests import reckoning
+from tests.conftest import PATIENCE_S
 from tests.reckoning import EXACT, Admits, Taken
 
 MODEL = settings(
@@ -24,7 +25,7 @@ MODEL = settings(
     database=None,
     derandomize=True,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 CALLS = st.lists(st.integers(1, 4), min_size=1, max_size=60)
 """How many units each of a row of calls wants."""
@@ -66,7 +67,7 @@ def test_redis_admits_what_an_exact_reckoning_admits(
     @given(calls=CALLS, limit=st.integers(1, 12), window_us=WINDOWS_US)
     def hold(calls: list[int], limit: int, window_us: int) -> None:
         async def run() -> tuple[list[bool], list[bool]]:
-            async with connect(pair.redis_url, answer_timeout_s=5) as redis:
+            async with connect(pair.redis_url, answer_timeout_s=PATIENCE_S) as redis:
                 return await replayed(redis, counter(algorithm, limit, window_us), calls, EXACT[algorithm])
 
         said, expected = runner.run(run())
@@ -79,9 +80,13 @@ def test_control_the_reckonings_are_not_the_same(pair: Addresses, runner: asynci
     """Held against the wrong one, each algorithm is seen to differ: the model would notice."""
 
     async def differs(algorithm: Algorithm, oracle: Admits) -> bool:
-        async with connect(pair.redis_url, answer_timeout_s=5) as redis:
-            said, expected = await replayed(redis, counter(algorithm, 5, 10_000), [1] * 400, oracle)
-        return said != expected
+        async with connect(pair.redis_url, answer_timeout_s=PATIENCE_S) as redis:
+            # On a machine that is busy elsewhere, too few calls fall into a short window for any to be refused.
+            for window_us in (10_000, 100_000, 1_000_000):
+                said, expected = await replayed(redis, counter(algorithm, 5, window_us), [1] * 400, oracle)
+                if said != expected:
+                    return True
+        return False
 
     assert runner.run(differs(Algorithm.SLIDING_WINDOW, reckoning.fixed))
     assert runner.run(differs(Algorithm.TOKEN_BUCKET, reckoning.sliding))
@@ -103,10 +108,10 @@ def most_within(moments: list[int], window_us: int) -> int:
 
 
 async def test_no_stretch_of_a_sliding_window_admits_more_than_its_limit(redis: Redis) -> None:
-    moments = await admitted_at(redis, counter(Algorithm.SLIDING_WINDOW, 20, 30_000), 1_500)
+    moments = await admitted_at(redis, counter(Algorithm.SLIDING_WINDOW, 20, 100_000), 1_500)
 
-    assert len(moments) > 60
-    assert 20 == most_within(moments, 30_000)
+    assert len(moments) > 40
+    assert 20 == most_within(moments, 100_000)
 
 
 async def test_control_a_fixed_window_admits_more_around_its_border(redis: Redis) -> None:
@@ -198,8 +203,8 @@ async def charged(database: Database, counters: list[Counter], tenant: str = "de
         return (await rates.charge_critical(tx, counters)).taken
 
 
-async def test_rows_count_as_exactly_as_redis_at_once(database: Database) -> None:
-    taken = await asyncio.gather(*(charged(database, CRITICAL) for _ in range(20)))
+async def test_rows_count_as_exactly_as_redis_at_once(roomy: Database) -> None:
+    taken = await asyncio.gather(*(charged(roomy, CRITICAL) for _ in range(20)))
 
     assert 3 == sum(taken)
 
@@ -219,10 +224,10 @@ async def naively(database: Database, rendezvous: asyncio.Barrier) -> bool:
         return fits
 
 
-async def test_control_looking_first_admits_all_that_come_at_once(database: Database) -> None:
+async def test_control_looking_first_admits_all_that_come_at_once(roomy: Database) -> None:
     rendezvous = asyncio.Barrier(6)
 
-    taken = await asyncio.gather(*(naively(database, rendezvous) for _ in range(6)))
+    taken = await asyncio.gather(*(naively(roomy, rendezvous) for _ in range(6)))
 
     assert 6 == sum(taken)
 

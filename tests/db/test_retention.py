@@ -85,24 +85,24 @@ async def test_answers_under_keys_stay_for_a_day(database: Database, hours: int,
     assert (1 - len(left), left) == (dropped["replays"], await answers(database))
 
 
-async def test_an_answer_that_takes_the_place_of_an_old_one_stays(database: Database) -> None:
+async def test_an_answer_that_takes_the_place_of_an_old_one_stays(roomy: Database) -> None:
     """The old row is found before the new answer is committed, and locked by it: it must be looked at once more."""
-    async with database.transaction("default") as tx:
+    async with roomy.transaction("default") as tx:
         await replays.put(tx, NEW)
         await tx.execute(sa.text("UPDATE replays SET created_at = now() - interval '25 hours'"))
 
     waits = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
 
     async def waiting() -> int:
-        async with database.system() as tx:
+        async with roomy.system() as tx:
             return int(await tx.scalar(waits))
 
-    async with asyncio.TaskGroup() as group, database.transaction("default") as tx:
+    async with asyncio.TaskGroup() as group, roomy.transaction("default") as tx:
         await replays.put(tx, msgspec.structs.replace(NEW, answer=b"2"))
-        dropping = group.create_task(retention.drop_old_rows(database))
+        dropping = group.create_task(retention.drop_old_rows(roomy))
         await eventually(waiting, bool)
 
-    assert (0, [b"2"]) == (dropping.result()["replays"], await answers(database))
+    assert (0, [b"2"]) == (dropping.result()["replays"], await answers(roomy))
 
 
 async def test_counters_that_nobody_counts_on_go_and_the_others_stay(database: Database) -> None:

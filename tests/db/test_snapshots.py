@@ -14,6 +14,12 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SLOT = Slot("default")
 
 
+@pytest.fixture(autouse=True)
+def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A builder is too slow when a test has it be, and not because the machine paused."""
+    monkeypatch.setattr(snapshots, "LOCK", timedelta(minutes=1))
+
+
 def encoded(version: str = "v", *, schema: int = SCHEMA) -> bytes:
     envelope = Envelope(
         schema=schema,

@@ -1,10 +1,18 @@
 """Streams: what is added once and in order, and what tells a reader that something may be missing."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from db import keys, streams
 from db.events import START, Cursor, Event, Kind
 from db.redis import Redis
+
+
+@pytest.fixture(autouse=True)
+def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch ends when a test has it end, and not because the machine paused."""
+    monkeypatch.setattr(streams, "EPOCH_LASTS", timedelta(minutes=1))
 
 
 def event(number: int, tenant: str = "default") -> Event:

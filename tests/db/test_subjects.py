@@ -23,9 +23,9 @@ def somebody(commitment: bytes, *, handle: bytes = b"h", place: bytes = b"p", ac
     )
 
 
-async def test_of_many_who_keep_one_at_once_one_is_kept(database: Database) -> None:
+async def test_of_many_who_keep_one_at_once_one_is_kept(roomy: Database) -> None:
     async def kept(number: int) -> bytes:
-        async with database.transaction("default") as tx:
+        async with roomy.transaction("default") as tx:
             return await subjects.keep(tx, somebody(bytes([number])))
 
     assert 1 == len(set(await asyncio.gather(*(kept(number) for number in range(8)))))

@@ -167,21 +167,13 @@ async def churn(database: Database, tenant: str, fold: Callable[[Transaction], A
     return seen + await look()
 
 
-async def test_no_number_is_ever_wrong_while_eight_write_and_two_fold(database_url: str, tenant: str) -> None:
-    database = Database.connect(database_url, size=16)
-    try:
-        assert 0 == await churn(database, tenant, tallies.fold)
-    finally:
-        await database.close()
+async def test_no_number_is_ever_wrong_while_eight_write_and_two_fold(roomy: Database, tenant: str) -> None:
+    assert 0 == await churn(roomy, tenant, tallies.fold)
 
 
-async def test_a_fold_in_two_statements_would_lose_jobs(database_url: str, tenant: str) -> None:
+async def test_a_fold_in_two_statements_would_lose_jobs(roomy: Database, tenant: str) -> None:
     """The control: the test above can fail."""
-    database = Database.connect(database_url, size=16)
-    try:
-        assert await churn(database, tenant, naive_fold) > 0
-    finally:
-        await database.close()
+    assert await churn(roomy, tenant, naive_fold) > 0
 
 
 async def test_only_one_folds_at_a_time(database: Database, tenant: str) -> None:

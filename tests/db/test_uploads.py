@@ -50,19 +50,19 @@ async def aged(database: Database, upload_id: UUID) -> None:
         )
 
 
-async def test_ten_reservations_at_once_stay_within_the_quota(database: Database, user: User) -> None:
+async def test_ten_reservations_at_once_stay_within_the_quota(roomy: Database, user: User) -> None:
     async def reserve() -> Upload | None:
-        async with database.transaction(user.tenant_id) as tx:
+        async with roomy.transaction(user.tenant_id) as tx:
             return await uploads.add(tx, new(user, size=1_000), quota_bytes=4_500)
 
     admitted = [upload for upload in await asyncio.gather(*(reserve() for _ in range(10))) if upload]
 
-    async with database.transaction(user.tenant_id) as tx:
+    async with roomy.transaction(user.tenant_id) as tx:
         assert (4, 4_000) == (len(admitted), await uploads.held_bytes(tx, user.id))
 
 
 async def test_without_the_lock_the_same_ten_get_past_it(
-    database: Database, user: User, monkeypatch: pytest.MonkeyPatch
+    roomy: Database, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: it is the lock that holds the quota, and the test above would notice without it."""
     ready = asyncio.Barrier(10)
@@ -74,12 +74,12 @@ async def test_without_the_lock_the_same_ten_get_past_it(
     async def together(tx: Transaction, statement: sa.Executable, *rest: object) -> sa.CursorResult[tuple[object, ...]]:
         answer = await execute(tx, statement)
         if str(statement).startswith("INSERT INTO uploads"):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await ready.wait()
         return answer
 
     async def reserve() -> Upload | None:
-        async with database.transaction(user.tenant_id) as tx:
+        async with roomy.transaction(user.tenant_id) as tx:
             return await uploads.add(tx, new(user, size=1_000), quota_bytes=4_500)
 
     monkeypatch.setattr(Transaction, "hold", unheld)
@@ -104,17 +104,17 @@ async def test_a_quota_is_each_users_own(database: Database, people: People) -> 
             assert await uploads.add(tx, new(user, size=1_000), quota_bytes=1_000) is not None
 
 
-async def test_a_chunk_counts_once(database: Database, user: User) -> None:
-    upload = await begun(database, user)
+async def test_a_chunk_counts_once(roomy: Database, user: User) -> None:
+    upload = await begun(roomy, user)
 
     async def send(digit: str) -> Upload | None:
-        async with database.transaction(user.tenant_id) as tx:
+        async with roomy.transaction(user.tenant_id) as tx:
             return await uploads.add_chunk(tx, chunk_of(upload, 0, digit))
 
     counted = [answer for answer in await asyncio.gather(*map(send, "abcd")) if answer]
 
     assert [1_000] == [answer.received_bytes for answer in counted]
-    async with database.transaction(user.tenant_id) as tx:
+    async with roomy.transaction(user.tenant_id) as tx:
         assert 1 == len(await uploads.chunks_of(tx, upload.id))
         assert 1_000 == (await uploads.by_id(tx, upload.id) or upload).received_bytes
 
@@ -192,14 +192,14 @@ async def test_a_chunk_grows_from_the_beginning_that_is_there_and_no_other(datab
         assert 30 == grown.received_bytes == (await uploads.by_id(tx, upload.id) or upload).received_bytes
 
 
-async def test_of_four_who_grow_a_chunk_at_once_one_does(database: Database, user: User) -> None:
-    upload = await begun(database, user)
+async def test_of_four_who_grow_a_chunk_at_once_one_does(roomy: Database, user: User) -> None:
+    upload = await begun(roomy, user)
     short = beginning(upload, 10, "a")
-    async with database.transaction(user.tenant_id) as tx:
+    async with roomy.transaction(user.tenant_id) as tx:
         await uploads.add_chunk(tx, short)
 
     async def grow(digit: str) -> Upload | None:
-        async with database.transaction(user.tenant_id) as tx:
+        async with roomy.transaction(user.tenant_id) as tx:
             return await uploads.grow_chunk(tx, beginning(upload, 30, digit), beginning=short)
 
     grown = [answer for answer in await asyncio.gather(*map(grow, "bcde")) if answer]

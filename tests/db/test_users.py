@@ -154,19 +154,19 @@ async def test_a_pause_of_the_house_is_nothing_to_a_new_tenant(database: Databas
     assert await decided(database, "acme") is None
 
 
-async def test_a_tenant_that_is_being_made_is_not_missed_by_whoever_stops_all(database: Database) -> None:
+async def test_a_tenant_that_is_being_made_is_not_missed_by_whoever_stops_all(roomy: Database) -> None:
     async def stop() -> None:
-        async with database.system() as tx:
+        async with roomy.system() as tx:
             await queues.stop_all(tx, reason="smoke", by=None)
 
-    async with database.system() as tx:
+    async with roomy.system() as tx:
         await users.ensure_tenant(tx, "acme")
         stopping = asyncio.create_task(stop())
         waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
         await eventually(lambda: tx.scalar(waiting), bool)
     await stopping
 
-    stopped = await decided(database, "acme")
+    stopped = await decided(roomy, "acme")
     assert stopped is not None
     assert stopped.stopped
 

@@ -1,7 +1,7 @@
 """Workers are what they last said, and gone when they say nothing."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -35,11 +35,10 @@ def said(name: str, state: WorkerState = WorkerState.IDLE, *, completed: int = 0
 
 
 async def heard(database: Database, name: str, state: WorkerState, *, ago: timedelta) -> Worker:
-    """A worker that said so, that long ago."""
+    """A worker that said so, that long ago: by the clock of one transaction, which stands still."""
     async with database.system() as tx:
         await workers.beat(tx, said(name, state))
         await tx.execute(sa.update(table).where(table.c.id == name).values(heartbeat_at=sa.func.now() - ago))
-    async with database.system() as tx:
         worker = await workers.by_id(tx, name)
     assert worker is not None
     return worker
@@ -79,9 +78,10 @@ async def test_a_beat_is_answered_with_what_is_asked_of_it(database: Database) -
 async def test_presence_is_judged_by_the_age_of_the_heartbeat(
     database: Database, state: WorkerState, seconds: int, presence: Presence
 ) -> None:
-    worker = await heard(database, "a", state, ago=timedelta(seconds=seconds))
+    ago = timedelta(seconds=seconds)
+    worker = await heard(database, "a", state, ago=ago)
 
-    assert presence is worker.presence(datetime.now(UTC))
+    assert presence is worker.presence(worker.heartbeat_at + ago)
 
 
 async def test_the_signs_are_those_of_all_workers_together(database: Database) -> None:

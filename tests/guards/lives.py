@@ -43,12 +43,14 @@ async def effect(tx: Transaction, text: str) -> bytes:
     return b'{"done":true}'
 
 
-async def act(database: Database, text: str) -> str:
-    """Carry out the action of a key through the chain."""
+async def act(database: Database, text: str, *, held: bool) -> str:
+    """Carry out the action of a key through the chain, or come no further than to its commit."""
 
     async def carried(tx: Transaction) -> Answered:
         answer = await effect(tx, text)
         say("inside")
+        if held:
+            await asyncio.Event().wait()
         return Answered(answer)
 
     chain = Chain(database, Replays(), Audit(database, seals()), Breakers(database))
@@ -61,7 +63,7 @@ async def act(database: Database, text: str) -> str:
 
 async def naive(database: Database, redis_url: str, text: str, *, stalled: bool) -> str:
     """As it is often done: looked up in Redis, carried out, and remembered in Redis, if it comes to that."""
-    async with connect(redis_url, answer_timeout_s=5) as redis:
+    async with connect(redis_url, answer_timeout_s=30) as redis:
         if await redis.get(text) is not None:
             return "replayed"
         async with database.transaction("default") as tx:
@@ -75,8 +77,8 @@ async def naive(database: Database, redis_url: str, text: str, *, stalled: bool)
 
 async def live(database_url: str, redis_url: str, kind: str, text: str) -> None:
     database = Database.connect(database_url, size=2)
-    if kind == "chain":
-        ended = await act(database, text)
+    if kind in ("chain", "held"):
+        ended = await act(database, text, held=kind == "held")
     else:
         ended = await naive(database, redis_url, text, stalled=kind == "stalled")
     say(f"ended {ended}")

@@ -39,7 +39,8 @@ async def charged(rates: Rates, bucket: Bucket) -> bool:
 async def main(key: str, window_s: int, skew_s: float) -> None:
     """Charge as many calls at once as each line says, in the way and with the limit that it says."""
     database_url, redis_url = sys.stdin.readline().split()
-    database, redis = Database.connect(database_url, size=4), connect(redis_url, answer_timeout_s=5)
+    # Room and time for all calls at once: who is refused a connection is not refused for the limit.
+    database, redis = Database.connect(database_url, size=12), connect(redis_url, answer_timeout_s=30)
     rates = Rates(redis, database)
     number = count()
     print("ready", flush=True)

@@ -221,9 +221,9 @@ async def test_what_was_refused_or_failed_is_on_record_with_its_reason(services:
     assert "Miller" not in str(found)
 
 
-async def test_who_hangs_up_at_once_is_on_record_all_the_same(database: Database, keys: Seals) -> None:
+async def test_who_hangs_up_at_once_is_on_record_all_the_same(database: Database, roomy: Database, keys: Seals) -> None:
     held, let_go = asyncio.Event(), asyncio.Event()
-    trail = Audit(database, keys)
+    trail = Audit(roomy, keys)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(holding(database, held, let_go))

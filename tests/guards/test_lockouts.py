@@ -271,13 +271,19 @@ async def test_what_nobody_tries_any_more_is_forgotten(guard: Lockouts, database
 
 
 @pytest_asyncio.fixture
-async def replicas(database_url: str) -> AsyncIterator[list[Sessions]]:
+async def replicas(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Sessions]]:
     """Two servers' sessions, each with connections of its own."""
+    # What is counted is who gets how far, not how long fifty wait for each other on a machine that is busy.
+    monkeypatch.setattr("db.database.LOCK_TIMEOUT", timedelta(minutes=1))
     async with AsyncExitStack() as stack:
         keys = seals()
         pools = [Database.connect(database_url, size=26) for _ in range(2)]
         for pool in pools:
             stack.push_async_callback(pool.close)
+            async with AsyncExitStack() as opened:
+                # One after the other: fifty made at once may each take longer than a connection may.
+                for _ in range(26):
+                    await opened.enter_async_context(pool.engine.connect())
         yield [Sessions(pool, TOKENS, Audit(pool, keys)) for pool in pools]
 
 

@@ -164,9 +164,11 @@ async def test_a_refresh_token_has_256_bits(session: Session) -> None:
 
 
 async def test_twenty_refreshes_at_once_give_one_successor(
-    sessions: Sessions, session: Session, database: Database
+    roomy: Database, session: Session, database: Database
 ) -> None:
     """Tabs that wake up together must neither sign the user out nor start twenty families' worth of tokens."""
+    sessions = Sessions(roomy, TOKENS, Audit(roomy, seals()))
+
     renewed = await asyncio.gather(*(sessions.renewed(session.refresh_token, HERE) for _ in range(20)))
 
     assert 1 == len({one.refresh_token for one in renewed})
@@ -289,10 +291,10 @@ async def test_who_is_let_in_again_signs_in_anew(
 
 
 async def test_a_token_that_is_being_exchanged_while_its_user_is_locked_out_ends_as_well(
-    sessions: Sessions, session: Session, database: Database, ada: User
+    session: Session, database: Database, roomy: Database, ada: User
 ) -> None:
     async def lock_out() -> None:
-        async with database.transaction("default") as tx:
+        async with roomy.transaction("default") as tx:
             await users.mark_disabled(tx, ada.id)
 
     raw = base64.urlsafe_b64decode(session.refresh_token + "=")

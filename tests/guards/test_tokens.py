@@ -104,6 +104,11 @@ def now_plus(seconds: float) -> int:
     return int(time.time()) + int(seconds)
 
 
+def too_long() -> str:
+    now = now_plus(0)
+    return signed(claims(iat=now, exp=now + LIFE_S + 1))
+
+
 HOSTILE: dict[str, Forge] = {
     "alg none": unsigned,
     "alg none, signed": headed(alg="none"),
@@ -143,7 +148,7 @@ HOSTILE: dict[str, Forge] = {
     "exp a float": lambda: signed(claims(exp=now_plus(60) + 0.5)),
     "exp infinite": saying(exp=float("inf")),
     "exp not a number": saying(exp=float("nan")),
-    "lives a second too long": lambda: signed(claims(exp=now_plus(LIFE_S + 1), iat=now_plus(0))),
+    "lives a second too long": too_long,
     "lives for ever": saying(exp=2**62),
     "ver a boolean": saying(ver=True),
     "ver a text": saying(ver="3"),

@@ -12,7 +12,7 @@ from db.redis import Redis
 from resolvers import live
 from resolvers.live import Hub, Listener
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 KINDS = (Kind.JOB_CHANGED,)
 
 

@@ -179,7 +179,15 @@ async def test_a_process_that_was_away_for_longer_than_events_are_kept_says_so(
     async with running(database, redis) as hub, hub.listen(tenant, KINDS) as heard:
         await told(database, tenant, "before")
         assert "before" == await next_of(heard)
-        monkeypatch.setattr(hub, "_look", _nothing)
+        away = asyncio.Event()
+
+        async def look() -> bool:
+            away.set()
+            return False
+
+        monkeypatch.setattr(hub, "_look", look)
+        # A look that had begun before would still hand out what is told now.
+        await until(away.is_set)
         await told(database, tenant, "missed")
         await grow_old(database, "before", "missed")
         monkeypatch.undo()

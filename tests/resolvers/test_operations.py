@@ -88,7 +88,7 @@ async def test_what_it_answers_is_on_record(database: Database) -> None:
         return {"size": 7}
 
     carrier = carrier_over(database)
-    ended = await carrier.ended(await begun(database, carrier, work), within_s=5)
+    ended = await carrier.ended(await begun(database, carrier, work), within_s=15)
 
     assert (OperationState.DONE, {"size": 7}) == (ended.state, ended.result)
     [entry] = await trail(database)
@@ -109,7 +109,7 @@ async def test_who_does_not_want_to_wait_is_told_how_far_it_is(database: Databas
     await carrier.report(operation, 0.25, "half of the half")
     early = await carrier.ended(operation, within_s=0.01)
     go_on.set()
-    late = await carrier.ended(operation, within_s=5)
+    late = await carrier.ended(operation, within_s=15)
 
     assert (OperationState.RUNNING, 0.25, "half of the half") == (early.state, early.progress, early.message)
     assert OperationState.DONE is late.state
@@ -129,7 +129,7 @@ async def test_a_failure_is_on_record_without_our_insides(
         raise trouble
 
     carrier = carrier_over(database)
-    ended = await carrier.ended(await begun(database, carrier, work), within_s=5)
+    ended = await carrier.ended(await begun(database, carrier, work), within_s=15)
 
     assert (OperationState.FAILED, code) == (ended.state, ended.error_code)
     assert "oops" not in (ended.error_message or "")
@@ -201,6 +201,6 @@ async def test_an_end_that_cannot_be_put_on_the_trail_is_none(database: Database
         raise Conflict("the table is locked")
 
     carrier = Operations(database, Full(database, seals()))
-    ended = await carrier.ended(await begun(database, carrier, work), within_s=5)
+    ended = await carrier.ended(await begun(database, carrier, work), within_s=15)
 
     assert (OperationState.RUNNING, []) == (ended.state, await trail(database))

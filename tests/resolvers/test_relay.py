@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -17,6 +18,14 @@ from tests.waiting import until
 
 KINDS = (Kind.JOB_CHANGED,)
 MANY = 300
+PATIENCE_S = 60.0
+"""For a listener who takes nothing while many events are told."""
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No relay loses its place because the machine pauses for some seconds."""
+    monkeypatch.setattr("db.streams.EPOCH_LASTS", timedelta(minutes=1))
 
 
 @asynccontextmanager
@@ -53,6 +62,7 @@ def reads_of(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return reads
 
 
+@pytest.mark.usefixtures("steady")
 async def test_events_come_through_the_streams(
     database: Database, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +82,7 @@ async def test_events_come_through_the_streams(
         assert [[], [], []] == reads
 
 
+@pytest.mark.usefixtures("steady")
 async def test_one_of_several_relays_and_the_next_takes_its_place(database: Database, redis: Redis) -> None:
     hub, relays = Hub(database, redis), [Relay(database, redis) for _ in range(3)]
     names = [f"job {number}" for number in range(6)]
@@ -117,7 +128,9 @@ async def emptied_while_told(database: Database, redis: Redis, hub: Hub, relay: 
 
 
 async def test_emptying_redis_loses_no_event(database: Database, redis: Redis) -> None:
-    found = await emptied_while_told(database, redis, Hub(database, redis), Relay(database, redis))
+    found = await emptied_while_told(
+        database, redis, Hub(database, redis, patience_s=PATIENCE_S), Relay(database, redis)
+    )
 
     assert [f"job {number}" for number in range(MANY)] == found
 
@@ -133,11 +146,14 @@ class Trusting(Hub):
 
 
 async def test_control_a_hub_that_trusts_the_stream_loses_events(database: Database, redis: Redis) -> None:
-    found = await emptied_while_told(database, redis, Trusting(database, redis), Relay(database, redis))
+    found = await emptied_while_told(
+        database, redis, Trusting(database, redis, patience_s=PATIENCE_S), Relay(database, redis)
+    )
 
     assert len(found) < MANY
 
 
+@pytest.mark.usefixtures("steady")
 async def test_what_was_cut_off_a_stream_is_read_from_the_record(
     database: Database, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

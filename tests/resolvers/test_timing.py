@@ -13,7 +13,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 def test_what_something_took_is_told_to_the_microsecond() -> None:
     took_ms = timing.ms_since(time.perf_counter() - 0.25)
 
-    assert 250 <= took_ms < 1250
+    assert 250 <= took_ms < 60_000
     assert round(took_ms, 3) == took_ms
 
 

@@ -48,12 +48,12 @@ def test_a_document_is_measured_by_what_it_may_answer(document: str, expected: t
 def test_fragments_that_double_are_measured_at_once() -> None:
     """Fifty of them would be 2**50 fields, and a walk through each would never end."""
     doubling = " ".join(f"fragment f{n} on Job {{ ...f{n + 1} ...f{n + 1} }}" for n in range(50))
-    begun = time.perf_counter()
+    begun = time.process_time()
 
     fields, depth = size_of(f'{{ job(id: "1") {{ ...f0 }} }} {doubling} fragment f50 on Job {{ id }}')
 
     assert (1 + 2**50, 2) == (fields, depth)
-    assert time.perf_counter() - begun < 0.5
+    assert time.process_time() - begun < 5
 
 
 def test_what_a_page_weighs_is_what_the_variables_say() -> None:

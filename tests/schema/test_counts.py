@@ -66,17 +66,18 @@ TOO_MUCH = {
 
 @pytest.mark.parametrize(("document", "message"), TOO_MUCH.values(), ids=TOO_MUCH)
 def test_what_is_too_much_is_refused_in_a_twentieth_of_a_second(document: str, message: str) -> None:
-    parsed = parse(document)
+    # The least of several: what a machine that pauses adds to one of them is not what it costs.
+    took, refusals = [], []
     gc.disable()
-    begun = time.process_time()
-
-    refusal = counts.refusal(parsed)
-
-    spent = time.process_time() - begun
+    for _ in range(3):
+        parsed = parse(document)
+        begun = time.process_time()
+        refusals.append(counts.refusal(parsed))
+        took.append(time.process_time() - begun)
     gc.enable()
-    assert refusal is not None
-    assert refusal.message.startswith(message)
-    assert spent < 0.05
+
+    assert [True] * 3 == [refusal is not None and refusal.message.startswith(message) for refusal in refusals]
+    assert min(took) < 0.05
 
 
 async def test_a_document_that_is_too_long_is_not_read(ask: Ask) -> None:

@@ -48,7 +48,7 @@ async def watched(services: Services, user: User, document: str, **variables: An
         waiting = [first]
 
         async def answers() -> Any:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 answer = await (waiting.pop() if waiting else anext(stream))
             body = json.loads(answer.body)
             return body["data"] if answer.ok else [error["extensions"]["code"] for error in body["errors"]]

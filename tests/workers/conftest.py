@@ -82,9 +82,9 @@ class Bench:
         assert job is not None
         return job
 
-    async def until(self, job_id: UUID, *statuses: JobStatus, within_s: float = 15) -> Job:
+    async def until(self, job_id: UUID, *statuses: JobStatus) -> Job:
         """A job once it has one of the statuses."""
-        return await eventually(lambda: self.found(job_id), lambda job: job.status in statuses, within_s=within_s)
+        return await eventually(lambda: self.found(job_id), lambda job: job.status in statuses)
 
     def _agent(self, agent_id: str) -> Agent:
         async def run(step: Step, tools: Tools) -> Output:

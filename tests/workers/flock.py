@@ -95,6 +95,8 @@ async def _as_ever(tx: Transaction, worker_id: str, held: Collection[tuple[UUID,
 
 async def _completed_late(tx: Transaction, claim: Claim) -> Job:
     """Complete a job once this process has been stopped and goes on again."""
+    # However long it is frozen: the server would end the transaction after ten seconds, and no fence would be tried.
+    await tx.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
     thawed = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGCONT, thawed.set)
     log.info("completing")

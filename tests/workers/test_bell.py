@@ -66,9 +66,7 @@ async def test_a_ring_reaches_the_engine(bench: Bench, redis_url: str, redis: Re
 
 async def test_the_snapshot_is_warmed(bench: Bench, redis_url: str, redis: Redis, tmp_path: Path) -> None:
     async with heard(bench, redis_url, redis, tmp_path):
-        found = await eventually(
-            lambda: redis.exists(keys.snapshot("default")), lambda seen: bool(seen), within_s=20, every_s=0.1
-        )
+        found = await eventually(lambda: redis.exists(keys.snapshot("default")), lambda seen: bool(seen), every_s=0.1)
 
     assert 1 == found
 
@@ -87,8 +85,8 @@ async def test_no_queue_takes_the_rounds_of_another(redis_url: str, queues: tupl
 
     def warm(who: str) -> Callable[[], Awaitable[None]]:
         async def once() -> None:
-            # The nearest of the moments that both have rounds at.
-            begun[round(time.time() / EVERY_S)].add(who)
+            # The last of the moments that both have rounds at: a round may begin late, never early.
+            begun[int(time.time() // EVERY_S)].add(who)
 
         return once
 
@@ -98,7 +96,7 @@ async def test_no_queue_takes_the_rounds_of_another(redis_url: str, queues: tupl
     async with asyncio.TaskGroup() as group:
         named = zip(("worker", "warmer"), queues, strict=True)
         listening = [group.create_task(listen(redis_url, None, warm(who), queue=queue)) for who, queue in named]
-        await until(lambda: both() or len(begun) > 2, within_s=30)
+        await until(lambda: both() or len(begun) > 2, within_s=90)
         for task in listening:
             task.cancel()
 
@@ -109,12 +107,12 @@ async def test_a_bell_that_was_cut_off_rings_again(bench: Bench, redis_url: str,
     """arq may end with its connection, and with a ring it has taken; whoever owns it starts it anew, and looks."""
     async with heard(bench, redis_url, redis, tmp_path) as engine:
         await Doorbell(redis).ring(uuid4())
-        await eventually(lambda: _rings(engine), lambda seen: seen == 1)
+        before = await eventually(lambda: _rings(engine), lambda seen: seen > 0)
         await redis.client_kill_filter(_type="normal", skipme=True)
         await Doorbell(redis).ring(uuid4())
-        rings = await eventually(lambda: _rings(engine), lambda seen: seen > 1)
+        rings = await eventually(lambda: _rings(engine), lambda seen: seen > before)
 
-    assert rings > 1
+    assert rings > before
 
 
 async def test_an_engine_whose_bell_is_lost_looks(bench: Bench, redis: Redis, tmp_path: Path) -> None:

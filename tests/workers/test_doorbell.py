@@ -31,4 +31,4 @@ async def test_a_ring_that_nobody_hears_costs_a_moment_and_no_error() -> None:
         began = clock()
         await Doorbell(away).ring(uuid4())
 
-    assert clock() - began < 1
+    assert clock() - began < 5

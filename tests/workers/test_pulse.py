@@ -57,7 +57,7 @@ async def test_a_worker_that_is_to_retire_does_its_last_job_and_returns(bench: B
     job = await bench.submitted(chain=ALONE)
     later = await bench.submitted(chain=ALONE)
     async with beating(bench) as (_, working):
-        await until(begun.is_set, within_s=15)
+        await until(begun.is_set)
         await desired(bench, WorkerState.DRAINING)
         await eventually(lambda: said(bench), lambda one: one is not None and one.state is WorkerState.DRAINING)
         assert not working.done()
@@ -79,9 +79,7 @@ async def test_settings_are_taken_over_and_said(bench: Bench) -> None:
     async with beating(bench) as (engine, _):
         async with bench.database.system() as tx:
             await workers.ask(tx, ["w1"], {"max_jobs": 4, "queues": ["shorts"]})
-        found = await eventually(
-            lambda: said(bench), lambda one: one is not None and one.settings["max_jobs"] == 4, within_s=5
-        )
+        found = await eventually(lambda: said(bench), lambda one: one is not None and one.settings["max_jobs"] == 4)
 
     assert (4, ("shorts",)) == (engine.concurrency, engine.queues)
     assert found is not None
@@ -101,4 +99,5 @@ async def test_a_job_that_takes_longer_than_it_may_here_fails(bench: Bench) -> N
         failed = await bench.until(job.id, JobStatus.FAILED)
 
     assert failed.error_message is not None
-    assert "took longer than the 1 s it is given" in failed.error_message
+    # The step, or before its step the job: whichever a slow machine is late with.
+    assert "took longer than the 1 s " in failed.error_message

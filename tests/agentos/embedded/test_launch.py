@@ -39,4 +39,4 @@ def test_the_server_has_the_rights_of_its_account_alone() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not signal orphans")
 def test_a_server_whose_owner_died_meanwhile_is_never_started() -> None:
     with launched(SLEEPER, owner=1) as child:
-        assert launch.OWNER_GONE == child.wait(timeout=10)
+        assert launch.OWNER_GONE == child.wait(timeout=30)

@@ -98,7 +98,7 @@ function overSocket(url) {
       socket.close();
       resolve({ why, heard });
     };
-    const late = setTimeout(() => end("late"), 15000);
+    const late = setTimeout(() => end("late"), 45000);
     socket.onerror = () => end("error");
     socket.onopen = () => {
       socket.send(JSON.stringify({ type: "subscribe", channel: "admin_updates", client_id: "admin_1" }));

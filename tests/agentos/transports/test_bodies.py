@@ -25,7 +25,7 @@ from schema.rest.endpoints import ENDPOINTS
 from schema.rest.rows import Place
 from tests.agentos.conftest import TokenOf
 from tests.conftest import People
-from tests.serving import Served, served
+from tests.serving import PATIENCE_S, Served, served
 
 
 def nested(levels: int) -> bytes:
@@ -70,7 +70,7 @@ async def said(server: Served, method: str, path: str, *fields: str, body: bytes
     reader, writer = await asyncio.open_connection(server.host, server.port)
     head = "\r\n".join([f"{method} {path} HTTP/1.1", "host: here", *fields, "", ""])
     writer.write(head.encode() + body)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         answer = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", answer)
         rest = await reader.readexactly(int(length[1])) if length and method != "HEAD" else b""

@@ -73,13 +73,13 @@ def beating(app: Starlette, every_s: float) -> Starlette:
 
 
 def short_token(services: Services, user: User, *, now: float | None = None) -> str:
-    """One that is good for two seconds."""
+    """One that is good for five seconds."""
     return services.tokens.issued(
         user_id=user.id,
         tenant=user.tenant_id,
         role=user.role,
         token_version=user.token_version,
-        life=timedelta(seconds=2),
+        life=timedelta(seconds=5),
         now=now,
     )
 
@@ -118,12 +118,12 @@ async def test_a_flow_ends_with_its_token(settings: Settings, services: Services
         part = await answer.part()
         assert None is await answer.part()
         assert {"jobs": "listening"} == (await open_still.event()).body["data"]
-        beats = [await open_still.block() for _ in range(30)]
+        beats = [await open_still.block() for _ in range(60)]
 
     assert ("UNAUTHENTICATED", COMPLETE) == (last.code, end)
     assert part is not None
     assert (None, "UNAUTHENTICATED") == (part["payload"], part["errors"][0]["extensions"]["code"])
-    assert [Block(comments=[""])] * 30 == beats
+    assert [Block(comments=[""])] * 60 == beats
     assert {} == flows_of(guarded).held
 
 
@@ -133,7 +133,7 @@ async def test_nothing_is_opened_with_a_token_that_has_just_run_out(
     """A question is answered all the same, as clocks differ. Where nobody looks, a stream begins that ends at once."""
     guarded, twin = (stage.staged(settings, services) for _ in range(2))
     flows_of(twin).stays = Trusting()
-    token = short_token(services, people[Role.USER], now=time.time() - 3)
+    token = short_token(services, people[Role.USER], now=time.time() - 6)
     async with served(guarded) as server, served(twin) as careless, server.socket(greet=False) as socket:
         asked = await server.graphql("{ me }", token)
         opened = [
@@ -236,9 +236,9 @@ async def test_who_goes_is_not_listened_for_any_more(
         await stream.event()
         await answer.part()
         assert (2, 2) == (services.hub.listeners, flows_of(server.app).held.total())
-    await until(lambda: services.hub.listeners == 0, within_s=1)
+    await until(lambda: services.hub.listeners == 0)
 
-    await until(lambda: not flows_of(server.app).held, within_s=1)
+    await until(lambda: not flows_of(server.app).held)
 
 
 async def test_a_process_that_goes_sends_its_clients_on_with_what_they_heard_last(
@@ -415,8 +415,7 @@ async def test_who_takes_nothing_is_let_go_and_holds_up_nobody(
     ):
         await stream.event()
         job = await queued(database, tenant)
-        async with asyncio.timeout(2):
-            told = (await stream.event()).body["data"]["jobs"]
+        told = (await stream.event()).body["data"]["jobs"]
         await until(lambda: flows_of(app).held[user.id] == 0)
         kept = flows_of(patient).held[user.id]
         answer = await all_of(plug)

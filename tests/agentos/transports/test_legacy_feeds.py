@@ -20,7 +20,7 @@ from schema.rest.snapshots import older
 from tests.agentos.conftest import TokenOf
 from tests.agentos.transports.legacy import heard, legacy_socket, speaking
 from tests.conftest import People
-from tests.serving import Socket
+from tests.serving import PATIENCE_S, Socket
 
 FOLLOW = {"type": "subscribe", "channel": "admin_updates", "client_id": "admin_ui_1"}
 
@@ -177,7 +177,7 @@ async def told_to_fifty(
 
 async def text(socket: Socket, kind: str) -> str:
     """The next message of a type, letter by letter."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             said = str(await socket.connection.recv())
             if said.startswith(f'{{"type":"{kind}"'):

@@ -62,7 +62,7 @@ async def test_a_client_that_hears_nothing_any_more_is_noticed(
 ) -> None:
     """Its connection stands, and nobody reads from it: it answers no ping of the protocol. The other one does."""
     server, sockets = legacy
-    server.server.config.ws_ping_interval = server.server.config.ws_ping_timeout = 0.3
+    server.server.config.ws_ping_interval = server.server.config.ws_ping_timeout = 1.0
     deaf_user, user = people[Role.USER], people[Role.ADMIN]
     async with legacy_socket(server, token_of(user)) as other:
         async with legacy_socket(server, token_of(deaf_user)) as deaf:

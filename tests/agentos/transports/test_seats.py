@@ -117,7 +117,7 @@ async def listening(services: Services, most: int) -> None:
     await until(lambda: services.hub.listeners >= most)
 
 
-def short(services: Services, user: User, seconds: float = 2) -> str:
+def short(services: Services, user: User, seconds: float = 5) -> str:
     """A token that runs out soon."""
     return services.tokens.issued(
         user_id=user.id,
@@ -184,20 +184,19 @@ def forgetful(server: Served) -> Forgetful:
 @pytest.mark.slow
 async def test_a_subscription_ends_with_its_token(real: Served, services: Services, people: People) -> None:
     """At its very end, not up to fifteen minutes later; the control has the same token and nobody who looks at it."""
-    token = short(services, people[Role.USER])
+    expires_at, token = time.time() + 5, short(services, people[Role.USER])
     async with real.socket(token) as client:
         kept, route(real).seats = route(real).seats, forgetful(real)
         async with real.socket(token) as control:
             route(real).seats = kept
             await watch(client)
             await watch(control)
-            began = time.monotonic()
             assert 4403 == await client.ended()
-            took = time.monotonic() - began
+            late = time.time() - expires_at
             await control.say({"type": "ping"})
 
             assert {"type": "pong"} == await control.hear()
-    assert ("the access token has expired", True) == (reason(client), took < 5)
+    assert ("the access token has expired", True) == (reason(client), late < 5)
 
 
 @pytest.mark.slow
@@ -217,6 +216,8 @@ async def test_over_a_renewal_no_event_is_lost_or_told_twice_and_the_subscriptio
             renewed = False
             while not ending.done():
                 made.append(await change())
+                # The client reads them only later: a few a second fit into what the system holds for it.
+                await asyncio.wait([ending], timeout=0.05)
                 if not renewed and len(made) > 3:
                     await client.say({"type": "ping", "payload": {"Authorization": f"Bearer {token_of(user)}"}})
                     renewed = True
@@ -341,7 +342,7 @@ async def test_sockets_of_a_server_that_goes_are_closed_one_after_the_other(
     real: Served, people: People, token_of: TokenOf
 ) -> None:
     """All at once, they would all be back at once."""
-    roles = (Role.ADMIN, Role.OPERATOR, Role.SUPERVISOR, Role.USER)
+    roles = 4 * (Role.ADMIN, Role.OPERATOR, Role.SUPERVISOR, Role.USER)
 
     async def ended_at(role: Role, ready: asyncio.Semaphore) -> float:
         async with real.socket(token_of(people[role])) as client:

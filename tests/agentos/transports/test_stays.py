@@ -152,17 +152,19 @@ async def test_a_question_that_is_lost_is_asked_again(
 ) -> None:
     """A connection may be dead without a word; where nobody gives it up, nobody is signed out any more."""
     monkeypatch.setattr(stays, "LOOK_S", 0.0)
+    monkeypatch.setattr(stays, "ANSWER_S", 60.0)
     patient = Unanswered(services)
     await signed_out(database, people[Role.USER])
     waiting = asyncio.create_task(lapse(Stays(patient), caller_of(people[Role.USER])))
     await until(lambda: patient.asked == 1)
-    monkeypatch.setattr(stays, "ANSWER_S", 0.05)
+    monkeypatch.setattr(stays, "ANSWER_S", 0.5)
     callers = Unanswered(services)
     reason = await lapse(Stays(callers), caller_of(people[Role.USER]))
     kept = not waiting.done()
     waiting.cancel()
 
-    assert ("the access token was revoked: sign in again", 2) == (reason, callers.asked)
+    # A database that is slow itself is asked once more.
+    assert ("the access token was revoked: sign in again", True) == (reason, callers.asked >= 2)
     assert (True, 1) == (kept, patient.asked)
 
 
@@ -241,7 +243,7 @@ async def test_while_postgresql_hangs_tokens_run_out_over_every_transport(
         twin = looked_after(stage.staged(far, services), Together(Callers(services.tokens, services.database)))
         server = await stack.enter_async_context(served(stage.staged(far, services)))
         other = await stack.enter_async_context(served(twin))
-        life = timedelta(seconds=3)
+        life = timedelta(seconds=6)
         token = services.tokens.issued(
             user_id=user.id, tenant=user.tenant_id, role=user.role, token_version=user.token_version, life=life
         )

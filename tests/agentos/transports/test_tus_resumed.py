@@ -15,6 +15,7 @@ from guards.errors import Conflict
 from resolvers import appending
 from tests.agentos.transports.tus_client import CONTENT, PLACE, STRETCH, Tus, checksum
 from tests.conftest import People
+from tests.serving import PATIENCE_S
 from tests.uploading import begun, context_of, sent, video
 from tests.waiting import eventually
 
@@ -137,7 +138,7 @@ async def test_without_a_look_under_the_lock_several_of_them_do(tus: Tus, monkey
         return True
 
     async def together(tx: Any, chunk: Any, *, beginning: Any) -> Upload | None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await ready.wait()
         return await weaker(tx, chunk, beginning=beginning)
 

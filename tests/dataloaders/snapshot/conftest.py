@@ -10,10 +10,11 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from dataloaders.snapshot import About, OfferedAction, Snapshots, TimeRange
+from dataloaders.snapshot import About, OfferedAction, Snapshots, TimeRange, cache, probes, whole
 from dataloaders.snapshot.host import Host
 from dataloaders.snapshot.sources import Frame, Sources
 from db import configuration, jobs, leases, logs, system_events, workers
+from db import snapshots as stored
 from db.database import Database
 from db.health import PoolWatch
 from db.jobs import NewJob
@@ -49,6 +50,15 @@ class Lived(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Make = Callable[..., Snapshots]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that pauses is not to look like a slow section, a builder that died or a silent server."""
+    monkeypatch.setattr(whole, "DEADLINE_S", 60.0)
+    monkeypatch.setattr(cache, "WAIT", timedelta(minutes=1))
+    monkeypatch.setattr(stored, "LOCK", timedelta(minutes=1))
+    monkeypatch.setattr(probes, "_PATIENCE_S", 60.0)
 
 
 @pytest.fixture

@@ -103,7 +103,8 @@ async def test_one_that_is_known_nowhere_yet_is_waited_for(redis: Redis) -> None
         asked.set()
         return serving[-1]
 
-    telling = asyncio.create_task(Announcements(_forgetful(redis), current).of(SLOT, "19f-x"))
+    announcements = Announcements(_forgetful(redis), current, patience_s=60)
+    telling = asyncio.create_task(announcements.of(SLOT, "19f-x"))
     await asked.wait()
     early = telling.done()
     serving.append(after)

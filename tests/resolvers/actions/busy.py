@@ -25,7 +25,7 @@ class Busy:
             self.ended.set()
 
 
-async def soon(event: asyncio.Event, within_s: float = 5) -> None:
+async def soon(event: asyncio.Event, within_s: float = 60) -> None:
     async with asyncio.timeout(within_s):
         await event.wait()
 

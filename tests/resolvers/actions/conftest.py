@@ -7,10 +7,26 @@ import pytest
 from db.database import Database
 from db.models.identity import Role
 from db.redis import Redis
+from resolvers import checks
+from resolvers.actions import analytics, managers, performing
+from resolvers.actions.agents_workers import workers
 from resolvers.context import Context, Services
 from tests.conftest import People
 from tests.uploading import context_of, services_over
 from tests.workers.conftest import Bench
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes of actions is tried here, not how soon: the machine that tests may be busy with others."""
+    for module, name in (
+        (performing, "PATIENCE_S"),
+        (managers, "PATIENCE_S"),
+        (analytics, "PATIENCE_S"),
+        (checks, "PATIENCE_S"),
+        (workers, "OBEYED_S"),
+    ):
+        monkeypatch.setattr(module, name, 60.0)
 
 
 @pytest.fixture

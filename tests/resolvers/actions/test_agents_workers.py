@@ -182,8 +182,11 @@ async def test_workers_without_a_supervisor_are_configured_until_they_end(admin:
     )
 
 
-async def test_what_a_worker_does_not_take_over_is_told(admin: Context, database: Database) -> None:
+async def test_what_a_worker_does_not_take_over_is_told(
+    admin: Context, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is there, but of a version that knows nothing of settings."""
+    monkeypatch.setattr("resolvers.actions.agents_workers.workers.OBEYED_S", 0.5)
     async with database.system() as tx:
         await workers.beat(tx, _said("old"))
 

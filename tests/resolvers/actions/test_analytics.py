@@ -36,7 +36,7 @@ def foreign(admin: Context, other_people: People) -> Context:
 
 async def ended(database: Database, status: str, number: int, *, message: str | None = None, took_s: int = 60) -> None:
     """Jobs of the default tenant that have just ended so."""
-    async with database.system() as tx:
+    async with database.system(timeout=timedelta(minutes=1)) as tx:
         await tx.execute(
             sa.text(
                 "INSERT INTO jobs (id, tenant_id, source_url, chain, status, worker_id, error_code, error_message, "

@@ -107,7 +107,7 @@ async def test_a_job_declared_as_failed_ends_its_agent(operator: Context, bench:
         await soon(busy.begun)
 
         await act(operator, "job.update_status", job_id=str(job.id), status="failed", message="wrong video")
-        await soon(busy.ended, within_s=1.5)
+        await soon(busy.ended)
 
     ended = await bench.found(job.id)
     assert (FAILED, "DECLARED", "wrong video") == (ended.status, ended.error_code, ended.error_message)
@@ -133,7 +133,7 @@ async def test_agents_begin_anew_what_they_are_at_and_keep_what_was_found(operat
         restarted = await act(operator, "agents.restart")
 
         assert (11, [job.id]) == (len(restarted.agents), restarted.restarted_jobs)
-        await soon(busy.ended, within_s=1.5)
+        await soon(busy.ended)
         await soon(again)
         done = await bench.until(job.id, COMPLETED)
 

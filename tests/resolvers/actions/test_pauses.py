@@ -21,20 +21,31 @@ from tests.workers.conftest import Bench
 QUEUED, PROCESSING, COMPLETED = JobStatus.QUEUED, JobStatus.PROCESSING, JobStatus.COMPLETED
 
 
-async def test_workers_say_that_they_know_of_a_pause_and_claim_nothing(admin: Context, bench: Bench) -> None:
-    """One that is alive and says nothing is counted as such."""
-    await heartbeat(bench.database, "w1")
-    await heartbeat(bench.database, "mute")
+async def test_workers_say_that_they_know_of_a_pause_and_claim_nothing(
+    admin: Context, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # For as long as a heartbeat counts, and not for a second: it is looked at twice a second.
+    monkeypatch.setattr("resolvers.queues.PATIENCE_S", 15.0)
     async with bench.at_work("w1"):
+        await heartbeat(bench.database, "w1")
         paused = await act(admin, "queue.pause", duration_minutes=5)
         job = await bench.submitted()
 
-        assert (True, 1, 2) == (paused.paused, paused.acked_workers, paused.total_workers)
+        assert (True, 1, 1) == (paused.paused, paused.acked_workers, paused.total_workers)
         assert timedelta(minutes=4) < paused.until - datetime.now(UTC) <= timedelta(minutes=5)
         assert QUEUED is (await bench.found(job.id)).status
+        await heartbeat(bench.database, "w1")
         resumed = await act(admin, "queue.resume")
         assert (False, 1, 1) == (resumed.paused, resumed.queue_depth, resumed.acked_workers)
         await bench.until(job.id, COMPLETED)
+
+
+async def test_a_worker_that_is_alive_and_says_nothing_is_counted_as_such(admin: Context, database: Database) -> None:
+    await heartbeat(database, "mute")
+
+    paused = await act(admin, "queue.pause")
+
+    assert (True, 0, 1) == (paused.paused, paused.acked_workers, paused.total_workers)
 
 
 async def test_without_workers_nobody_is_waited_for(admin: Context) -> None:
@@ -71,12 +82,12 @@ async def test_control_who_claims_without_asking_begins_a_job_during_a_pause(
     assert 1 == taken
 
 
-async def test_a_pause_waits_for_claims_that_are_being_made(database: Database, bench: Bench) -> None:
+async def test_a_pause_waits_for_claims_that_are_being_made(database: Database, roomy: Database, bench: Bench) -> None:
     await bench.submitted()
     committed = asyncio.Event()
 
     async def paused() -> None:
-        async with database.transaction("default") as tx:
+        async with roomy.transaction("default") as tx:
             await queues.mark_paused(tx)
         committed.set()
 

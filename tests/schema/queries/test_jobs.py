@@ -136,11 +136,12 @@ async def test_an_end_is_expected_once_others_have_ended(ask: Ask, make: Make, p
     waiting = await make(user)
     unknown = await told(ask, user, JOB, id=str(waiting.id))
     over = await make(user, "completed")
+    asked = datetime.now(UTC)
     known = await told(ask, user, JOB, id=str(waiting.id))
 
     ended = await told(ask, user, JOB, id=str(over.id))
     assert (None, None) == (unknown["estimatedCompletion"], ended["estimatedCompletion"])
-    ahead = datetime.fromisoformat(known["estimatedCompletion"]) - datetime.now(UTC)
+    ahead = datetime.fromisoformat(known["estimatedCompletion"]) - asked
     assert 0 < ahead.total_seconds() < 60
 
 
@@ -210,7 +211,8 @@ async def test_the_queue_tells_how_it_went(ask: Ask, make: Make, people: People,
     never = dict.fromkeys(("madeToday", "completedToday", "failedToday", "cancelledToday", "workersAlive"), 0)
     still = {"perHour": 0, "trend": "stable", "lastHour": 0, "previousHour": 0}
     assert {"queued": 0, "oldestAgeS": None, "statistics": {"throughput": still, **nothing, **never}} == unknown
-    assert (1, 60) == (known["queued"], round(known["oldestAgeS"]))
+    assert 1 == known["queued"]
+    assert 60 <= known["oldestAgeS"] < 120
     statistics = known["statistics"]
     assert {"perHour": 0, "trend": "up", "lastHour": 2, "previousHour": 0} == statistics["throughput"]
     assert (2, 10, 66.67) == (

@@ -60,7 +60,8 @@ async def upload(client: httpx.AsyncClient, size: int) -> None:
 
 async def grow(database_url: str, redis_url: str, folder: str, user: str) -> None:
     """Send a small file, so that everything is loaded, then the largest one, and print the difference at its peak."""
-    database, redis = Database.connect(database_url, size=2), connect(redis_url)
+    # A disk that is busy with all of this holds up answers, and what cannot be counted would be refused.
+    database, redis = Database.connect(database_url, size=2), connect(redis_url, answer_timeout_s=30)
     async with database.system() as tx:
         found = await users.by_id(tx, UUID(user))
     services = services_over(database, redis, Path(folder))

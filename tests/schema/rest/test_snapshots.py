@@ -129,7 +129,7 @@ async def test_v1_has_the_snapshot_as_it_is_and_nothing_beside_the_envelope(
     assert (200, ENVELOPE, True) == (answer.status_code, set(told), told["success"])
     assert json.loads(await own.snapshots.encoded("default")) == told["data"]
     assert told["data"]["timestamp"] == told["timestamp"]
-    assert 0 < told["response_time_ms"] < 1_000
+    assert 0 < told["response_time_ms"] < 60_000
 
 
 async def test_older_clients_find_every_key_at_the_top_as_well(client: httpx.AsyncClient) -> None:
@@ -239,11 +239,11 @@ async def test_another_path_coding_or_version_is_another_tag(client: httpx.Async
 
 
 async def test_a_browser_keeps_it_for_itself_and_asks_again(client: httpx.AsyncClient, clock: Clock) -> None:
-    answer, _ = await raw(client, "/api/admin/ssot")
     clock.now -= timedelta(seconds=4)
+    answer, _ = await raw(client, "/api/admin/ssot")
 
     assert "private, max-age=0, stale-while-revalidate=15" == answer.headers["cache-control"]
-    assert 0 <= int(answer.headers["age"]) <= 5
+    assert 4 <= int(answer.headers["age"]) < 60
 
 
 async def test_the_answer_to_head_is_the_same_without_its_body(client: httpx.AsyncClient) -> None:

@@ -22,7 +22,7 @@ async def test_a_hundred_megabytes_take_less_than_thirty_of_memory(
 ) -> None:
     arguments = (database_url, redis_url, str(tmp_path), str(people[Role.USER].id))
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", way, *arguments, stdout=PIPE, cwd=ROOT)
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(200):
         printed, _ = await process.communicate()
 
     assert 0 == process.returncode

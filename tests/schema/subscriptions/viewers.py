@@ -48,7 +48,7 @@ class Viewer:
 
     async def told(self) -> Any:
         """What is told next."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             answer = await self.coming
         self.coming = asyncio.ensure_future(anext(self._stream))
         body = json.loads(answer.body)

@@ -43,7 +43,9 @@ async def test_redis_away_costs_something_and_is_an_issue(
     async with connect("redis://127.0.0.1:1") as nowhere:
         after = await act(looker(database, nowhere, people, tmp_path), "system.health_check")
 
-    assert after.overall_health < before.overall_health
+    # Beside redis, the machine is what it is just then: it may have been busier before.
+    healthy = {**after.components, "redis": before.components["redis"]}
+    assert after.overall_health < overall(list(healthy.values()))
     assert ["redis"] == [
         issue.partition(":")[0] for issue in after.issues_found if issue not in before.issues_found and "redis" in issue
     ]

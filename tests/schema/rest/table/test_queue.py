@@ -27,12 +27,8 @@ async def test_the_queue_says_how_it_stands(rest: Rest, database: Database) -> N
     told = new["data"]
     counts = {key: told[key] for key in ("depth", "pending", "processing", "completed", "failed", "cancelled")}
     assert {"depth": 2, "pending": 2, "processing": 1, "completed": 0, "failed": 1, "cancelled": 0} == counts
-    assert (True, False, "a new disk", 60) == (
-        told["paused"],
-        told["refusing"],
-        told["state"]["reason"],
-        round(told["oldest_age_s"]),
-    )
+    assert (True, False, "a new disk") == (told["paused"], told["refusing"], told["state"]["reason"])
+    assert 60 <= told["oldest_age_s"] < 120
     assert (TOLD, TOLD | {"queue"}) == (new.keys(), old.keys())
     assert old["data"] == old["queue"]
 

@@ -146,6 +146,9 @@ class Engine:
 
     async def _claim_into(self, turns: asyncio.TaskGroup) -> None:
         while not self._draining and not self.retiring:
+            if not going_on():
+                # Its cancellation was lost. Ended quietly, the turns would be waited for to their end.
+                raise asyncio.CancelledError
             self._bell.clear()
             free = 0 if self.paused else self.concurrency - len(self._holds)
             before = self._times_put_back

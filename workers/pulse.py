@@ -69,6 +69,7 @@ class Pulse:
                     log.warning("the heartbeat was not heard: %s", error)
                 await asyncio.sleep(LOOK_EVERY_S)
             if trying is not None:
+                # It would be waited for to its end, which may be minutes away.
                 trying.cancel()
 
     async def last(self) -> None:

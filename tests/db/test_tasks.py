@@ -1,4 +1,4 @@
-"""How long a store is left alone that does not answer; that loops end at all shows in the loops."""
+"""How long a store is left alone that does not answer; that loops end is tried in `tests/test_endings.py`."""
 
 import pytest
 

@@ -11,7 +11,7 @@ from typing import Final
 from db import keys
 from db.database import Hook
 from db.redis import REDIS_AWAY, Redis
-from db.tasks import going_on
+from db.tasks import going_on, rest
 
 LONGEST_PAUSE_S: Final = 5.0
 
@@ -50,7 +50,7 @@ class Bell:
                         if await heard.get_message(timeout=LONGEST_PAUSE_S) is not None:
                             self._rung.set()
             except REDIS_AWAY:
-                await asyncio.sleep(LONGEST_PAUSE_S)
+                await rest(LONGEST_PAUSE_S)
 
 
 def of_events(redis: Redis) -> Hook:

@@ -17,6 +17,12 @@ def going_on() -> bool:
     return task is not None and not task.cancelling()
 
 
+async def rest(seconds: float) -> None:
+    """Leave a store alone for a while, unless the running task was cancelled."""
+    if going_on():
+        await asyncio.sleep(seconds)
+
+
 def pause_s(failures: int, chance: float) -> float:
     """Seconds to leave a store alone: doubling up to five with each failure in a row, spread by a `chance` in 0..1."""
     # After an hour without an answer, two to the power of the failures is more than a float holds.

@@ -30,7 +30,7 @@ from db.bells import Bell
 from db.database import Database
 from db.events import OCCURRENCES, START, Cursor, Event, Kind
 from db.redis import REDIS_AWAY, Redis
-from db.tasks import going_on, pause_s
+from db.tasks import going_on, pause_s, rest
 from guards.errors import Refusal, Unavailable
 
 MAILBOX: Final = 256
@@ -392,7 +392,7 @@ class Hub:
                 # who listens in this process depends on it, and its cursor says where to go on.
                 failures += 1
                 log.warning("events cannot be read, trying again: %s", error)
-                await asyncio.sleep(pause_s(failures, random.random()))
+                await rest(pause_s(failures, random.random()))
                 continue
             if not more:
                 await self._rest()

@@ -16,7 +16,7 @@ from db.bells import Bell
 from db.database import Database
 from db.events import Cursor, Event
 from db.redis import REDIS_AWAY, Redis
-from db.tasks import going_on, pause_s
+from db.tasks import going_on, pause_s, rest
 
 PAGE: Final = 500
 LOOK_EVERY_S: Final = 0.2
@@ -64,7 +64,7 @@ class Relay:
                 # Whatever a store answers while it goes down or comes up, the relay has to outlive it.
                 failures += 1
                 log.warning("events are not relayed, trying again: %s", error)
-                await asyncio.sleep(pause_s(failures, random.random()))
+                await rest(pause_s(failures, random.random()))
                 continue
             if not more:
                 await self._bell.wait(LOOK_EVERY_S if self.leading else AWAIT_S)

@@ -18,7 +18,7 @@ from arq.worker import Worker, func
 from db import keys
 from db.database import DatabaseUnavailable
 from db.redis import REDIS_AWAY, connect
-from db.tasks import going_on
+from db.tasks import going_on, rest
 from workers.doorbell import RING, over
 from workers.engine import Engine
 
@@ -56,12 +56,9 @@ async def listen(redis_url: str, engine: Engine | None, warm: Warm, *, queue: st
             await _once(redis_url, engine, warm, queue)
         except REDIS_AWAY as error:
             log.warning("the doorbell is out of order: %s", error)
-            if engine is not None:
-                # arq may have taken a ring over one connection and ended for another that was lost.
-                engine.ring()
         if asyncio.get_running_loop().time() - started > LONGEST_PAUSE_S:
             pause = 0.1
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+        await rest(pause * random.uniform(0.5, 1.0))
         pause = min(LONGEST_PAUSE_S, pause * 2)
 
 

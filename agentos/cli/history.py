@@ -68,11 +68,11 @@ async def seed(
                 progress=lambda done: bar.update(task, completed=done),
             )
         # What is cached shows a past that is no more; without Redis nothing is cached.
-        async with redis.connect(addresses.redis_url, answer_timeout_s=2) as cache:
-            try:
+        try:
+            async with redis.connect(addresses.redis_url, answer_timeout_s=2) as cache:
                 await cache.delete(keys.snapshot(tenant))
-            except redis.REDIS_AWAY:
-                say("Redis does not answer: the console may show the old numbers for some seconds")
+        except redis.REDIS_AWAY:
+            say("Redis does not answer: the console may show the old numbers for some seconds")
     counts = {name: getattr(made, name) for name in made.__struct_fields__}
     if as_json:
         show_json({"removed_jobs": removed, **counts, "now": moment.isoformat()})

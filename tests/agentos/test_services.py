@@ -2,6 +2,7 @@
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio.connection import AbstractConnection as Connection
 
 from agentos.keys import key_ring, link_secret
 from agentos.services import NoStores, about, opened
@@ -15,6 +16,25 @@ async def test_without_addresses_of_stores_nothing_is_opened(settings: Settings)
         with pytest.raises(NoStores, match="AGENTOS_DATABASE_URL"):
             async with opened(settings.model_copy(update={missing: None})):
                 pass
+
+
+async def test_who_is_slow_to_hang_up_keeps_nothing_else_open(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis-py waits for a connection to be closed as long as for one to be made, and then raises."""
+
+    async def late(_: Connection, nowait: bool = False) -> None:
+        raise TimeoutError
+
+    async with opened(settings) as services:
+        async with services.database.system():
+            assert await services.redis.ping()
+        lent = services.database.engine.pool
+        monkeypatch.setattr(Connection, "disconnect", late)
+    monkeypatch.undo()
+    await services.redis.aclose()
+
+    assert services.database.engine.pool is not lent
 
 
 def test_keys_are_made_once_and_then_kept(settings: Settings) -> None:

@@ -109,19 +109,19 @@ class Writer:
         member = tarfile.TarInfo(name)
         member.size, member.mtime, member.mode = len(content), self._at, 0o600
         # By hand, as tarfile would end an archive that is given up as well.
-        self._put(member.tobuf(tarfile.PAX_FORMAT))
-        self._put(content)
-        self._put(b"\0" * (-len(content) % tarfile.BLOCKSIZE))
+        self._pack(member.tobuf(tarfile.PAX_FORMAT))
+        self._pack(content)
+        self._pack(b"\0" * (-len(content) % tarfile.BLOCKSIZE))
 
     def finish(self, manifest: Manifest) -> tuple[int, str]:
         """Append the manifest and end the archive; its size and SHA-256."""
         self.add(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
-        self._put(b"\0" * 2 * tarfile.BLOCKSIZE)
+        self._pack(b"\0" * 2 * tarfile.BLOCKSIZE)
         if self._deflated is not None:
             self._write(self._deflated.flush())
         return self._size, self._digest.hexdigest()
 
-    def _put(self, content: bytes) -> None:
+    def _pack(self, content: bytes) -> None:
         self._write(content if self._deflated is None else self._deflated.compress(content))
 
     def _write(self, data: bytes) -> None:

@@ -30,6 +30,7 @@ from db.users import User
 from guards.callers import Caller
 from tests.rooms import Rooms, administer
 from tests.urls import with_database
+from tests.waiting import PATIENCE_S
 from workers.agents.roster import ROSTER
 
 # Some machines are told to keep no bytecode. Hundreds of processes are started here, and each would then compile
@@ -41,13 +42,16 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 gc.set_threshold(50_000, 20, 20)
 
 # An example that took a fifth of a second, or ten that took one to make, say something of the machine alone.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "patient",
+    deadline=None,
+    # Examples clear away what others left by themselves.
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 settings.load_profile("patient")
 
 TEMPLATE = "agentos_tests_template"
 OTHER_TENANT = "other"
-PATIENCE_S = 30
-"""How long Valkey may take to answer; only a test of Valkey being away gives it up sooner."""
 
 People = dict[Role, User]
 

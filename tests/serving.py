@@ -17,8 +17,8 @@ from websockets.typing import Subprotocol
 
 from agentos.connections import Limits
 from agentos.serving import LIMITS, Server, bound
+from tests.waiting import PATIENCE_S
 
-PATIENCE_S = 30.0
 PROTOCOL = Subprotocol("graphql-transport-ws")
 
 

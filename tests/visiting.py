@@ -14,8 +14,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agentos.connections import Limits
 from agentos.serving import Server, bound
+from tests.waiting import PATIENCE_S
 
-PATIENCE_S = 30.0
 MEGABYTE = bytes(1024 * 1024)
 HANDSHAKE = (
     b"GET %s HTTP/1.1\r\nhost: here\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"

@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
+
+PATIENCE_S: Final = 30.0
+"""How long stores, servers and clients of tests may take to answer; only a test of their silence gives them less."""
 
 
 async def eventually(

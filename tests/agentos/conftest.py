@@ -13,8 +13,8 @@ from db.redis import connect
 from db.users import User
 from resolvers.context import Services
 from tests.agentos import stage
-from tests.conftest import PATIENCE_S
 from tests.serving import Served, served
+from tests.waiting import PATIENCE_S
 
 TokenOf = Callable[[User], str]
 

@@ -22,8 +22,8 @@ from websockets.asyncio.client import connect
 from agentos.connections import OWN_FILES, TURNED_AWAY, Connection, Limits, fitted, limits_of
 from agentos.serving import LIMITS, Server
 from agentos.settings import Settings
-from tests.visiting import MEGABYTE, PATIENCE_S, House, house
-from tests.waiting import until
+from tests.visiting import MEGABYTE, House, house
+from tests.waiting import PATIENCE_S, until
 
 SHORT = Limits(head_s=0.2, body_window_s=0.25, taking_window_s=0.5, leftover_s=0.2)
 GET = b"GET / HTTP/1.1\r\nhost: here\r\n"

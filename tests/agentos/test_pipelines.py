@@ -6,8 +6,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from agentos.serving import LIMITS, Server
 from tests.agentos.test_connections import GET, POST, Twin, line
-from tests.visiting import MEGABYTE, PATIENCE_S, house
-from tests.waiting import until
+from tests.visiting import MEGABYTE, house
+from tests.waiting import PATIENCE_S, until
 
 FLOOD = (GET + b"\r\n") * 5_000
 

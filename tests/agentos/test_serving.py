@@ -18,8 +18,9 @@ from tests.agentos import stage
 from tests.agentos.conftest import TokenOf
 from tests.agentos.transports.streaming import EVENTS, Events, bearer
 from tests.conftest import People
-from tests.serving import PATIENCE_S, PROTOCOL, Socket, process, served
+from tests.serving import PROTOCOL, Socket, process, served
 from tests.visiting import HANDSHAKE, PING
+from tests.waiting import PATIENCE_S
 
 QUIET_S = 0.8 * FINISH_S
 """A process that waited for somebody who is not to be waited for would take longer to end."""
@@ -119,8 +120,7 @@ async def test_a_second_signal_ends_it_at_once(environment: dict[str, str]) -> N
                     await client.get("/livez", headers={"connection": "close"})
                 except httpx.TransportError:
                     break
-        child.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(QUIET_S):
+            child.send_signal(signal.SIGTERM)
             status = await child.wait()
         with pytest.raises(httpx.TransportError):
             await hanging

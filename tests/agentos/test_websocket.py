@@ -22,8 +22,8 @@ from tests.agentos.conftest import TokenOf
 from tests.agentos.test_up import READY_S, steering, up
 from tests.agentos.transports.legacy import heard
 from tests.conftest import People
-from tests.serving import PATIENCE_S, Socket
-from tests.waiting import until
+from tests.serving import Socket
+from tests.waiting import PATIENCE_S, until
 
 
 @asynccontextmanager

@@ -27,8 +27,8 @@ from agentos.wires import Excess, Frames, Stalled, Wire
 from resolvers.context import Services
 from tests.agentos import stage
 from tests.serving import PROTOCOL, served
-from tests.visiting import HANDSHAKE, MASK, PATIENCE_S, PING, House, Visitor, house
-from tests.waiting import until
+from tests.visiting import HANDSHAKE, MASK, PING, House, Visitor, house
+from tests.waiting import PATIENCE_S, until
 
 SHORT = Limits(handshake_s=1.0, parting_s=1.0, leftover_s=0.2)
 PONG = b"\x8a\x80" + MASK

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from db import events
@@ -311,7 +311,6 @@ def test_what_is_no_cursor_is_a_value_error(garbage: str) -> None:
         Cursor.parsed(garbage)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=50))
 def test_no_text_makes_anything_but_a_cursor_or_a_value_error(text: str) -> None:
     try:

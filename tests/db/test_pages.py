@@ -276,7 +276,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
 def test_no_text_makes_anything_but_a_bad_cursor(text: str) -> None:
     with pytest.raises(BadCursor):
@@ -303,13 +303,13 @@ async def test_no_crafted_cursor_fails_in_postgresql(database: Database) -> None
 
     told = Shape(Told, event_table)
 
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(ANYTHING, ANYTHING | st.uuids(), st.sampled_from(["created_at", "message", "level"]))
     def with_uuids(value: object, key: object, column: str) -> None:
         order = Order(column)
         asyncio.run_coroutine_threadsafe(tried(order, LINE, crafted(value, key, order)), loop).result(30)
 
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(ANYTHING, ANYTHING, st.sampled_from(["created_at", "kind", "id"]))
     def with_numbers(value: object, key: object, column: str) -> None:
         order = Order(column)

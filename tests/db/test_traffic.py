@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataloaders.snapshot import TimeRange
@@ -127,11 +127,7 @@ ENTRIES = st.lists(
 )
 
 
-@settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=25)
 @given(batches=st.lists(ENTRIES, max_size=3))
 async def test_folding_changes_no_figure(database: Database, batches: list[list[Entry]]) -> None:
     async with database.system() as tx:

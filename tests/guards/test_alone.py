@@ -27,7 +27,7 @@ def counter(algorithm: Algorithm, limit: int, units: int = 1, key: str = "it") -
     return Counter(key, algorithm, limit, WINDOW_US, units)
 
 
-@settings(max_examples=300, database=None, derandomize=True, deadline=None)
+@settings(max_examples=300, database=None, derandomize=True)
 @given(calls=CALLS, limit=st.integers(1, 10), algorithm=st.sampled_from(Algorithm))
 def test_what_is_admitted_is_what_an_exact_reckoning_admits(
     calls: list[tuple[int, int]], limit: int, algorithm: Algorithm
@@ -45,7 +45,7 @@ def test_what_is_admitted_is_what_an_exact_reckoning_admits(
             taken.append((clock.us, units))
 
 
-@settings(max_examples=200, database=None, derandomize=True, deadline=None)
+@settings(max_examples=200, database=None, derandomize=True)
 @given(calls=CALLS, limit=st.integers(1, 10), algorithm=st.sampled_from(Algorithm))
 def test_who_waits_as_long_as_told_is_admitted_and_a_moment_earlier_is_not(
     calls: list[tuple[int, int]], limit: int, algorithm: Algorithm

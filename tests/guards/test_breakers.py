@@ -170,7 +170,7 @@ def decision(*, isolated: bool, version: int) -> Decision:
     return Decision("it", isolated, None, None, version, datetime.now(UTC))
 
 
-THOROUGH = settings(max_examples=100, stateful_step_count=30, deadline=None, derandomize=True, database=None)
+THOROUGH = settings(max_examples=100, stateful_step_count=30, derandomize=True, database=None)
 
 
 def test_a_breaker_does_what_the_reference_does() -> None:

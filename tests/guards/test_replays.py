@@ -337,7 +337,7 @@ def shuffled(value: Any, dice: random.Random) -> Any:
     return value
 
 
-DERANDOMIZED = settings(max_examples=300, deadline=None, derandomize=True, database=None)
+DERANDOMIZED = settings(max_examples=300, derandomize=True, database=None)
 
 
 @DERANDOMIZED

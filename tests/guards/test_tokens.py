@@ -18,7 +18,7 @@ from uuid import UUID
 import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
@@ -191,14 +191,12 @@ def test_a_hostile_token_is_refused_and_fails_nothing_else(forge: Forge) -> None
     assert all(word not in str(refused.value).lower() for word in ("signature", "algorithm", "claim", "key"))
 
 
-@settings(deadline=None)
 @given(st.one_of(st.text(max_size=300), st.from_regex(r"[\w-]{0,60}\.[\w-]{0,60}\.[\w-]{0,60}", fullmatch=True)))
 def test_no_text_makes_anything_but_a_refusal(text: str) -> None:
     with pytest.raises(Unauthenticated):
         TOKENS.verified(text)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*claims(), "extra"]), st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

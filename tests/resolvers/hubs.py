@@ -11,8 +11,8 @@ from db.events import Kind
 from db.redis import Redis
 from resolvers import live
 from resolvers.live import Hub, Listener
+from tests.waiting import PATIENCE_S
 
-PATIENCE_S = 30.0
 KINDS = (Kind.JOB_CHANGED,)
 
 

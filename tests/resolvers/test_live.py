@@ -18,9 +18,9 @@ from guards.errors import Unavailable
 from resolvers import live
 from resolvers.live import MAILBOX, Hub, Listener, SlowConsumer, Stopping
 from tests.conftest import OTHER_TENANT, People
-from tests.resolvers.hubs import KINDS, PATIENCE_S, next_of, running, tell, told
+from tests.resolvers.hubs import KINDS, next_of, running, tell, told
 from tests.urls import driver_url
-from tests.waiting import eventually, until
+from tests.waiting import PATIENCE_S, eventually, until
 
 
 async def test_an_event_that_is_committed_late_is_not_lost(

@@ -14,9 +14,9 @@ from db.events import Kind
 from db.redis import Redis, connect
 from resolvers.live import Hub, Listener
 from resolvers.relay import Relay
+from tests.resolvers.hubs import KINDS
 from tests.waiting import until
 
-KINDS = (Kind.JOB_CHANGED,)
 MANY = 300
 PATIENCE_S = 60.0
 """For a listener who takes nothing while many events are told."""

@@ -128,7 +128,7 @@ def _sequences(count: int) -> list[list[tuple[str, int]]]:
     """Sequences of moves, drawn beforehand: Hypothesis cannot await."""
     found: list[list[tuple[str, int]]] = []
 
-    @hypothesis.settings(max_examples=count, database=None, derandomize=True, deadline=None)
+    @hypothesis.settings(max_examples=count, database=None, derandomize=True)
     @hypothesis.given(st.lists(moves, min_size=5, max_size=14))
     def draw(sequence: list[tuple[str, int]]) -> None:
         found.append(sequence)

@@ -15,6 +15,8 @@ from db.users import User
 from resolvers.context import Services
 from resolvers.queries import health
 from schema.root import schema
+
+# Schemas read the same snapshots: no machine that pauses is to make them look old.
 from tests.dataloaders.snapshot.conftest import patient as patient
 from tests.uploading import context_of, services_over
 

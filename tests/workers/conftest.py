@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -47,7 +48,15 @@ class Bench:
 
     def engine(self, name: str = "w1", *, concurrency: int = 1, turns: Turns | None = None) -> Engine:
         """A worker that is not yet at work."""
-        return Engine(self.database, (turns or self.turns()).take, worker_id=name, concurrency=concurrency)
+        return Engine(
+            self.database,
+            (turns or self.turns()).take,
+            worker_id=name,
+            concurrency=concurrency,
+            # No lease is renewed while a test lasts: what ends an agent is the look at what has become of its job.
+            lease=timedelta(hours=1),
+            heartbeat=timedelta(minutes=30),
+        )
 
     @asynccontextmanager
     async def at_work(self, name: str = "w1", *, concurrency: int = 1) -> AsyncIterator[Engine]:

@@ -161,11 +161,10 @@ async def test_cancelling_before_the_start_leaves_nothing_behind(tmp_path: Path)
 async def test_a_run_past_its_deadline_fails_and_ends(tmp_path: Path) -> None:
     note = tmp_path / "pid"
 
-    with pytest.raises(StepFailed, match=r"took longer than 0\.5 s and was stopped"):
-        await compute.run(spin, str(note), timeout_s=0.5)
+    with pytest.raises(StepFailed, match=r"took longer than 5 s and was stopped"):
+        await compute.run(spin, str(note), timeout_s=5)
 
-    # On a slow machine it is stopped before it has come so far.
-    assert not note.exists() or gone(int(note.read_text()))
+    assert gone(int(note.read_text()))
 
 
 async def test_a_killed_worker_leaves_nothing_running(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""How users become somebody else than their tokens say."""
+"""How users become somebody else than their tokens say, and tokens end."""
+
+from datetime import timedelta
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -7,6 +10,10 @@ from db.database import Database
 from db.models.identity import Role
 from db.models.identity import users as accounts
 from db.users import User
+from resolvers.context import Services
+
+SOON: Final = timedelta(seconds=5)
+"""In time to be waited for, and late enough for a slow machine to connect before."""
 
 
 async def signed_out(database: Database, user: User) -> None:
@@ -25,3 +32,10 @@ async def given_another_role(database: Database, user: User) -> None:
     """They may do less than they could."""
     async with database.transaction(user.tenant_id) as tx:
         await tx.execute(sa.update(accounts).where(accounts.c.id == user.id).values(role=Role.READONLY))
+
+
+def short_token(services: Services, user: User, *, life: timedelta = SOON, now: float | None = None) -> str:
+    """One that ends soon."""
+    return services.tokens.issued(
+        user_id=user.id, tenant=user.tenant_id, role=user.role, token_version=user.token_version, life=life, now=now
+    )

@@ -15,7 +15,8 @@ from db import jobs
 from db.database import Database
 from db.jobs import Job, NewJob
 from resolvers.context import Services
-from tests.serving import PATIENCE_S, Served, Socket, served
+from tests.serving import Served, Socket, served
+from tests.waiting import PATIENCE_S
 
 AGENT: Final = "video-downloader"
 

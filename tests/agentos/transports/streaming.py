@@ -13,7 +13,8 @@ import httpx
 from db import jobs
 from db.database import Database
 from db.jobs import Job, NewJob
-from tests.serving import PATIENCE_S, Served
+from tests.serving import Served
+from tests.waiting import PATIENCE_S
 
 JOBS = "subscription { jobChanged { __typename ... on JobChange { cursor job { id status } } } }"
 EVENTS = {"accept": "text/event-stream"}

@@ -25,7 +25,8 @@ from schema.rest.endpoints import ENDPOINTS
 from schema.rest.rows import Place
 from tests.agentos.conftest import TokenOf
 from tests.conftest import People
-from tests.serving import PATIENCE_S, Served, served
+from tests.serving import Served, served
+from tests.waiting import PATIENCE_S
 
 
 def nested(levels: int) -> bytes:

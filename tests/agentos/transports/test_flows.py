@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
 from typing import NoReturn
 
 import httpx
@@ -30,16 +29,15 @@ from agentos.transports.stays import Stays
 from agentos.transports.streams import RETRY_MOST_MS, RETRY_MS, GraphQLOverSSE
 from db.database import Database
 from db.models.identity import DEFAULT_TENANT, Role
-from db.users import User
 from guards.callers import Caller
 from resolvers.context import Services
 from tests.agentos import stage
 from tests.agentos.conftest import TokenOf
-from tests.agentos.transports.dismissing import given_another_role, locked, signed_out
+from tests.agentos.transports.dismissing import given_another_role, locked, short_token, signed_out
 from tests.agentos.transports.streaming import EVENTS, PARTS, Block, bearer, events, parts, queued
 from tests.conftest import People
-from tests.serving import PATIENCE_S, Served, served
-from tests.waiting import until
+from tests.serving import Served, served
+from tests.waiting import PATIENCE_S, until
 
 WATCH = "subscription { jobs }"
 POUR = "subscription { pours(bytes: 65536) }"
@@ -70,18 +68,6 @@ def beating(app: Starlette, every_s: float) -> Starlette:
     for route in routes_of(app):
         route.beat_s = every_s
     return app
-
-
-def short_token(services: Services, user: User, *, now: float | None = None) -> str:
-    """One that is good for five seconds."""
-    return services.tokens.issued(
-        user_id=user.id,
-        tenant=user.tenant_id,
-        role=user.role,
-        token_version=user.token_version,
-        life=timedelta(seconds=5),
-        now=now,
-    )
 
 
 class Trusting(Stays):

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -14,9 +13,9 @@ from agentos.transports.contexts import COOKIE
 from db import leases, users
 from db.database import Database
 from db.models.identity import Role
-from db.users import User
 from resolvers.context import Services
 from tests.agentos.conftest import TokenOf
+from tests.agentos.transports.dismissing import short_token
 from tests.agentos.transports.legacy import asked, heard, legacy_socket, plain, queued, speaking
 from tests.conftest import People
 from tests.serving import Served, Socket
@@ -180,24 +179,13 @@ async def test_who_sends_too_much_is_let_go(
         assert code == await socket.ended()
 
 
-def short(services: Services, user: User, seconds: float = 5) -> str:
-    """A token that runs out soon."""
-    return services.tokens.issued(
-        user_id=user.id,
-        tenant=user.tenant_id,
-        role=user.role,
-        token_version=user.token_version,
-        life=timedelta(seconds=seconds),
-    )
-
-
 async def test_a_socket_ends_with_its_token_unless_it_is_brought_a_fresh_one(
     legacy_server: Served, services: Services, people: People, token_of: TokenOf
 ) -> None:
     user = people[Role.USER]
     async with (
-        legacy_socket(legacy_server, short(services, user)) as kept,
-        legacy_socket(legacy_server, short(services, user)) as lost,
+        legacy_socket(legacy_server, short_token(services, user)) as kept,
+        legacy_socket(legacy_server, short_token(services, user)) as lost,
     ):
         await kept.say({"type": "authenticate", "token": token_of(user)})
         assert 4403 == await lost.ended()

@@ -20,7 +20,8 @@ from schema.rest.snapshots import older
 from tests.agentos.conftest import TokenOf
 from tests.agentos.transports.legacy import heard, legacy_socket, speaking
 from tests.conftest import People
-from tests.serving import PATIENCE_S, Socket
+from tests.serving import Socket
+from tests.waiting import PATIENCE_S
 
 FOLLOW = {"type": "subscribe", "channel": "admin_updates", "client_id": "admin_ui_1"}
 

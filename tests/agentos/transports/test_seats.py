@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any, NoReturn
 
 import pytest
@@ -29,14 +28,13 @@ from db.database import Database
 from db.events import Cursor, Kind
 from db.jobs import Job, NewJob
 from db.models.identity import DEFAULT_TENANT, Role
-from db.users import User
 from guards.callers import Caller
 from resolvers.context import Services
 from tests.agentos.conftest import TokenOf
-from tests.agentos.transports.dismissing import given_another_role, locked, signed_out
+from tests.agentos.transports.dismissing import given_another_role, locked, short_token, signed_out
 from tests.conftest import People
-from tests.serving import PATIENCE_S, PROTOCOL, Served, Socket, served
-from tests.waiting import until
+from tests.serving import PROTOCOL, Served, Socket, served
+from tests.waiting import PATIENCE_S, until
 
 WATCH = "subscription ($after: String) { jobChanged(after: $after) { ... on JobChange { cursor job { SHOWN } } } }"
 SOON = replace(LIMITS, untaken_s=0.5)
@@ -117,17 +115,6 @@ async def listening(services: Services, most: int) -> None:
     await until(lambda: services.hub.listeners >= most)
 
 
-def short(services: Services, user: User, seconds: float = 5) -> str:
-    """A token that runs out soon."""
-    return services.tokens.issued(
-        user_id=user.id,
-        tenant=user.tenant_id,
-        role=user.role,
-        token_version=user.token_version,
-        life=timedelta(seconds=seconds),
-    )
-
-
 class Forgetful(Seats):
     """The control: asks who somebody is when they come, and never again."""
 
@@ -184,7 +171,7 @@ def forgetful(server: Served) -> Forgetful:
 @pytest.mark.slow
 async def test_a_subscription_ends_with_its_token(real: Served, services: Services, people: People) -> None:
     """At its very end, not up to fifteen minutes later; the control has the same token and nobody who looks at it."""
-    expires_at, token = time.time() + 5, short(services, people[Role.USER])
+    expires_at, token = time.time() + 5, short_token(services, people[Role.USER])
     async with real.socket(token) as client:
         kept, route(real).seats = route(real).seats, forgetful(real)
         async with real.socket(token) as control:
@@ -196,7 +183,7 @@ async def test_a_subscription_ends_with_its_token(real: Served, services: Servic
             await control.say({"type": "ping"})
 
             assert {"type": "pong"} == await control.hear()
-    assert ("the access token has expired", True) == (reason(client), late < 5)
+    assert ("the access token has expired", True) == (reason(client), -1 <= late < 5)
 
 
 @pytest.mark.slow
@@ -205,7 +192,7 @@ async def test_over_a_renewal_no_event_is_lost_or_told_twice_and_the_subscriptio
 ) -> None:
     """Events come before, during and after it, and after the end of the token that it began with."""
     user = people[Role.USER]
-    token = short(services, user)
+    token = short_token(services, user)
     made: list[Cursor] = []
     async with real.socket(token) as client, real.socket(token) as control:
         await watch(client)

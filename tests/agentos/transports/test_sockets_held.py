@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -17,6 +16,7 @@ from db.models.identity import Role
 from resolvers.context import Services
 from tests.agentos import stage
 from tests.agentos.conftest import TokenOf
+from tests.agentos.transports.dismissing import short_token
 from tests.agentos.transports.test_sockets import route
 from tests.conftest import People
 from tests.serving import Served, served
@@ -158,15 +158,7 @@ async def admitted(server: Served, token: str) -> bool:
 
 
 async def test_a_socket_ends_when_its_token_does(server: Served, services: Services, people: People) -> None:
-    user = people[Role.USER]
-    token = services.tokens.issued(
-        user_id=user.id,
-        tenant=user.tenant_id,
-        role=user.role,
-        token_version=user.token_version,
-        life=timedelta(seconds=5),
-    )
-    async with server.socket(token) as socket:
+    async with server.socket(short_token(services, people[Role.USER])) as socket:
         assert 4403 == await socket.ended()
 
 
@@ -175,13 +167,7 @@ async def test_a_ping_with_a_fresh_token_keeps_a_socket_open(
 ) -> None:
     """The short token ends after five seconds; the socket then still answers."""
     user = people[Role.USER]
-    short = services.tokens.issued(
-        user_id=user.id,
-        tenant=user.tenant_id,
-        role=user.role,
-        token_version=user.token_version,
-        life=timedelta(seconds=5),
-    )
+    short = short_token(services, user)
     async with server.socket(short) as kept, server.socket(short) as lost:
         await kept.say({"type": "ping", "payload": {"authorization": f"Bearer {token_of(user)}"}})
         assert {"type": "pong"} == await kept.hear()

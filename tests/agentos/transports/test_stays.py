@@ -28,12 +28,12 @@ from guards.callers import Caller
 from guards.errors import Unauthenticated, Unavailable
 from resolvers.context import Services
 from tests.agentos import stage
-from tests.agentos.transports.dismissing import signed_out
+from tests.agentos.transports.dismissing import short_token, signed_out
 from tests.agentos.transports.streaming import Events, Parts, events, parts
 from tests.conftest import CallerOf, People
 from tests.relays import Relay, relayed
-from tests.serving import PATIENCE_S, Served, Socket, served
-from tests.waiting import until
+from tests.serving import Served, Socket, served
+from tests.waiting import PATIENCE_S, until
 
 
 class Counting(Callers):
@@ -244,9 +244,7 @@ async def test_while_postgresql_hangs_tokens_run_out_over_every_transport(
         server = await stack.enter_async_context(served(stage.staged(far, services)))
         other = await stack.enter_async_context(served(twin))
         life = timedelta(seconds=6)
-        token = services.tokens.issued(
-            user_id=user.id, tenant=user.tenant_id, role=user.role, token_version=user.token_version, life=life
-        )
+        token = short_token(services, user, life=life)
         expires_at = time.time() + life.total_seconds()
         mine = await stack.enter_async_context(three(server, token))
         theirs = await stack.enter_async_context(three(other, token))

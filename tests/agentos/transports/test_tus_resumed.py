@@ -15,9 +15,8 @@ from guards.errors import Conflict
 from resolvers import appending
 from tests.agentos.transports.tus_client import CONTENT, PLACE, STRETCH, Tus, checksum
 from tests.conftest import People
-from tests.serving import PATIENCE_S
 from tests.uploading import begun, context_of, sent, video
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
 
 async def test_a_file_may_be_put_as_a_whole_and_again(tus: Tus) -> None:
@@ -191,7 +190,7 @@ def _moves() -> list[list[tuple[str, int]]]:
         st.integers(0, 40),
     )
 
-    @hypothesis.settings(max_examples=6, database=None, derandomize=True, deadline=None)
+    @hypothesis.settings(max_examples=6, database=None, derandomize=True)
     @hypothesis.given(st.lists(move, min_size=3, max_size=9))
     def draw(moves: list[tuple[str, int]]) -> None:
         found.append(moves)

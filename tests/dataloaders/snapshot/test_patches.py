@@ -56,7 +56,7 @@ async def made() -> AsyncIterator[Patches]:
     await made.close()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(older=JSON, newer=JSON)
 def test_a_patch_makes_the_newer_of_the_older_whatever_they_are(older: Any, newer: Any) -> None:
     before, after = msgspec.json.encode(older), msgspec.json.encode(newer) + b" " * 10_000
@@ -65,7 +65,7 @@ def test_a_patch_makes_the_newer_of_the_older_whatever_they_are(older: Any, newe
     assert letters(newer) == letters(applied(before, patch.operations))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(older=JSON, newer=JSON, other=JSON)
 def test_a_patch_of_another_pair_would_be_seen(older: Any, newer: Any, other: Any) -> None:
     """The control: what is compared above does differ when it is not the patch of these two."""

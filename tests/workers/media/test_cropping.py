@@ -85,7 +85,7 @@ def test_it_jumps_with_the_picture() -> None:
     assert 410 == cropping.corner(way, 5.0)[0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     xs=st.lists(st.floats(min_value=0.0, max_value=1.0), min_size=2, max_size=20),
     cuts=st.lists(st.floats(min_value=9.0, max_value=21.0), max_size=4),

@@ -86,7 +86,7 @@ def test_a_very_short_video_is_one_moment() -> None:
     assert [(0.0, 1.5)] == [(moment.start_s, moment.end_s) for moment in found]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     duration_s=st.floats(min_value=0.5, max_value=400.0),
     shares=st.lists(st.floats(min_value=0.01, max_value=0.99), max_size=12),

@@ -128,11 +128,6 @@ class Announced(Row, frozen=True):
         told = {version: [name for name, last in self.last.items() if last == version] for version in self.kept}
         return [(version, sorted(told[version])) for version in reversed(self.kept) if told[version]]
 
-    def last_of(self, sections: Collection[str]) -> str | None:
-        """The newest that told of one of these sections; None when it is not there any more."""
-        wanted = set(sections)
-        return next((version for version, told in self.before() if not wanted.isdisjoint(told)), None)
-
 
 _DECODER: Final = msgspec.json.Decoder(Envelope)
 

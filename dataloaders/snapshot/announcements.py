@@ -42,8 +42,8 @@ class Announcement(msgspec.Struct, frozen=True):
         return next((version for version, told in self.before if not set(told).isdisjoint(sections)), None)
 
 
-class Latest(msgspec.Struct, frozen=True):
-    """How the announcements of a snapshot stand."""
+class Newest(msgspec.Struct, frozen=True):
+    """The newest announcement of a snapshot."""
 
     copy: Copy
     passed: frozenset[str]
@@ -81,22 +81,23 @@ class Announcements:
                     copy = await self._current(slot)
         if copy.envelope.version == version:
             return copy
-        newest = await self._newest(slot)
-        return newest if newest is not None and _since(version, newest) else copy
+        newest = (await self.newest(slot)).copy
+        return newest if _since(version, newest) else copy
 
-    async def latest(self, slot: Slot, sections: Collection[str]) -> Latest:
-        """The version that was the last to tell of one of these sections.
+    async def newest(self, slot: Slot, *, than: str = "") -> Newest:
+        """The version that was announced last; the one that is there, where none was.
+
+        Args:
+            than: a version that may never have been announced; nobody is told an older one for it.
 
         Raises:
             DatabaseUnavailable: there is no copy anywhere and PostgreSQL is away.
         """
-        announced = await self._versions.announced(slot)
-        version = announced.last_of(sections) or next(reversed(announced.kept), None)
-        copy = None if version is None else await self._versions.of(slot, version)
-        if version is None or copy is None:
+        kept = (await self._versions.announced(slot)).kept
+        copy = await self._versions.of(slot, kept[-1]) if kept else None
+        if copy is None or not _since(than, copy):
             copy = await self._current(slot)
-            return Latest(copy, frozenset({copy.envelope.version}))
-        return Latest(copy, frozenset(announced.kept[: announced.kept.index(version) + 1]))
+        return Newest(copy, frozenset({*kept, copy.envelope.version}))
 
     async def since(self, slot: Slot, held: str, newest: Copy) -> Announcement | None:
         """What is told of a version to who holds another one, and only to them; None when it is the one they hold."""
@@ -106,10 +107,6 @@ class Announcements:
         if older is None:
             return Announcement(newest.envelope.version, newest.unlike({}))
         return Announcement(newest.envelope.version, newest.unlike(older.said()), [(held, list(older.said()))])
-
-    async def _newest(self, slot: Slot) -> Copy | None:
-        announced = await self._versions.announced(slot)
-        return await self._versions.of(slot, announced.kept[-1]) if announced.kept else None
 
 
 def _since(version: str, copy: Copy) -> bool:

@@ -2,7 +2,8 @@
 
 An event names the version that was announced, and the one that was told before it to those who ask for the same
 sections. So everybody who listens is told the same patch, whenever they came. Only what somebody is told first who
-comes back with a version of their own (`from`) is theirs alone: it leads from that version to where the others are.
+comes back with a version of their own (`from`) is theirs alone: it leads from that version to the newest, and the next
+one from there to where the others are, who may have been told of their sections long before.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -118,7 +119,7 @@ class SnapshotChange(Change):
 
 
 class Return(SnapshotChange):
-    """What leads from the version that one client holds to the one that all others were told of."""
+    """What leads from the version that one client holds, and no other."""
 
     shared: ClassVar[bool] = False
 
@@ -144,20 +145,28 @@ class Snapshots:
     ) -> AsyncIterator[SnapshotUpdate]:
         """The snapshot, each time that one of some sections has changed, or any.
 
-        Who names the version they hold as `from`, or an empty one for none, is told at once what has changed since, if
-        anything has; `after` is not needed then.
+        Who names the version they hold as `from`, or an empty one for none, is told at once what has changed since in
+        these sections, if anything has; `after` is not needed then.
         """
         asked, slot = _asked(sections), slot_of(info.context.caller.tenant, time_range)
         # What a transport takes up again goes on from where it was, whatever its document said when it began.
         returning = since is not None and info.context.after is None
-        passed = set[str | None]()
+        announcements, passed = info.context.services.snapshots.announcements, set[str | None]()
+        held = since if returning else None
 
-        async def opening(place: Cursor) -> SnapshotChange | None:
-            announcements = info.context.services.snapshots.announcements
-            latest = await announcements.latest(slot, asked)
-            passed.update(latest.passed)
-            announced = await announcements.since(slot, since or "", latest.copy)
-            return None if announced is None else _return(slot, asked, announced, place)
+        async def led(newer: Copy, place: Cursor) -> Return | None:
+            """What leads from the version they hold to a newer one; None when these sections are the same in both."""
+            nonlocal held
+            announced = await announcements.since(slot, held or "", newer)
+            if announced is None or asked.isdisjoint(announced.sections):
+                return None
+            held = announced.version
+            return _return(slot, asked, announced, place)
+
+        async def opening(place: Cursor) -> Return | None:
+            newest = await announcements.newest(slot, than=held or "")
+            passed.update(newest.passed)
+            return await led(newest.copy, place)
 
         async with info.context.services.snapshots.followers.of(slot):
             async for update in watched(
@@ -171,10 +180,19 @@ class Snapshots:
                 # A newer one tells of other sections, and not of those that an older one told of.
                 coalesced=False,
             ):
-                # An event that came while the first answer was made, which holds what it is about.
-                if passed and type(update) is SnapshotChange and Announcement.of(update.event).version in passed:
+                if held is None or type(update) is not SnapshotChange:
+                    yield update
                     continue
-                yield update
+                announced = Announcement.of(update.event)
+                if announced.version in passed:
+                    # It came while the first answer was made, which holds what it is about.
+                    continue
+                change: SnapshotChange | None = update
+                if announced.since(asked) != held:
+                    change = await led(await announcements.of(slot, announced.version), update.event.cursor)
+                if change is not None:
+                    held = None
+                    yield change
 
 
 def _asked(sections: Sequence[Section] | None) -> frozenset[Section]:

@@ -125,29 +125,38 @@ async def test_it_is_waited_for_no_longer_than_somebody_has_patience(redis: Redi
     assert before is await told.of(SLOT, None)
 
 
-async def test_where_nothing_was_announced_the_latest_is_what_there_is(
+async def test_where_nothing_was_announced_the_newest_is_what_there_is(
     snapshots: Snapshots, tenant: str, lived: Lived
 ) -> None:
-    latest = await snapshots.announcements.latest(SLOT, list(Section))
+    newest = await snapshots.announcements.newest(SLOT)
 
     held = await snapshots.found(tenant)
-    assert (held.envelope.version, [held.envelope.version]) == (latest.copy.envelope.version, [*latest.passed])
+    assert (held.envelope.version, [held.envelope.version]) == (newest.copy.envelope.version, [*newest.passed])
 
 
-async def test_the_latest_is_the_last_that_told_of_what_is_asked_for(
+async def test_the_newest_stands_for_those_before_it(
     make_snapshots: Make, database: Database, tenant: str, lived: Lived, clock: Clock
 ) -> None:
-    """And it stands for those before it, so that none of them is told after it."""
+    """So that none of them is told after it."""
     warmer, reader = make_snapshots(), make_snapshots()
-    first = await announced(warmer, database, clock)
-    second = await announced(warmer, database, clock)
+    versions = [(await announced(warmer, database, clock))["version"] for _ in range(2)]
 
-    whole = await reader.announcements.latest(SLOT, list(Section))
-    logs = await reader.announcements.latest(SLOT, [Section.LOGS])
+    newest = await reader.announcements.newest(SLOT)
 
-    assert Section.LOGS not in second["sections"]
-    assert (second["version"], first["version"]) == (whole.copy.envelope.version, logs.copy.envelope.version)
-    assert ({first["version"], second["version"]}, {first["version"]}) == (set(whole.passed), set(logs.passed))
+    assert (versions[-1], {*versions}) == (newest.copy.envelope.version, {*newest.passed})
+
+
+async def test_nobody_is_told_an_older_version_than_one_that_was_never_announced(
+    make_snapshots: Make, database: Database, tenant: str, lived: Lived, clock: Clock
+) -> None:
+    warmer = make_snapshots()
+    told = (await announced(warmer, database, clock))["version"]
+    clock.advance(6)
+    read = (await warmer.rebuild(tenant)).envelope.version
+
+    newest = await warmer.announcements.newest(SLOT, than=read)
+
+    assert (read, {told, read}) == (newest.copy.envelope.version, {*newest.passed})
 
 
 async def test_who_holds_a_version_is_told_what_is_other_than_in_it(

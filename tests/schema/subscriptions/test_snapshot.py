@@ -182,11 +182,11 @@ async def test_whoever_applies_what_fits_and_else_comes_back_holds_the_newest(
 
 async def test_a_version_that_was_kept_and_never_told_of_costs_one_return(live: Services, people: People) -> None:
     """Its process died before the event was on record; the next patch leads from there, and fits nobody."""
-    held = await announced(live)
+    await announced(live)
     async with AsyncExitStack() as stack:
         guest = Guest(None, random.Random(0))
-        guest.held = await as_stored(live, held)
         await guest.settle(stack, live, people[Role.ADMIN])
+        await guest.hear_until(await announced(live), stack, live, people[Role.ADMIN])
         await live.snapshots.rebuild("default")
         lost = await live.snapshots.announcements.of(SLOT, None)
         await live.snapshots.versions.keep(SLOT, lost, list(Section))
@@ -321,6 +321,39 @@ async def test_some_sections_have_patches_from_the_version_that_told_of_them_las
 
     assert (first["version"], ["LOGS"]) == (change["patch"]["from"], change["changed"])
     assert letters(await as_stored(live, version)) == letters(viewer.document)
+
+
+async def test_who_holds_a_newer_version_than_told_of_their_sections_is_led_on_from_it(
+    live: Services, people: People
+) -> None:
+    """Not back to where the others are, who were told of these sections before: then all go on alike."""
+    told = await announced(live, line="a line")
+    held = await announced(live)
+    async with (
+        watching(live, people[Role.ADMIN], PATCHES, sections=["LOGS"]) as other,
+        watching(
+            live,
+            people[Role.ADMIN],
+            PATCHES,
+            held=await as_stored(live, held),
+            sections=["LOGS"],
+            **{"from": held},
+        ) as viewer,
+    ):
+        own, others = [], []
+        for line in ("one", "two"):
+            await announced(live)
+            version = await announced(live, line=line)
+            own.append(await viewer.patched())
+            others.append(await other.told())
+
+            assert letters(await as_stored(live, version)) == letters(viewer.document)
+
+    first, second = (change["version"] for change in others)
+    assert [(held, first, ["LOGS"]), (first, second, ["LOGS"])] == [
+        (change["patch"]["from"], change["version"], change["changed"]) for change in own
+    ]
+    assert [told, first] == [change["patch"]["from"] for change in others]
 
 
 async def test_another_stretch_of_time_is_told_when_it_is_built_itself(

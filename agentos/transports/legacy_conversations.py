@@ -170,7 +170,7 @@ class Conversation:
             self._ponged = True
             return False
         elif not isinstance(kind, str) or kind not in TAKEN:
-            raise BadInput(f"there is no message of that type: {', '.join(sorted((*TAKEN, 'authenticate', 'pong')))}")
+            raise BadInput(f"type: one of {', '.join(sorted((*TAKEN, 'authenticate', 'pong')))} is taken")
         elif self._answers is None:
             raise Unauthenticated("send authenticate with a token first")
         else:

@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from agentos import services as opening
 from agentos.settings import Settings
+from dataloaders.snapshot import whole
 from db.redis import connect
 from db.users import User
 from resolvers.context import Services
@@ -29,6 +30,7 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is late to read what Valkey answers in time would count calls alone, and be called degraded."""
     monkeypatch.setattr(opening, "connect", functools.partial(connect, answer_timeout_s=PATIENCE_S))
+    monkeypatch.setattr(whole, "DEADLINE_S", 60.0)
 
 
 @pytest_asyncio.fixture

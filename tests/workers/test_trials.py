@@ -44,7 +44,10 @@ def playing(error: Exception) -> dict[str, Agent]:
 
 
 @pytest.mark.slow
-async def test_an_agent_passes_after_those_before_it_and_leaves_nothing(bench: Bench) -> None:
+async def test_an_agent_passes_after_those_before_it_and_leaves_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "PATIENCE", timedelta(minutes=5))
     ended = await tried(bench, await asked(bench.database, "video-analyzer"), dict(registry.AGENTS))
 
     assert (TrialState.PASSED, None, "w1") == (ended.state, ended.message, ended.worker_id)

@@ -106,10 +106,16 @@ async def test_only_the_own_tenants_snapshot_is_told(
         await following(ours)
         await changed(warmer, tenant)
         await changed(warmer, stranger.tenant_id, more=2)
-        own = await heard(ours, "admin_data_update")
-        foreign = await heard(theirs, "admin_data_update")
+        pending = [await first_pending(socket) for socket in (ours, theirs)]
 
-    assert (1, 2) == tuple(told["data"]["dashboard"]["queue"]["pending"] for told in (own, foreign))
+    assert [1, 2] == pending
+
+
+async def first_pending(socket: Socket) -> int:
+    """How many jobs are told to wait, once any are: something else may have changed before."""
+    while not (told := (await heard(socket, "admin_data_update"))["data"]["dashboard"]["queue"]["pending"]):
+        continue
+    return int(told)
 
 
 class Late(Hub):

@@ -192,6 +192,19 @@ async def test_a_killed_worker_leaves_nothing_running(tmp_path: Path) -> None:
                 os.kill(int(note.read_text()), signal.SIGKILL)
 
 
+async def test_a_process_ends_although_its_killed_worker_had_not_read_all_it_was_told() -> None:
+    """The system says so by an error, and not by an end."""
+    program = (
+        "import socket; from workers.compute import _leave_with_parent; here, there = socket.socketpair(); "
+        "there.send(b'unread'); here.close(); _leave_with_parent(there)"
+    )
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stderr=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(60):
+        _, err = await child.communicate()
+
+    assert (1, b"") == (child.returncode, err)
+
+
 @pytest.mark.parametrize("told", ["tell(0.5)", 'send("result", 7)', 'send("end", ("KeyError", "a trace"))'])
 async def test_a_process_that_nobody_waits_for_ends_without_a_word(told: str) -> None:
     program = (

@@ -13,9 +13,10 @@ import socket
 import struct
 import termios
 from asyncio import AbstractEventLoop, Transport
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -187,6 +188,9 @@ class Connection(HttpToolsProtocol):
         self._body_bytes = 0
         self._answered_at = 0.0
         self._refused = False
+        self._refuse_next: Callable[[], None] | None = None
+        """What is said once the request in front, which is carried out, has its answer."""
+
         self._taking_since: float | None = None
         self._untaken = 0
         self._impatient = False
@@ -234,7 +238,7 @@ class Connection(HttpToolsProtocol):
         read more of it.
         """
         self._given_up = True
-        if self._in_body or self.pipeline:
+        if self._in_body or self.pipeline or self._refuse_next is not None:
             self._refuse_company()
 
     @property
@@ -313,7 +317,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in what came, of a head no more than heads have."""
-        if self._refused:
+        if self._refused or self._refuse_next is not None:
             return
         if self._given_up:
             self._refuse_company()
@@ -419,6 +423,8 @@ class Connection(HttpToolsProtocol):
             # The client asked whether to send its body and has its answer: what comes next may be a body or a request.
             self.transport.close()
         super().on_response_complete()
+        if self._refuse_next is not None:
+            self._refuse_next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let nobody write to a client that has gone, also when the last it sent was not what is answered."""
@@ -463,6 +469,11 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus, code: str, message: str, *, retry_after: int | None = None) -> None:
         """Say why, unless an answer has begun, and end the connection once the client has, or soon."""
         if self._refused or self.transport.is_closing():
+            return
+        if self._turn is not None and not (self._given_up or self._turn.more_body or self._turn.response_complete):
+            # It is about what came behind: in the place of the answer it would say that nothing was done.
+            self._refuse_next = partial(self._refuse, status, code, message, retry_after=retry_after)
+            self.pipeline.clear()
             return
         self._refused, self._answered_at = True, self.loop.time()
         self._unset_keepalive_if_required()

@@ -2,14 +2,21 @@
 
 from contextlib import suppress
 
+import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from agentos.connections import Connection
 from agentos.serving import LIMITS, Server
 from tests.agentos.test_connections import GET, POST, Twin, line
 from tests.visiting import MEGABYTE, house
 from tests.waiting import PATIENCE_S, until
 
 FLOOD = (GET + b"\r\n") * 5_000
+
+
+def lines(heard: bytes) -> list[bytes]:
+    """How each of several answers begins."""
+    return [line(b"HTTP/1.1 " + each).removeprefix(b"HTTP/1.1 ") for each in heard.split(b"HTTP/1.1 ")[1:]]
 
 
 async def flooded(kind: type[Server], said: bytes, *, within_s: float) -> int:
@@ -39,9 +46,32 @@ async def test_who_sends_more_than_may_wait_is_told_so() -> None:
     async with house(LIMITS) as here:
         heard = await (await here.visit(FLOOD)).heard_all()
 
-    assert b"HTTP/1.1 429 Too Many Requests" == line(heard)
-    assert 1 == heard.count(b"HTTP/1.1 ")
+    assert [b"200 OK", b"429 Too Many Requests"] == lines(heard)
     assert b'"error":"more than 8 requests wait on this connection","error_code":"RATE_LIMITED"' in heard
+
+
+@pytest.mark.parametrize(
+    ("behind", "status"),
+    [
+        (FLOOD, b"429 Too Many Requests"),
+        (b"JUNK\r\n\r\n", b"400 Bad Request"),
+        (GET + b"upgrade: websocket\r\nconnection: upgrade\r\n\r\n", b"400 Bad Request"),
+    ],
+    ids=["a flood", "junk", "a handshake"],
+)
+async def test_what_is_refused_behind_a_request_takes_not_the_place_of_its_answer(behind: bytes, status: bytes) -> None:
+    """It is carried out: told that it was refused, its client would do it again."""
+    async with house(LIMITS) as here:
+        visitor = await here.visit(b"GET /wait HTTP/1.1\r\n\r\n")
+        await until(lambda: bool(here.server.server_state.tasks))
+        visitor.say(behind)
+        [connection] = here.server.server_state.connections
+        assert isinstance(connection, Connection)
+        await until(lambda: connection._refuse_next is not None)
+        here.heard.go.set()
+        heard = await visitor.heard_all()
+
+    assert [b"200 OK", status] == lines(heard)
 
 
 async def test_a_few_requests_are_answered_one_after_the_other() -> None:

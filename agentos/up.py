@@ -23,7 +23,7 @@ from agentos.desires import Desires
 from agentos.embedded import Addresses, InUse, Stores
 from agentos.embedded.ownership import announced
 from agentos.first_run import Account
-from agentos.logs import Journal
+from agentos.logs import Journal, configure
 from agentos.ports import free_port
 from agentos.settings import Settings, inherited
 from agentos.supervisor import Program, Supervisor
@@ -206,6 +206,7 @@ async def up(settings: Settings, *, told: "Told", demo: bool = False) -> None:
 
 
 async def _serve(here: Running, told: "Told", *, demo: bool) -> None:
+    configure(here.settings.log_level, here.settings.log_format)
     supervisor = Supervisor(map(program, here.standing()), environment=here.environment, grace_s=GRACE_S)
     database = Database.connect(here.addresses.database_url, size=2, application="agentos supervisor")
     journal = Journal(source="supervisor")

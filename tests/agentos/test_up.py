@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import time
@@ -154,6 +155,10 @@ async def test_up_again_is_restarted_and_shut_down_through_its_database(visited:
     data_dir = visited.data_dir
     assert announced_url(data_dir) is None
     async with up(environment(data_dir, ws_port="0", log_level="error")) as whole, steering(data_dir) as admin:
+        killed = (await _settled(admin, renewed=0))["websocket"].pid
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: _is_back(admin, "websocket", killed), within_s=READY_S)
         before = await _settled(admin, renewed=0)
 
         answered = await act(admin, "system.restart", delay_seconds=0)
@@ -162,13 +167,19 @@ async def test_up_again_is_restarted_and_shut_down_through_its_database(visited:
             await until(lambda: _answers(http, whole.url), within_s=READY_S)
         ended = await act(admin, "system.graceful_shutdown", scope="all", timeout_seconds=60)
         async with asyncio.timeout(READY_S):
-            await whole.process.communicate()
+            _, log = await whole.process.communicate()
 
+    assert b"websocket has ended with status -9; starting it again" in log
     assert [] == [line for line in whole.lines if "password" in line]
     assert ["warmer", "worker-1", "websocket", "api"] == answered.components
     assert all(before[name].pid != after[name].pid for name in answered.components)
     assert (True, ["worker-1"]) == (ended.drained, ended.stopped)
     assert 0 == whole.process.returncode
+
+
+async def _is_back(context: Context, name: str, before: int) -> bool:
+    async with context.services.database.system() as tx:
+        return any(one.name == name and one.pid not in (None, before) for one in await services.everything(tx))
 
 
 async def _answers(http: httpx.AsyncClient, url: str) -> bool:

@@ -17,7 +17,9 @@ _UNWRITABLE: Final = {
 
 def explained(error: BaseException) -> Failed | None:
     """What an error means to who called, or None for one that is a fault of ours and keeps its traceback."""
+    from asyncpg.exceptions import PostgresConnectionError
     from pydantic import ValidationError
+    from sqlalchemy.exc import DBAPIError
 
     from agentos.client import Away, Refused
     from agentos.embedded import InUse, NotStarted
@@ -42,6 +44,11 @@ def explained(error: BaseException) -> Failed | None:
         case DatabaseUnavailable():
             return Failed(
                 str(error), "Is PostgreSQL running at AGENTOS_DATABASE_URL? `python -m agentos doctor` looks closer."
+            )
+        case DBAPIError() if isinstance(getattr(error.orig, "__cause__", None), PostgresConnectionError):
+            return Failed(
+                "PostgreSQL ended the connection before it had answered",
+                "Does it still run? `python -m agentos doctor` looks closer.",
             )
         case Away():
             return Failed(str(error), "Is AgentOS running? `python -m agentos up` starts it.")

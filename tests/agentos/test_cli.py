@@ -131,6 +131,23 @@ async def test_stores_that_are_away_are_told_in_a_few_lines(ran: Ran, arguments:
     assert len(outcome.err.strip().splitlines()) <= 3
 
 
+@pytest.mark.parametrize("arguments", [["user", "list"], ["doctor"]], ids=" ".join)
+async def test_a_database_that_hangs_up_is_told_in_a_few_lines(arguments: list[str], tmp_path: Path) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        away = f"postgresql://nobody@127.0.0.1:{port}/none?ssl=disable"
+        env = environment(tmp_path, database_url=away, redis_url="redis://127.0.0.1:1")
+        outcome = await run(*arguments, env=env)
+
+    assert 1 == outcome.code
+    assert "Traceback" not in outcome.err
+    assert "closed" in outcome.out or len(outcome.err.strip().splitlines()) <= 3
+
+
 @pytest.mark.parametrize("process", ["serve", "worker"])
 async def test_a_single_process_starts_no_stores_of_its_own(process: str, tmp_path: Path) -> None:
     outcome = await run(process, env=environment(tmp_path / "data"))

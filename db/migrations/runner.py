@@ -22,6 +22,9 @@ from sqlalchemy.pool import NullPool
 from db.database import driver_url
 from db.models import metadata
 
+CONNECT_S = 10
+"""How long a server may take to let somebody in; commands begin by asking what revision it is at."""
+
 LOCK_ID = 4_208_211_960
 """The advisory lock's number; the same in every version, so that old and new servers exclude each other."""
 
@@ -134,7 +137,7 @@ async def _locked(
 
 
 async def _run(url: str, action: Callable[[sa.Connection], T]) -> T:
-    engine = create_async_engine(driver_url(url), poolclass=NullPool)
+    engine = create_async_engine(driver_url(url), poolclass=NullPool, connect_args={"timeout": CONNECT_S})
     try:
         async with engine.connect() as connection:
             return await connection.run_sync(action)

@@ -19,8 +19,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError
-
 from agentos.embedded import running
 from agentos.embedded.places import Unreachable
 from agentos.ports import PortTaken, free_port
@@ -257,7 +255,7 @@ async def _answered(check: str, url: str, look: Callable[[str], Awaitable[Findin
     try:
         async with asyncio.timeout(5):
             return await look(url)
-    except (OSError, TimeoutError, Unreachable, socket.gaierror, DBAPIError, *servers.AWAY) as error:
+    except (OSError, TimeoutError, Unreachable, socket.gaierror, *servers.AWAY) as error:
         said = " ".join(str(error).split())[:200] or "no answer in time"
         return bad(check, said, "Is it running, and is the address in AGENTOS_DATABASE_URL or AGENTOS_REDIS_URL right?")
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -23,6 +23,15 @@ AWAY: Final = (
     asyncpg.TooManyConnectionsError,
 )
 """What asking raises when a server cannot be reached, refuses whoever signs in."""
+
+
+HUNG_UP: Final = "PostgreSQL closed the connection before it had answered"
+
+
+def hung_up(error: BaseException) -> bool:
+    """Whether PostgreSQL ended a connection that was in use, for which SQLAlchemy has no name of its own."""
+    cause = getattr(error.orig, "__cause__", None) if isinstance(error, DBAPIError) else None
+    return isinstance(cause, asyncpg.PostgresConnectionError)
 
 
 class Server(Row, frozen=True):
@@ -49,6 +58,10 @@ async def postgres(url: str) -> Server:
                 )
             ).one()
             return Server(row[0], row[1] // 10_000, row[2] - (sent + time.time()) / 2)
+    except DBAPIError as error:
+        if hung_up(error):
+            raise ConnectionResetError(HUNG_UP) from error
+        raise
     finally:
         await engine.dispose()
 

@@ -17,9 +17,7 @@ _UNWRITABLE: Final = {
 
 def explained(error: BaseException) -> Failed | None:
     """What an error means to who called, or None for one that is a fault of ours and keeps its traceback."""
-    from asyncpg.exceptions import PostgresConnectionError
     from pydantic import ValidationError
-    from sqlalchemy.exc import DBAPIError
 
     from agentos.client import Away, Refused
     from agentos.embedded import InUse, NotStarted
@@ -45,11 +43,6 @@ def explained(error: BaseException) -> Failed | None:
             return Failed(
                 str(error), "Is PostgreSQL running at AGENTOS_DATABASE_URL? `python -m agentos doctor` looks closer."
             )
-        case DBAPIError() if isinstance(getattr(error.orig, "__cause__", None), PostgresConnectionError):
-            return Failed(
-                "PostgreSQL ended the connection before it had answered",
-                "Does it still run? `python -m agentos doctor` looks closer.",
-            )
         case Away():
             return Failed(str(error), "Is AgentOS running? `python -m agentos up` starts it.")
         case Refused():
@@ -59,6 +52,8 @@ def explained(error: BaseException) -> Failed | None:
     if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         where = f"{error.filename} cannot be written" if error.filename else "what was to be written cannot be"
         return Failed(f"{where}: {(error.strerror or str(error)).lower()}", _UNWRITABLE[error.errno])
+    if servers.hung_up(error):
+        return Failed(servers.HUNG_UP, "Does it still run? `python -m agentos doctor` looks closer.")
     if isinstance(error, servers.AWAY):
         said = " ".join(str(error).split())[:200]
         return Failed(said or "a server did not answer in time", "`python -m agentos doctor` looks at each of them.")

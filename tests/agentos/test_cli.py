@@ -229,7 +229,7 @@ async def test_migrate_check_fails_on_another_revision(ran: Ran, env: Env, datab
     assert await runner.current(database_url) is None
 
 
-async def test_seeding_twice_alike_gives_the_same_answer_and_drops_the_cached_snapshot(
+async def test_seeding_twice_alike_tells_the_same_but_of_people_and_drops_the_cached_snapshot(
     ran: Ran, env: Env, database: Database, redis: Redis, tenant: str
 ) -> None:
     await redis.set(keys.snapshot(tenant), b"old")
@@ -241,6 +241,7 @@ async def test_seeding_twice_alike_gives_the_same_answer_and_drops_the_cached_sn
     assert await redis.get(keys.snapshot(tenant)) is None
     made, remade = json.loads(first.out), json.loads(again.out)
     assert (0, 30) == (made.pop("removed_jobs"), remade.pop("removed_jobs"))
+    assert (11, 0) == (made.pop("users"), remade.pop("users"))
     assert made == remade
     assert (30, 10, MOMENT) == (made["jobs"], made["system_events"], made["now"])
 

@@ -63,6 +63,7 @@ class Conversation:
         self._answers: Answers | None = None
         self._parting = asyncio.Event()
         self._greeted = asyncio.Event()
+        self._looking = asyncio.Lock()
         self._heard_at = time.monotonic()
         self._ponged = False
         self._pace = Pace()
@@ -98,7 +99,9 @@ class Conversation:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._init_s):
                 await self._greeted.wait()
-        # Looked at once more: somebody may have signed in as the time ran out.
+        # Who has said in time who they are is not sent away while that is looked at.
+        async with self._looking:
+            pass
         if not self._greeted.is_set():
             raise Ended(Close.UNAUTHORIZED, "nobody has signed in: send authenticate with a token first")
         await self._seats.watch(self._present)
@@ -128,11 +131,12 @@ class Conversation:
             await self._greet(authorization)
 
     async def _greet(self, authorization: str) -> None:
-        caller = await self._seats.verified(self._websocket, authorization)
-        self._seats.take(caller)
-        self._caller = caller
-        # Known from here on, however long it takes to read what it is told first.
-        self._greeted.set()
+        async with self._looking:
+            caller = await self._seats.verified(self._websocket, authorization)
+            self._seats.take(caller)
+            self._caller = caller
+            # Known from here on, however long it takes to read what it is told first.
+            self._greeted.set()
         feed = await self._stack.enter_async_context(self._feeds.of(caller.tenant))
         self._answers = Answers(
             self._say, self._context, feed, group=self._group, stack=self._stack, most_jobs=self._most_jobs

@@ -150,6 +150,22 @@ async def test_who_has_signed_in_may_wait_for_what_is_read_first(
     assert (4401, 0) == (code, told["queue_length"])
 
 
+async def test_who_brings_a_token_in_time_is_waited_for(
+    settings: Settings, services: Services, database: Database, people: People, token_of: TokenOf
+) -> None:
+    """Looking at it may take longer than what is left of the time; who brings none is let go meanwhile."""
+    async with speaking(settings, services, init_s=2) as (server, _), contextlib.AsyncExitStack() as stack:
+        async with database.system() as slow:
+            await slow.execute(sa.text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
+            known = await stack.enter_async_context(legacy_socket(server, greeted=False))
+            await known.say({"type": "authenticate", "token": token_of(people[Role.USER])})
+            nobody = await stack.enter_async_context(legacy_socket(server, greeted=False))
+            code = await nobody.ended()
+        told = await heard(known, "queue_stats")
+
+    assert (4401, 0) == (code, told["queue_length"])
+
+
 async def test_a_handshake_with_two_tokens_is_nobodys(legacy_server: Served, people: People, token_of: TokenOf) -> None:
     bearers = [("Authorization", f"Bearer {token_of(people[role])}") for role in (Role.USER, Role.ADMIN)]
 

@@ -118,6 +118,7 @@ async def restore(database: Database, place: Path, planned: Plan, *, progress: P
         raise Unfit("rows of the backup are none of these tables") from error
     finally:
         file.close()
+    await progress(0.98, "restored; taking stock of the tables")
     async with apart.bare(database) as connection:
         for name in planned.tables:
             await connection.execute(sa.text(f'ANALYZE "{name}"'))

@@ -48,9 +48,10 @@ async def test_a_named_backup_lies_in_the_data_directory(
     made = await run("backup", "--name", "first", "--no-user-data", env=env)
 
     assert (0, str(tmp_path / "backups" / "first.tar.gz")) == (made.code, made.out.splitlines()[-1])
-    told = await run("restore", "first.tar.gz", "--dry-run", env=env)
-    assert 0 == told.code
-    assert "would be restored: " in told.out
+    for name in ("first.tar.gz", "first"):
+        told = await run("restore", name, "--dry-run", env=env)
+        assert 0 == told.code
+        assert "would be restored: " in told.out
 
 
 @pytest.mark.parametrize(

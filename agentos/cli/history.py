@@ -55,18 +55,24 @@ async def seed(
         removed = await history.clear(database, tenant) if clean else None
         columns = (TextColumn("seeding jobs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         screen = Console(stderr=True)
-        with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
-            task = bar.add_task("", total=jobs)
-            made = await history.fill(
-                database,
-                tenant,
-                jobs=jobs,
-                events=events,
-                chain=DEFAULT_CHAIN,
-                seed=seed,
-                now=moment,
-                progress=lambda done: bar.update(task, completed=done),
-            )
+        bar = Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
+        task = bar.add_task("", total=jobs)
+        try:
+            with bar:
+                made = await history.fill(
+                    database,
+                    tenant,
+                    jobs=jobs,
+                    events=events,
+                    chain=DEFAULT_CHAIN,
+                    seed=seed,
+                    now=moment,
+                    progress=lambda done: bar.update(task, completed=done),
+                )
+        except BaseException:
+            written = int(bar.tasks[task].completed)
+            warn(f"at least {written} of {jobs} jobs were written before it ended: `seed --clean` begins anew")
+            raise
         # What is cached shows a past that is no more; without Redis nothing is cached.
         try:
             async with redis.connect(addresses.redis_url, answer_timeout_s=2) as cache:

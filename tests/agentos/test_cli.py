@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import socket
 import sys
 import tomllib
@@ -21,14 +22,15 @@ from agentos.cli.places import user_of
 from agentos.first_run import FIRST_ADMIN
 from agentos.keys import key_ring
 from agentos.settings import Settings
-from db import audit, keys, users
+from db import audit, jobs, keys, users
 from db.database import Database
 from db.migrations import runner
 from db.models.identity import DEFAULT_TENANT, Role
 from db.pages import Order, Window
 from db.redis import Redis
 from guards.tokens import Tokens
-from tests.agentos.commands import ROOT, Outcome, environment, run
+from tests.agentos.commands import ROOT, Outcome, environment, run, started
+from tests.waiting import eventually
 
 Env = Mapping[str, str]
 Ran = Callable[..., Awaitable[Outcome]]
@@ -244,6 +246,24 @@ async def test_seeding_twice_alike_tells_the_same_but_of_people_and_drops_the_ca
     assert (11, 0) == (made.pop("users"), remade.pop("users"))
     assert made == remade
     assert (30, 10, MOMENT) == (made["jobs"], made["system_events"], made["now"])
+
+
+async def test_an_interrupted_seeding_says_what_it_leaves(env: Env, database: Database, tenant: str) -> None:
+    process = await started("seed", "--jobs", "1000000", env=env)
+
+    async def written() -> int:
+        async with database.transaction(tenant) as tx:
+            return len(await jobs.newest(tx, most=1))
+
+    await eventually(written, bool)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(60):
+        _, err = await process.communicate()
+
+    [said] = err.decode().splitlines()
+    assert 130 == process.returncode
+    assert said.startswith("warning: at least ")
+    assert " of 1000000 jobs were written before it ended: `seed --clean` begins anew" in said
 
 
 async def test_seeding_a_tenant_that_is_not_there_is_refused(ran: Ran, env: Env, database: Database) -> None:

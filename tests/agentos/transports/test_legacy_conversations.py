@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -151,11 +152,12 @@ async def test_who_has_signed_in_may_wait_for_what_is_read_first(
 
 
 async def test_who_brings_a_token_in_time_is_waited_for(
-    settings: Settings, services: Services, database: Database, people: People, token_of: TokenOf
+    settings: Settings, services: Services, roomy: Database, people: People, token_of: TokenOf
 ) -> None:
     """Looking at it may take longer than what is left of the time; who brings none is let go meanwhile."""
-    async with speaking(settings, services, init_s=2) as (server, _), contextlib.AsyncExitStack() as stack:
-        async with database.system() as slow:
+    patient = replace(services, database=roomy)
+    async with speaking(settings, patient, init_s=2) as (server, _), contextlib.AsyncExitStack() as stack:
+        async with roomy.system() as slow:
             await slow.execute(sa.text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
             known = await stack.enter_async_context(legacy_socket(server, greeted=False))
             await known.say({"type": "authenticate", "token": token_of(people[Role.USER])})

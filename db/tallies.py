@@ -125,7 +125,7 @@ _HOURS = (
     )
     .where(job_hours.c.hour >= sa.bindparam("since"))
     .group_by(job_hours.c.hour, job_hours.c.status)
-    .order_by(job_hours.c.hour)
+    .order_by(job_hours.c.hour, job_hours.c.status)
 )
 _STEP_HOURS = (
     sa.select(

@@ -77,8 +77,8 @@ async def test_it_goes_on_where_it_was_killed(house: Served, tokens: dict[Role, 
     await first.communicate()
 
     # What was on its way when it was killed is still being taken in.
-    spool = services.files.root / ".spool"
-    await until(lambda: not any(spool.iterdir()))
+    await until(lambda: not house.server.server_state.tasks)
+    assert not any((services.files.root / ".spool").iterdir())
     offset = int(header(await curl(token, "--head", *tus, place), "upload-offset"))
     assert 0 < offset < SIZE
     rest = await curl(token, "--continue-at", str(offset), "--upload-file", str(file), place)

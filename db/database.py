@@ -9,7 +9,7 @@ the pool's second; nothing waits longer than its own timeout.
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -34,13 +34,19 @@ _AS = sa.text("SELECT set_config('role', :role, true)")
 _HOLD = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 _TRY_HOLD = sa.text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
 
+_IN_THE_WAY: Final = ("40P01", "55P03")
+"""What PostgreSQL calls a deadlock, and a lock that was not given in time."""
+
 Hook = Callable[[], Awaitable[None]]
 
 SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
 
 
 class DatabaseUnavailable(Exception):
-    """PostgreSQL did not answer, or had no connection free in time; the same call may succeed later."""
+    """PostgreSQL did not answer, or had no connection free or no lock to give in time; the same call may succeed later.
+
+    Nothing was changed, unless it went away at the very commit.
+    """
 
 
 class Transaction:
@@ -197,6 +203,8 @@ class Database:
         except DBAPIError as error:
             if error.connection_invalidated or await _hung_up(connection):
                 raise DatabaseUnavailable("the database closed the connection") from error
+            if getattr(error.orig, "sqlstate", None) in _IN_THE_WAY:
+                raise DatabaseUnavailable("somebody else holds what the statement needed") from error
             raise
         finally:
             # Closing rolls back whatever was not committed and gives the connection back.

@@ -130,6 +130,33 @@ async def test_a_statement_ends_at_its_timeout(database: Database) -> None:
             await tx.execute(sa.text("SELECT pg_sleep(3)"))
 
 
+async def test_who_waits_in_vain_for_a_lock_may_try_again(database: Database, people: People) -> None:
+    """Someone who tends a table for longer than others wait is no failure of theirs."""
+    async with database.system() as held:
+        await held.execute(sa.text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
+        with pytest.raises(DatabaseUnavailable, match="somebody else holds"):  # noqa: PT012 - it fails inside
+            async with database.transaction("default") as tx:
+                await tx.execute(sa.text("SET LOCAL lock_timeout = '10ms'"))
+                await users.everybody(tx)
+
+    async with database.transaction("default") as tx:
+        assert people.keys() == {user.role for user in await users.everybody(tx)}
+
+
+async def test_of_two_in_each_others_way_one_may_try_again(database: Database) -> None:
+    turns = asyncio.Barrier(2)
+
+    async def hold(first: str, second: str) -> None:
+        async with database.transaction("default") as tx:
+            await tx.execute(sa.text(f"LOCK TABLE {first} IN ACCESS EXCLUSIVE MODE"))
+            await turns.wait()
+            await tx.execute(sa.text(f"LOCK TABLE {second} IN ACCESS EXCLUSIVE MODE"))
+
+    ended = await asyncio.gather(hold("users", "jobs"), hold("jobs", "users"), return_exceptions=True)
+
+    assert {type(None), DatabaseUnavailable} == {type(each) for each in ended}
+
+
 async def test_connections_that_died_are_replaced_without_an_error(database: Database, people: People) -> None:
     async with database.transaction("default") as tx:
         await users.everybody(tx)

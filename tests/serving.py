@@ -99,6 +99,11 @@ class Served:
         )
 
 
+def plain_client(*, base_url: str = "", timeout: float | None = PATIENCE_S) -> httpx.AsyncClient:
+    """A client of plain HTTP; others read every certificate that this machine trusts, each time one is made."""
+    return httpx.AsyncClient(base_url=base_url, timeout=timeout, trust_env=False, verify=False)
+
+
 @asynccontextmanager
 async def served(app: Starlette, *, limits: Limits = LIMITS) -> AsyncIterator[Served]:
     """Serve an application from this process until the block ends."""
@@ -112,7 +117,7 @@ async def served(app: Starlette, *, limits: Limits = LIMITS) -> AsyncIterator[Se
         async with asyncio.timeout(PATIENCE_S):
             await up.wait()
         try:
-            async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=PATIENCE_S) as client:
+            async with plain_client(base_url=f"http://{host}:{port}") as client:
                 yield Served(app=app, server=server, host=host, port=port, client=client)
         finally:
             server.should_exit = True

@@ -31,7 +31,7 @@ from guards import passwords
 from guards.audit import Audit
 from guards.exports import export
 from tests.agentos.commands import ROOT, environment
-from tests.serving import free_port
+from tests.serving import free_port, plain_client
 from tests.trails import entry
 from tests.waiting import eventually
 
@@ -89,7 +89,7 @@ async def serving(env: Mapping[str, str], log: Path) -> AsyncIterator[Served]:
             sys.executable, "-m", "agentos", "serve", "--port", str(port), cwd=ROOT, env=env, stdout=out, stderr=out
         )
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+        async with plain_client(base_url=f"http://127.0.0.1:{port}") as client:
             await eventually(lambda: _answers(client), bool, within_s=90)
             yield Served(client, port, log)
     finally:

@@ -25,7 +25,7 @@ from websockets.frames import CloseCode
 
 from db.events import Cursor
 from tests.agentos.replicas import STARTED_S, Fleet, Replica
-from tests.serving import PROTOCOL
+from tests.serving import PROTOCOL, plain_client
 from tests.urls import driver_url
 
 INTERVAL_S: Final = 0.5
@@ -250,9 +250,7 @@ class OverEvents(Follower):
         if after is not None:
             headers["last-event-id"] = str(after)
         async with (
-            httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{replica.port}", trust_env=False, verify=False, timeout=None
-            ) as client,
+            plain_client(base_url=f"http://127.0.0.1:{replica.port}", timeout=None) as client,
             client.stream("POST", "/graphql/stream", headers=headers, json={"query": QUERY}) as response,
         ):
             if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:

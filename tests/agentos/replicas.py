@@ -33,7 +33,7 @@ from db.users import User
 from guards.tokens import KeyRing, Tokens
 from tests.relays import Relay, relayed
 from tests.rooms import administer
-from tests.serving import free_port
+from tests.serving import free_port, plain_client
 from tests.urls import with_database
 from tests.waiting import eventually, until
 
@@ -69,7 +69,7 @@ class Replica:
 
     async def ready(self) -> None:
         """Return once it may be sent work."""
-        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=5) as client:
+        async with plain_client(timeout=5) as client:
 
             async def asked() -> int:
                 assert self.alive, f"the replica has ended with {self.process.returncode}"

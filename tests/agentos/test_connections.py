@@ -12,7 +12,6 @@ from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
-import httpx
 import pytest
 import uvloop
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -22,6 +21,7 @@ from websockets.asyncio.client import connect
 from agentos.connections import OWN_FILES, TURNED_AWAY, Connection, Limits, fitted, limits_of
 from agentos.serving import LIMITS, Server
 from agentos.settings import Settings
+from tests.serving import plain_client
 from tests.visiting import MEGABYTE, House, house
 from tests.waiting import PATIENCE_S, until
 
@@ -365,7 +365,7 @@ async def test_an_ordinary_client_understands_that_there_is_no_room() -> None:
     async with house(replace(LIMITS, connections=4)) as here:
         for _ in range(4):
             await here.visit()
-        async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
+        async with plain_client() as client:
             answer = await client.post(f"http://127.0.0.1:{here.port}/", content=b"x" * 100)
 
     assert (503, "UNAVAILABLE") == (answer.status_code, answer.json()["error_code"])

@@ -10,7 +10,6 @@ from statistics import median, quantiles
 from typing import Final
 from uuid import UUID
 
-import httpx
 import pytest
 import pytest_asyncio
 from starlette.applications import Starlette
@@ -28,7 +27,7 @@ from db.models.identity import DEFAULT_TENANT
 from resolvers.live import PATIENCE_S
 from tests.agentos.followers import ByIds, Farewell, Follower, OverEvents, OverSocket, Watcher, subscribed
 from tests.agentos.replicas import Fleet, Replica, fleet, gone
-from tests.serving import served
+from tests.serving import plain_client, served
 from tests.waiting import eventually, until
 
 EVENTS: Final = 500
@@ -390,7 +389,7 @@ async def let_go(replica: Replica, connection: ClientConnection, stalled: Watche
 
 async def sockets(replica: Replica) -> int:
     """How many sockets a replica has not let go."""
-    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=SOON_S) as client:
+    async with plain_client(timeout=SOON_S) as client:
         told = (await client.get(f"http://127.0.0.1:{replica.port}/metrics")).text
     found = re.search(r"^agentos_sockets\S* (\S+)$", told, re.MULTILINE)
     assert found is not None

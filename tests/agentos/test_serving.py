@@ -18,7 +18,7 @@ from tests.agentos import stage
 from tests.agentos.conftest import TokenOf
 from tests.agentos.transports.streaming import EVENTS, Events, bearer
 from tests.conftest import People
-from tests.serving import PROTOCOL, Socket, process, served
+from tests.serving import PROTOCOL, Socket, plain_client, process, served
 from tests.visiting import HANDSHAKE, PING
 from tests.waiting import PATIENCE_S
 
@@ -49,7 +49,7 @@ async def test_what_has_begun_is_finished_and_sockets_and_streams_are_told_to_co
     asked, headers = {"query": "subscription { jobs }"}, {**EVENTS, **bearer(token)}
     async with (
         process("tests.agentos.stage", environment) as (child, url),
-        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client,
+        plain_client(base_url=url) as client,
         connect(f"{url.replace('http', 'ws')}/graphql", subprotocols=[PROTOCOL], open_timeout=PATIENCE_S) as connection,
         client.stream("POST", "/graphql/stream", json=asked, headers=headers) as response,
     ):
@@ -78,7 +78,7 @@ async def test_clients_that_are_no_good_do_not_keep_it_from_a_quiet_end(
     """One in a handshake that is none, one that floods with pings, and one that says half a head."""
     async with (
         process("tests.agentos.stage", environment) as (child, url),
-        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client,
+        plain_client(base_url=url) as client,
         asyncio.TaskGroup() as group,
     ):
         port = int(url.rpartition(":")[2])
@@ -109,7 +109,7 @@ async def test_clients_that_are_no_good_do_not_keep_it_from_a_quiet_end(
 async def test_a_second_signal_ends_it_at_once(environment: dict[str, str]) -> None:
     async with (
         process("tests.agentos.stage", environment) as (child, url),
-        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client,
+        plain_client(base_url=url) as client,
     ):
         hanging = asyncio.ensure_future(client.post("/graphql", json={"query": "{ waits }"}))
         answer = await client.post("/graphql", json={"query": "{ begun }"})

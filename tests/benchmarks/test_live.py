@@ -32,7 +32,7 @@ from guards.tokens import KeyRing, Tokens
 from tests.benchmarks.test_http import everything, program
 from tests.benchmarks.test_rest import crowd, listener
 from tests.benchmarks.test_snapshot import settle
-from tests.serving import free_port
+from tests.serving import free_port, plain_client
 from tests.uploading import services_over
 from tests.waiting import eventually
 
@@ -264,7 +264,7 @@ async def test_a_thousand_viewers_of_the_same_beside_a_bare_broadcast(
             await stack.enter_async_context(
                 program("tests.benchmarks.broadcast", str(bare_port), environment={}, port=bare_port)
             )
-            client = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://127.0.0.1:{bare_port}"))
+            client = await stack.enter_async_context(plain_client(base_url=f"http://127.0.0.1:{bare_port}"))
             ours = Server(f"ours, {what}", port, listener(port))
             bare = Server(f"bare, {what}", bare_port, listener(bare_port))
             await ours.fill("/graphql", begin)

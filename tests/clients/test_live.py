@@ -38,7 +38,7 @@ from tests.clients.following import PATIENCE_S, Clients, Follower, following
 from tests.clients.live.changes import over_socket
 from tests.relays import Relay, relayed
 from tests.rooms import administer
-from tests.serving import free_port
+from tests.serving import free_port, plain_client
 from tests.urls import with_database
 from tests.waiting import eventually, until
 
@@ -75,7 +75,7 @@ class Server:
     async def start(self) -> None:
         """Be there, and ready."""
         self._process = await started("serve", "--port", str(self._port), env=self._env)
-        async with httpx.AsyncClient(base_url=self.url) as client:
+        async with plain_client(base_url=self.url) as client:
 
             async def ready() -> bool:
                 try:
@@ -171,7 +171,7 @@ async def house(pair: Addresses, template: str) -> AsyncIterator[House]:
             door = await stack.enter_async_context(relayed(server.url))
             url = f"http://127.0.0.1:{urlsplit(door.url).port}/graphql"
             clients = await stack.enter_async_context(following(url))
-            http = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, timeout=PATIENCE_S))
+            http = await stack.enter_async_context(plain_client(base_url=server.url))
             yield House(services=services, server=server, door=door, url=url, clients=clients, http=http)
     await administer(pair.database_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 

@@ -23,7 +23,7 @@ from db.uploads import Upload
 from resolvers.context import Services
 from tests.agentos.commands import environment, started
 from tests.conftest import People
-from tests.serving import free_port
+from tests.serving import free_port, plain_client
 from tests.uploading import sha256, video
 from tests.waiting import eventually, until
 
@@ -36,7 +36,7 @@ READY_S = 60
 async def serving(env: dict[str, str], port: int) -> AsyncIterator[asyncio.subprocess.Process]:
     """A server that is ready; killed when the block ends, if it was not before."""
     process = await started("serve", "--port", str(port), env=env)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with plain_client(base_url=f"http://127.0.0.1:{port}") as client:
 
         async def ready() -> bool:
             try:

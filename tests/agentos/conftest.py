@@ -1,23 +1,28 @@
-"""An application over the test's stores, with a small schema of its own, served on loopback."""
+"""An application over the test's stores, with a small schema of its own, served on loopback; and its commands."""
 
+import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from agentos import services as opening
+from agentos.cli.app import main
 from agentos.settings import Settings
 from dataloaders.snapshot import whole
 from db.redis import connect
 from db.users import User
 from resolvers.context import Services
 from tests.agentos import stage
+from tests.agentos.commands import ROOT, Outcome
 from tests.serving import Served, served
 from tests.waiting import PATIENCE_S
 
 TokenOf = Callable[[User], str]
+Ran = Callable[..., Awaitable[Outcome]]
 
 
 @pytest.fixture
@@ -57,3 +62,21 @@ def token_of(services: Services) -> TokenOf:
         )
 
     return make
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Ran:
+    """Run a command as `run` does, in a thread of this process, which has loaded already what commands load."""
+
+    async def outcome(*arguments: str, env: Mapping[str, str]) -> Outcome:
+        with monkeypatch.context() as patch:
+            for name in os.environ.keys() - env.keys():
+                patch.delenv(name)
+            for name, value in env.items():
+                patch.setenv(name, value)
+            patch.chdir(ROOT)
+            capfd.readouterr()
+            code = await asyncio.to_thread(main, arguments)
+        return Outcome(code, *capfd.readouterr())
+
+    return outcome

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import tomllib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import get_args
@@ -30,10 +30,10 @@ from db.pages import Order, Window
 from db.redis import Redis
 from guards.tokens import Tokens
 from tests.agentos.commands import ROOT, Outcome, environment, run, started
+from tests.agentos.conftest import Ran
 from tests.waiting import eventually
 
 Env = Mapping[str, str]
-Ran = Callable[..., Awaitable[Outcome]]
 MOMENT = "2031-05-04T12:30:00+00:00"
 
 
@@ -47,23 +47,6 @@ async def env(tmp_path: Path, database_url: str, redis_url: str) -> Env:
 def nowhere(tmp_path: Path) -> Env:
     """Stores, and an API, at addresses where nobody listens."""
     return environment(tmp_path, database_url="postgresql://a@127.0.0.1:1/b", redis_url="redis://127.0.0.1:1", port="1")
-
-
-@pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Ran:
-    """Run a command as `run` does, in a thread of this process, which has loaded already what commands load."""
-
-    async def outcome(*arguments: str, env: Env) -> Outcome:
-        with monkeypatch.context() as patch:
-            for name in os.environ.keys() - env.keys():
-                patch.delenv(name)
-            for name, value in env.items():
-                patch.setenv(name, value)
-            capfd.readouterr()
-            code = await asyncio.to_thread(main, arguments)
-        return Outcome(code, *capfd.readouterr())
-
-    return outcome
 
 
 def test_the_version_is_that_of_the_project() -> None:

@@ -10,6 +10,7 @@ from db import keys
 from db.database import Database
 from db.redis import Redis
 from tests.agentos.commands import environment, run
+from tests.agentos.conftest import Ran
 from tests.db.backing import fingerprint, furnish
 
 
@@ -19,7 +20,7 @@ def env(database_url: str, redis_url: str, tmp_path: Path) -> dict[str, str]:
 
 
 async def test_what_was_backed_up_is_restored(
-    env: dict[str, str], database: Database, redis: Redis, tmp_path: Path
+    ran: Ran, env: dict[str, str], database: Database, redis: Redis, tmp_path: Path
 ) -> None:
     """Into a file of one's own, and back from it; what was there before is kept, and no dashboard shows it any more."""
     await furnish(database, jobs=10)
@@ -31,7 +32,7 @@ async def test_what_was_backed_up_is_restored(
         await tx.execute(sa.text("UPDATE users SET password_hash = 'changed'"))
     await redis.set(keys.snapshot("default"), "old")
 
-    told = await run("restore", str(file), "--dry-run", "--json", env=env)
+    told = await ran("restore", str(file), "--dry-run", "--json", env=env)
     done = await run("restore", str(file), "--yes", env=env)
 
     assert (0, 0, 0) == (made.code, told.code, done.code), made.err + told.err + done.err
@@ -43,13 +44,13 @@ async def test_what_was_backed_up_is_restored(
 
 
 async def test_a_named_backup_lies_in_the_data_directory(
-    env: dict[str, str], database: Database, tmp_path: Path
+    ran: Ran, env: dict[str, str], database: Database, tmp_path: Path
 ) -> None:
-    made = await run("backup", "--name", "first", "--no-user-data", env=env)
+    made = await ran("backup", "--name", "first", "--no-user-data", env=env)
 
     assert (0, str(tmp_path / "backups" / "first.tar.gz")) == (made.code, made.out.splitlines()[-1])
     for name in ("first.tar.gz", "first"):
-        told = await run("restore", name, "--dry-run", env=env)
+        told = await ran("restore", name, "--dry-run", env=env)
         assert 0 == told.code
         assert "would be restored: " in told.out
 
@@ -68,11 +69,11 @@ async def test_a_named_backup_lies_in_the_data_directory(
     ],
 )
 async def test_what_cannot_be_is_said_and_nothing_changes(
-    env: dict[str, str], database: Database, arguments: list[str], code: int, said: str
+    ran: Ran, env: dict[str, str], database: Database, arguments: list[str], code: int, said: str
 ) -> None:
     before = await fingerprint(database)
 
-    outcome = await run(*arguments, env=env)
+    outcome = await ran(*arguments, env=env)
 
     assert code == outcome.code, outcome.err
     assert said in outcome.err

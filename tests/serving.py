@@ -1,10 +1,9 @@
-"""The real application on a free port of this machine: in this process, or as one of its own that gets signals."""
+"""The real application on a free port of this machine."""
 
 import asyncio
 import json
 import random
 import socket
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -135,20 +134,3 @@ def free_port() -> int:
                 return port
         except OSError:
             continue
-
-
-@asynccontextmanager
-async def process(module: str, environment: dict[str, str]) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A module run as a process, and the address that it prints as its first line; killed if it outlives the block."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, env=environment, stdout=asyncio.subprocess.PIPE
-    )
-    assert child.stdout is not None
-    try:
-        async with asyncio.timeout(2 * PATIENCE_S):
-            line = await child.stdout.readline()
-        yield child, line.decode().strip()
-    finally:
-        if child.returncode is None:
-            child.kill()
-        await child.wait()

@@ -1,7 +1,6 @@
-"""A small schema to try the transports with, and a process that serves it: `python -m tests.agentos.stage`."""
+"""A small schema to try the transports with, and a process that serves it."""
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator
 from uuid import UUID
 
@@ -21,7 +20,7 @@ from guards.permissions import Permission
 from resolvers.context import Context, Services
 from resolvers.live import SlowConsumer
 from schema.build import Schema
-from schema.rest import serving
+from schema.rest.serving import own_routes
 from schema.telling import Executor
 
 Info = strawberry.Info[Context, None]
@@ -182,10 +181,10 @@ schema = Schema(Query, Mutation, Subscription, execution_context_class=Executor)
 
 def staged(settings: Settings, services: Services) -> Starlette:
     """The application with this schema in the place of ours, and without REST."""
-    return assembled(settings, services, schema, serving.own_routes)
+    return assembled(settings, services, schema, own_routes)
 
 
-async def main() -> int:
+async def serving() -> int:
     """Serve it with the settings of the environment, and print where."""
     settings = Settings()
     logs.configure(settings.log_level, settings.log_format)
@@ -195,5 +194,6 @@ async def main() -> int:
         return await serve(app, listening, ready=lambda host, port: print(f"http://{host}:{port}", flush=True))
 
 
-if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+def main() -> int:
+    """Serve it as a process."""
+    return asyncio.run(serving())

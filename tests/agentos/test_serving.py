@@ -4,9 +4,12 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import httpx
 import pytest
+import pytest_asyncio
 from websockets.asyncio.client import connect
 
 from agentos.serving import FINISH_S, bound
@@ -18,12 +21,16 @@ from tests.agentos import stage
 from tests.agentos.conftest import TokenOf
 from tests.agentos.transports.streaming import EVENTS, Events, bearer
 from tests.conftest import People
-from tests.serving import PROTOCOL, Socket, plain_client, process, served
+from tests.forks import Fork, forks
+from tests.serving import PROTOCOL, Socket, plain_client, served
 from tests.visiting import HANDSHAKE, PING
 from tests.waiting import PATIENCE_S
 
 QUIET_S = 0.8 * FINISH_S
 """A process that waited for somebody who is not to be waited for would take longer to end."""
+
+
+Started = Callable[[dict[str, str]], AbstractAsyncContextManager[tuple[Fork, str]]]
 
 
 @pytest.fixture
@@ -39,16 +46,31 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
+@pytest_asyncio.fixture(scope="module")
+async def process() -> AsyncIterator[Started]:
+    """The way to processes that serve the stage, and to where they do."""
+    async with forks("tests.agentos.stage") as fork:
+
+        @asynccontextmanager
+        async def started(environment: dict[str, str]) -> AsyncIterator[tuple[Fork, str]]:
+            async with fork(env=environment) as child:
+                async with asyncio.timeout(2 * PATIENCE_S):
+                    line = await child.stdout.readline()
+                yield child, line.decode().strip()
+
+        yield started
+
+
 @pytest.mark.slow
 async def test_what_has_begun_is_finished_and_sockets_and_streams_are_told_to_come_back(
-    environment: dict[str, str], redis: Redis, people: People, token_of: TokenOf
+    process: Started, environment: dict[str, str], redis: Redis, people: People, token_of: TokenOf
 ) -> None:
     """The request is let go only after they were closed, and is answered all the same."""
     token = token_of(people[Role.ADMIN])
     greeting = {"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}}
     asked, headers = {"query": "subscription { jobs }"}, {**EVENTS, **bearer(token)}
     async with (
-        process("tests.agentos.stage", environment) as (child, url),
+        process(environment) as (child, url),
         plain_client(base_url=url) as client,
         connect(f"{url.replace('http', 'ws')}/graphql", subprotocols=[PROTOCOL], open_timeout=PATIENCE_S) as connection,
         client.stream("POST", "/graphql/stream", json=asked, headers=headers) as response,
@@ -73,11 +95,11 @@ async def test_what_has_begun_is_finished_and_sockets_and_streams_are_told_to_co
 
 @pytest.mark.slow
 async def test_clients_that_are_no_good_do_not_keep_it_from_a_quiet_end(
-    environment: dict[str, str], redis: Redis
+    process: Started, environment: dict[str, str], redis: Redis
 ) -> None:
     """One in a handshake that is none, one that floods with pings, and one that says half a head."""
     async with (
-        process("tests.agentos.stage", environment) as (child, url),
+        process(environment) as (child, url),
         plain_client(base_url=url) as client,
         asyncio.TaskGroup() as group,
     ):
@@ -106,9 +128,9 @@ async def test_clients_that_are_no_good_do_not_keep_it_from_a_quiet_end(
 
 
 @pytest.mark.slow
-async def test_a_second_signal_ends_it_at_once(environment: dict[str, str]) -> None:
+async def test_a_second_signal_ends_it_at_once(process: Started, environment: dict[str, str]) -> None:
     async with (
-        process("tests.agentos.stage", environment) as (child, url),
+        process(environment) as (child, url),
         plain_client(base_url=url) as client,
     ):
         hanging = asyncio.ensure_future(client.post("/graphql", json={"query": "{ waits }"}))

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import sys
 from pathlib import Path
 from uuid import UUID
 
@@ -57,5 +56,6 @@ async def _go_on(context: Context, upload_id: UUID, content: bytes) -> None:
         offset = (await appending.append(context, upload_id, offset, stretch)).offset
 
 
-if __name__ == "__main__":
-    asyncio.run(send(*sys.argv[1:]))
+def main(*arguments: str) -> None:
+    """Send as a process."""
+    asyncio.run(send(*arguments))

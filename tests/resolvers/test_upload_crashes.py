@@ -3,11 +3,11 @@
 import asyncio
 import hashlib
 import random
-import sys
-from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 import sqlalchemy as sa
 
 from db import sweeps
@@ -19,10 +19,10 @@ from db.redis import Redis
 from db.uploads import Upload
 from db.users import User
 from resolvers.context import Context
+from tests.forks import Fork, Forking, forks
 from tests.uploading import begun, context_of, services_over, sha256, video
 from tests.waiting import until
 
-ROOT = Path(__file__).parents[2]
 ROUNDS = {"chunks": 5, "stretches": 3}
 SIZE, CHUNK = 3_000_000, 250_000
 
@@ -46,9 +46,8 @@ async def require_order(context: Context, upload: Upload) -> Upload:
     return row
 
 
-async def killed_at(process: Process, line: int, pause_s: float) -> bool:
+async def killed_at(process: Fork, line: int, pause_s: float) -> bool:
     """Whether a process was killed shortly after its n-th line, and not done before."""
-    assert process.stdout is not None
     async with asyncio.timeout(120):
         for _ in range(line):
             if await process.stdout.readline() in (b"done\n", b""):
@@ -69,9 +68,17 @@ async def alone(database: Database) -> bool:
         return not await tx.scalar(sa.text(others), {"name": "agentos"})
 
 
+@pytest_asyncio.fixture(scope="module")
+async def fork() -> AsyncIterator[Forking]:
+    """The way to processes that send."""
+    async with forks("tests.resolvers.sending") as made:
+        yield made
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["chunks", "stretches"])
 async def test_killed_again_and_again_it_still_arrives(
+    fork: Forking,
     database: Database,
     database_url: str,
     redis: Redis,
@@ -87,12 +94,10 @@ async def test_killed_again_and_again_it_still_arrives(
 
     kills, progress = 0, [0]
     for round_ in range(ROUNDS[way] + 1):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.resolvers.sending", *arguments, str(round_), stdout=PIPE, cwd=ROOT
-        )
         # The last one is left alone; before, every other blow falls on the finish.
         line = 1_000 if round_ == ROUNDS[way] else chance.choice((chance.randint(1, 12), 13))
-        kills += await killed_at(process, line, chance.uniform(0.0, 0.03))
+        async with fork(*arguments, str(round_)) as process:
+            kills += await killed_at(process, line, chance.uniform(0.0, 0.03))
         await until(lambda: alone(database))
         row = await require_order(context, upload)
         progress.append(row.received_bytes)

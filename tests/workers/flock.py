@@ -1,4 +1,4 @@
-"""A worker process for fault tests: the real one, with agents that take a moment and leave a mark.
+"""A worker process for fault tests, to be forked: the real one, with agents that take a moment and leave a mark.
 
 `--unfenced` is the weakened twin: it writes without looking whether its claim is still the newest. `--held` is one
 that is frozen before it completes a job: it says `completing`, and goes on when it was stopped and thawed.
@@ -108,8 +108,7 @@ def _about(root: Path) -> About:
     return About(version="0", started_at=datetime.now(UTC), data_dir=root, host="127.0.0.1", port=0, ws_port=0)
 
 
-async def main(database_url: str, redis_url: str, root: str) -> None:
-    """Work until asked to stop."""
+async def _work(database_url: str, redis_url: str, root: str) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -130,12 +129,13 @@ async def main(database_url: str, redis_url: str, root: str) -> None:
     await work(shift, stop)
 
 
-if __name__ == "__main__":
+def main(database_url: str, redis_url: str, root: str, *flags: str) -> None:
+    """Work until asked to stop."""
     follow_parent()
-    if "--held" in sys.argv:
+    if "--held" in flags:
         leases.complete = _completed_late
         logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
-    if "--unfenced" in sys.argv:
+    if "--unfenced" in flags:
         leases._guarded = _unguarded
         leases.keep = leases.look = _as_ever
-    asyncio.run(main(*sys.argv[1:4]))
+    asyncio.run(_work(database_url, redis_url, root))

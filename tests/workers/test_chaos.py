@@ -6,14 +6,14 @@ completes a job and then writes without looking at its fence: it must leave a cl
 """
 
 import asyncio
+import functools
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ from db.database import Database
 from db.jobs import NewJob
 from db.migrations import runner
 from db.models.work import AgentCategory, JobStatus
+from tests.forks import Fork, Forking, forks
 from tests.waiting import eventually, until
 from tests.workers.flock import CHAIN, LEASE
 
@@ -40,43 +41,33 @@ class Flock:
     """Worker processes of this test, each replaced when it has been killed."""
 
     def __init__(
-        self, addresses: Addresses, root: Path, *, workers: int = 3, unfenced: bool = False, held: bool = False
+        self, fork: Forking, addresses: Addresses, root: Path, *, unfenced: bool = False, held: bool = False
     ) -> None:
-        self._argv = [
-            sys.executable,
-            "-m",
-            "tests.workers.flock",
-            addresses.database_url,
-            addresses.redis_url,
-            str(root),
-        ]
-        self._argv += [flag for flag, wanted in (("--unfenced", unfenced), ("--held", held)) if wanted]
-        self._count = workers
-        self._workers: list[subprocess.Popen[bytes]] = []
+        flags = [flag for flag, wanted in (("--unfenced", unfenced), ("--held", held)) if wanted]
+        self._born = functools.partial(fork, addresses.database_url, addresses.redis_url, str(root), *flags)
+        self._stack = AsyncExitStack()
+        self._workers: list[Fork] = []
         self.killed = 0
         self.frozen = 0
 
-    def __enter__(self) -> "Flock":
-        self._workers = [self._start() for _ in range(self._count)]
-        return self
+    @asynccontextmanager
+    async def of(self, count: int) -> AsyncIterator["Flock"]:
+        """So many workers at work until the block ends."""
+        async with self._stack:
+            self._workers = [await self._start() for _ in range(count)]
+            yield self
 
-    def __exit__(self, *_: object) -> None:
-        for worker in self._workers:
-            worker.send_signal(signal.SIGCONT)
-            worker.kill()
-            worker.communicate()
-
-    def kill_one(self) -> None:
+    async def kill_one(self) -> None:
         """End a worker as a power failure would, and start another."""
-        place = random.randrange(self._count)
+        place = random.randrange(len(self._workers))
         self._workers[place].kill()
-        self._workers[place].communicate()
-        self._workers[place] = self._start()
+        await self._workers[place].wait()
+        self._workers[place] = await self._start()
         self.killed += 1
 
     async def freeze_one(self) -> None:
         """Stop a worker until its jobs were given to others, and let it go on as if nothing had been."""
-        worker = self._workers[random.randrange(self._count)]
+        worker = random.choice(self._workers)
         worker.send_signal(signal.SIGSTOP)
         await asyncio.sleep(LEASE.total_seconds() + REAPED_EVERY_S + 1)
         worker.send_signal(signal.SIGCONT)
@@ -90,22 +81,27 @@ class Flock:
     async def said(self, *wanted: str) -> None:
         """Wait until each worker has said one of these things."""
         for worker in self._workers:
-            assert worker.stdout is not None
             async with asyncio.timeout(PATIENCE_S):
-                while line := (await asyncio.to_thread(worker.stdout.readline)).decode():
+                while line := (await worker.stdout.readline()).decode():
                     if any(each in line for each in wanted):
                         break
                 else:
                     raise AssertionError(f"a worker ended and never said {wanted}")
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        pipe = subprocess.PIPE
-        return subprocess.Popen(self._argv, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+    async def _start(self) -> Fork:
+        return await self._stack.enter_async_context(self._born())
+
+
+@pytest_asyncio.fixture(scope="module")
+async def fork() -> AsyncIterator[Forking]:
+    """The way to worker processes."""
+    async with forks("tests.workers.flock") as made:
+        yield made
 
 
 @pytest_asyncio.fixture
 async def stores() -> AsyncIterator[tuple[Stores, Addresses, Path]]:
-    """Servers of this test alone, because it kills them."""
+    """Servers of one test alone, because it kills them."""
     folder = Path(tempfile.mkdtemp(prefix="aos-"))
     pair = Stores(folder, fast_unsafe=True)
     addresses = await pair.start()
@@ -119,16 +115,13 @@ async def stores() -> AsyncIterator[tuple[Stores, Addresses, Path]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _prepared(addresses: Addresses) -> Database:
-    await runner.upgrade(addresses.database_url)
-    database = Database.connect(addresses.database_url, size=4)
+async def _prepared(database: Database) -> None:
     async with database.system() as tx:
         await users.ensure_tenant(tx, "default")
     async with database.transaction("default") as tx:
         await agents.settle(tx, [agents.Known(name, name, AgentCategory.EDITING, "", "1", 60) for name in CHAIN])
         for name in CHAIN:
             await agents.configure(tx, name, {"max_concurrent": 50})
-    return database
 
 
 async def _submit(database: Database, how_many: int) -> None:
@@ -152,12 +145,14 @@ async def _clips_by_job(database: Database) -> list[int]:
 
 
 async def test_fifty_jobs_survive_kills_and_freezes_whole_and_once(
-    stores: tuple[Stores, Addresses, Path],
+    stores: tuple[Stores, Addresses, Path], fork: Forking
 ) -> None:
     pair, addresses, root = stores
-    database = await _prepared(addresses)
+    await runner.upgrade(addresses.database_url)
+    database = Database.connect(addresses.database_url, size=4)
+    await _prepared(database)
     valkeys = 0
-    with Flock(addresses, root) as flock:
+    async with Flock(fork, addresses, root).of(3) as flock:
         await _submit(database, JOBS // 2)
         async with asyncio.TaskGroup() as group:
             group.create_task(flock.freeze_one())
@@ -173,7 +168,7 @@ async def test_fifty_jobs_survive_kills_and_freezes_whole_and_once(
                     os.kill(pid, signal.SIGKILL)
                     valkeys += 1
                 else:
-                    flock.kill_one()
+                    await flock.kill_one()
         await eventually(lambda: _left(database), lambda left: left == 0, within_s=150, every_s=0.2)
         async with database.transaction("default") as tx:
             done = await jobs.how_many(tx, jobs.Filter(statuses=[JobStatus.COMPLETED]), owner=None)
@@ -184,37 +179,26 @@ async def test_fifty_jobs_survive_kills_and_freezes_whole_and_once(
     assert (8, 2, 1) == (flock.killed, valkeys, flock.frozen)
 
 
-async def _clips_after_a_freeze(addresses: Addresses, root: Path, *, unfenced: bool) -> list[int]:
-    """How many clips a job has that another worker did while the first was frozen, about to write down what it made."""
-    database = await _prepared(addresses)
+@pytest.mark.parametrize(("unfenced", "clips"), [(False, 1), (True, 2)], ids=["fenced", "control"])
+async def test_a_worker_that_was_frozen_before_it_completes_a_job_leaves_nothing(
+    unfenced: bool, clips: int, fork: Forking, database: Database, database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """Another does the job while it is frozen, about to write down what it made.
+
+    Control: without a fence it leaves its clip beside the other's; if it ever does not, this proves nothing any more.
+    """
+    addresses = Addresses(database_url=database_url, redis_url=redis_url)
+    await _prepared(database)
     # The second wall, one clip of a rank for each job, would hide what a missing first one lets through.
     async with database.engine.begin() as owner:
         await owner.execute(sa.text("ALTER TABLE clips DROP CONSTRAINT clips_job_id_ordinal_key"))
-    with Flock(addresses, root, workers=1, unfenced=unfenced, held=True) as frozen:
+    async with Flock(fork, addresses, tmp_path, unfenced=unfenced, held=True).of(1) as frozen:
         await _submit(database, 1)
         await frozen.said("completing")
         frozen.send(signal.SIGSTOP)
-        with Flock(addresses, root, workers=1, unfenced=unfenced):
+        async with Flock(fork, addresses, tmp_path, unfenced=unfenced).of(1):
             await eventually(lambda: _left(database), lambda left: left == 0, within_s=PATIENCE_S, every_s=0.2)
         frozen.send(signal.SIGCONT)
         await frozen.said("went to another worker", "is completed with")
-    clips = await _clips_by_job(database)
-    await database.close()
-    return clips
 
-
-async def test_a_worker_that_was_frozen_before_it_completes_a_job_leaves_nothing(
-    stores: tuple[Stores, Addresses, Path],
-) -> None:
-    _, addresses, root = stores
-
-    assert [1] == await _clips_after_a_freeze(addresses, root, unfenced=False)
-
-
-async def test_control_without_a_fence_it_leaves_its_clip_beside_the_other(
-    stores: tuple[Stores, Addresses, Path],
-) -> None:
-    """If this ever finds one clip, the tests above prove nothing any more."""
-    _, addresses, root = stores
-
-    assert [2] == await _clips_after_a_freeze(addresses, root, unfenced=True)
+    assert [clips] == await _clips_by_job(database)

@@ -1,0 +1,144 @@
+"""Forks: processes that need not load what they run, as they are forked from one that has loaded it already.
+
+Each is a process like any other, with a pid of its own, to be killed, frozen or asked to end; loading would take it
+seconds, forking takes milliseconds. A module that can be run so has a `main(*arguments)`.
+"""
+
+import asyncio
+import functools
+import gc
+import importlib
+import json
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tests.waiting import PATIENCE_S
+
+ROOT = Path(__file__).parents[1]
+STDIN, STDOUT = 0, 1
+
+
+class Fork:
+    """One process."""
+
+    def __init__(self, pid: int, stdout: asyncio.StreamReader, status: asyncio.StreamReader) -> None:
+        self.pid = pid
+        self.stdout = stdout
+        """What it says. Its standard input ends when nobody reads this any more."""
+
+        self._ended = asyncio.create_task(_number(status), name=f"end of {pid}")
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended, negative: by which signal; None while it runs."""
+        return self._ended.result() if self._ended.done() else None
+
+    async def wait(self) -> int:
+        """Wait for its end, and say how that was."""
+        return await asyncio.shield(self._ended)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+
+Forking = Callable[..., AbstractAsyncContextManager[Fork]]
+"""Makes a process of arguments, and of an `env` if that is not to be the one of the tests; killed with its block."""
+
+
+@asynccontextmanager
+async def forks(module: str) -> AsyncIterator[Forking]:
+    """A way to processes of a module, which is being loaded meanwhile."""
+    here, there = socket.socketpair()
+    with there:
+        argv = ("-m", __name__, module)
+        server = await asyncio.create_subprocess_exec(sys.executable, *argv, stdin=there.fileno(), cwd=ROOT)
+    try:
+        yield functools.partial(_fork, here)
+    finally:
+        here.close()
+        await server.wait()
+
+
+@asynccontextmanager
+async def _fork(server: socket.socket, *arguments: str, env: Mapping[str, str] | None = None) -> AsyncIterator[Fork]:
+    (saying, its_saying), (ending, its_ending) = socket.socketpair(), socket.socketpair()
+    with its_saying, its_ending:
+        asked = json.dumps([arguments, dict(os.environ if env is None else env)]).encode()
+        socket.send_fds(server, [asked], [its_saying.fileno(), its_ending.fileno()])
+    stdout, lifeline = await asyncio.open_unix_connection(sock=saying)
+    status, line = await asyncio.open_unix_connection(sock=ending)
+    try:
+        async with asyncio.timeout(2 * PATIENCE_S):
+            fork = Fork(await _number(status), stdout, status)
+        try:
+            yield fork
+        finally:
+            fork.kill()
+            await fork.wait()
+    finally:
+        for writer in (lifeline, line):
+            writer.close()
+
+
+async def _number(told: asyncio.StreamReader) -> int:
+    return int(await told.readline())
+
+
+def _serve(main: Callable[..., Any], line: socket.socket) -> None:
+    """Fork for whoever asks, until nobody can ask any more."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        asked, (*given,), _, _ = socket.recv_fds(line, 2**20, 2)
+        if not asked:
+            return
+        if os.fork() == 0:
+            line.close()
+            _keep(main, *json.loads(asked), *given)
+        for descriptor in given:
+            os.close(descriptor)
+
+
+def _keep(
+    main: Callable[..., Any], arguments: list[str], environment: dict[str, str], saying: int, ending: int
+) -> NoReturn:
+    """Start the process, and say which it is and how it ends: its parent has to be one that waits for it alone."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if (pid := os.fork()) == 0:
+        os.close(ending)
+        _be(main, arguments, environment, saying)
+    for descriptor in (saying, STDIN):
+        os.close(descriptor)
+    os.write(ending, b"%d\n" % pid)
+    _, status = os.waitpid(pid, 0)
+    os.write(ending, b"%d\n" % os.waitstatus_to_exitcode(status))
+    os._exit(0)
+
+
+def _be(main: Callable[..., Any], arguments: list[str], environment: dict[str, str], saying: int) -> NoReturn:
+    for descriptor in (STDIN, STDOUT):
+        os.dup2(saying, descriptor)
+    os.close(saying)
+    os.environ.clear()
+    os.environ.update(environment)
+    # Or all would have the same chances.
+    random.seed()
+    sys.exit(main(*arguments))
+
+
+if __name__ == "__main__":
+    loaded = importlib.import_module(sys.argv[1])
+    gc.freeze()
+    _serve(loaded.main, socket.socket(fileno=os.dup(STDIN)))

@@ -16,9 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
-
-from agentos import first_run
+from agentos import first_run, readiness
 from agentos.desires import Desires
 from agentos.embedded import Addresses, InUse, Stores
 from agentos.embedded.ownership import announced
@@ -112,10 +110,11 @@ class Running:
             NotReady: it does not within a minute.
         """
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(READY_WITHIN_S), httpx.AsyncClient(trust_env=False) as http:
+            async with asyncio.timeout(READY_WITHIN_S):
                 while True:
-                    with contextlib.suppress(httpx.TransportError):
-                        if (await http.get(f"{self.url}/readyz", timeout=2)).status_code == 200:
+                    with contextlib.suppress(readiness.Silent):
+                        status, _ = await asyncio.to_thread(readiness.asked, self.url, timeout_s=2)
+                        if status == 200:
                             return
                     await asyncio.sleep(LOOK_EVERY_S)
         raise NotReady(f"the API did not become ready within {READY_WITHIN_S:.0f} s; its own words are above")

@@ -129,22 +129,21 @@ async def migrate(*, check: Annotated[bool, Parameter(negative="")] = False) -> 
             raise Failed(f"this code needs revision {needed}", "Run `python -m agentos migrate`.")
 
 
-async def health(*, url: str | None = None) -> None:
+def health(*, url: str | None = None) -> None:
     """Ask the API whether it is ready; what an image's health check calls.
 
     Args:
         url: Where the API answers; default that of the running AgentOS in the data directory, else of the settings.
     """
-    import httpx
+    from agentos import readiness
 
     base = address_of(settings_with(), url)
     try:
-        async with httpx.AsyncClient(trust_env=False, timeout=2.5) as http:
-            answer = await http.get(f"{base}/readyz")
-    except httpx.HTTPError as error:
+        status, said = readiness.asked(base, timeout_s=2.5)
+    except readiness.Silent as error:
         raise Failed(f"{base} does not answer: {error}", "Is it running? `python -m agentos up` starts it.") from error
-    if answer.status_code != 200:
-        raise Failed(f"{base} is not ready: {answer.text.strip()[:300]}")
+    if status != 200:
+        raise Failed(f"{base} is not ready: {said.strip()[:300]}")
     say(f"ready {base}")
 
 

@@ -2,25 +2,28 @@
 
 A migration that cannot get its table locks within `lock_timeout` gives up instead of queueing behind a long reader and
 stopping everybody behind itself; it changed nothing and can be run again.
+
+Every process asks which revision is needed, and hardly one migrates: who does loads Alembic then.
 """
 
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
-from alembic import autogenerate, command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from db.database import driver_url
 from db.models import metadata
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+SCRIPTS = Path(__file__).parent
 
 CONNECT_S = 10
 """How long a server may take to let somebody in; commands begin by asking what revision it is at."""
@@ -42,15 +45,13 @@ class MigrationBusy(Exception):
 
 
 def head() -> str:
-    """The revision this code needs."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    assert revision is not None
-    return revision
+    """The revision this code needs: the highest of the numbers that the files of migrations begin with."""
+    return max(path.name.partition("_")[0] for path in (SCRIPTS / "versions").glob("[0-9]*_*.py"))
 
 
 async def current(url: str) -> str | None:
     """The revision a database is at, or None when it was never migrated."""
-    return await _run(url, lambda c: MigrationContext.configure(c).get_current_revision())
+    return await _run(url, _revision)
 
 
 class NoRevision(ValueError):
@@ -63,7 +64,9 @@ async def pending(url: str, revision: str = "head") -> list[str]:
     Raises:
         NoRevision: there is none of that name, or the database is past it.
     """
-    script, before = ScriptDirectory.from_config(_config()), await current(url)
+    from alembic.util import CommandError
+
+    script, before = _scripts(), await current(url)
     try:
         wanted = script.get_revision(revision)
         applied = {each.revision for each in script.iterate_revisions(before, "base")} if before else set()
@@ -86,6 +89,11 @@ async def upgrade(
     Raises:
         MigrationBusy: another runner or a table lock was in the way for too long.
     """
+    if revision == "head" and await current(url) == head():
+        return head()
+
+    from alembic import command
+
     return await _locked(url, lambda config: command.upgrade(config, revision), turn_timeout, lock_timeout)
 
 
@@ -97,11 +105,15 @@ async def downgrade(
     Raises:
         MigrationBusy: another runner or a table lock was in the way for too long.
     """
+    from alembic import command
+
     return await _locked(url, lambda config: command.downgrade(config, revision), turn_timeout, lock_timeout)
 
 
 async def differences(url: str) -> list[object]:
     """What the models say that the database does not, and the other way round; empty when they agree."""
+    from alembic import autogenerate
+    from alembic.runtime.migration import MigrationContext
 
     def compare(connection: sa.Connection) -> list[object]:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
@@ -111,7 +123,7 @@ async def differences(url: str) -> list[object]:
 
 
 async def _locked(
-    url: str, action: Callable[[Config], object], turn_timeout: timedelta, lock_timeout: timedelta
+    url: str, action: Callable[["Config"], object], turn_timeout: timedelta, lock_timeout: timedelta
 ) -> str:
     def migrate(connection: sa.Connection) -> str:
         connection.execute(sa.text(f"SET lock_timeout = {_ms(turn_timeout)}"))
@@ -123,7 +135,7 @@ async def _locked(
             config.attributes["connection"] = connection
             action(config)
             connection.commit()
-            return MigrationContext.configure(connection).get_current_revision() or "base"
+            return _revision(connection) or "base"
         finally:
             connection.rollback()
             connection.execute(sa.text("SELECT pg_advisory_unlock(:id)"), {"id": LOCK_ID})
@@ -145,9 +157,24 @@ async def _run(url: str, action: Callable[[sa.Connection], T]) -> T:
         await engine.dispose()
 
 
-def _config() -> Config:
+def _revision(connection: sa.Connection) -> str | None:
+    if connection.scalar(sa.text("SELECT to_regclass('alembic_version')")) is None:
+        return None
+    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def _scripts() -> "ScriptDirectory":
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory.from_config(_config())
+
+
+def _config() -> "Config":
+    from alembic.config import Config
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("script_location", str(SCRIPTS))
     config.set_main_option("path_separator", "os")
     return config
 

@@ -434,9 +434,10 @@ class Hub:
             page = await events.after(tx, followed.position, most=PAGE)
             floor = await events.floor(tx)
         if floor > followed.position:
-            # This process was away for longer than events are kept.
-            self._let_go(self._listeners.get(tenant, ()), REMOVED)
-            return False
+            # This process was away for longer than events are kept; who came since begins after all that is gone.
+            self._let_go([each for each in self._told_by(followed, tenant) if each.position < floor], REMOVED)
+            followed.position = floor
+            return True
         self._hand_out(tenant, followed, page)
         if len(page) == PAGE:
             return True
@@ -447,8 +448,12 @@ class Hub:
     def _hand_out(self, tenant: str, followed: "_Followed", page: Iterable[Event]) -> None:
         for event in page:
             followed.position = event.cursor
-            for listener in tuple(self._listeners.get(tenant, ())):
+            for listener in self._told_by(followed, tenant):
                 listener.put(event)
+
+    def _told_by(self, followed: "_Followed", tenant: str) -> tuple[Listener, ...]:
+        """Who listens from where it had come to: nobody, once all have left; who came since then began elsewhere."""
+        return tuple(self._listeners.get(tenant, ())) if self._followed.get(tenant) is followed else ()
 
     def _let_go(self, listeners: Collection[Listener], why: str) -> None:
         for listener in tuple(listeners):

@@ -21,7 +21,13 @@ async def running(
     database: Database, redis: Redis, *, patience_s: float = live.PATIENCE_S, kind: type[Hub] = Hub
 ) -> AsyncIterator[Hub]:
     """A hub that reads until the block ends."""
-    hub = kind(database, redis, patience_s=patience_s)
+    async with reading(kind(database, redis, patience_s=patience_s)) as hub:
+        yield hub
+
+
+@asynccontextmanager
+async def reading(hub: Hub) -> AsyncIterator[Hub]:
+    """A hub that is there already, at work until the block ends."""
     async with asyncio.TaskGroup() as group:
         reader = group.create_task(hub.run())
         yield hub

@@ -1,7 +1,7 @@
 """Going on from a cursor: what is not kept any more is said to be gone, and a replay skips nothing."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ from db.models.records import events as rows
 from db.redis import Redis
 from resolvers.live import MAILBOX, Hub, ResyncReason, SlowConsumer
 from tests.conftest import OTHER_TENANT
-from tests.resolvers.hubs import KINDS, next_of, running, told
+from tests.resolvers.hubs import KINDS, next_of, reading, running, told
 from tests.waiting import until
 
 
@@ -195,6 +195,59 @@ async def test_a_process_that_was_away_for_longer_than_events_are_kept_says_so(
         with pytest.raises(SlowConsumer) as refusal:
             await next_of(heard)
         assert heard.position == refusal.value.cursor
+
+
+async def test_who_begins_after_what_was_removed_stays_when_others_who_missed_it_are_let_go(
+    database: Database, redis: Redis, tenant: str
+) -> None:
+    """Else who has just been told to read everything anew would do so a second time, for nothing."""
+    hub = Hub(database, redis)
+    async with hub.listen(tenant, KINDS) as behind:
+        await told(database, tenant, "gone")
+        await grow_old(database, "gone")
+        async with hub.listen(tenant, KINDS, after=behind.position) as here, reading(hub):
+            with pytest.raises(SlowConsumer):
+                await next_of(behind)
+            await told(database, tenant, "next")
+
+            assert (ResyncReason.TOO_OLD, "next") == (here.resync, await next_of(here))
+    assert 1 == hub.dropped
+
+
+@pytest.mark.parametrize("removed", [False, True])
+async def test_what_is_read_for_who_leaves_meanwhile_does_not_concern_who_comes_next(
+    database: Database, roomy: Database, redis: Redis, tenant: str, removed: bool
+) -> None:
+    """They are neither handed what happened before they came nor let go because it is gone."""
+    handed: list[str] = []
+
+    def wants(event: Event) -> bool:
+        handed.append(event.entity_id)
+        return True
+
+    hub, left = Hub(roomy, redis), AsyncExitStack()
+    await left.enter_async_context(hub.listen(tenant, KINDS))
+    await told(database, tenant, "before")
+    async with AsyncExitStack() as stack:
+        async with database.system() as tx:
+            await tx.execute(sa.text("LOCK TABLE events IN ACCESS EXCLUSIVE MODE"))
+            await stack.enter_async_context(reading(hub))
+            await until(lambda: kept_waiting(database))
+            await left.aclose()
+            heard = await stack.enter_async_context(hub.listen(tenant, KINDS, wants=wants))
+            if removed:
+                await tx.execute(sa.delete(rows))
+        await told(database, tenant, "next")
+
+        assert "next" == await next_of(heard)
+    assert ["next"] == handed
+
+
+async def kept_waiting(database: Database) -> bool:
+    """Whether somebody waits for a lock of the events."""
+    async with database.system() as tx:
+        waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'events'::regclass AND NOT granted"
+        return bool(await tx.scalar(sa.text(waiting)))
 
 
 async def _nothing() -> bool:

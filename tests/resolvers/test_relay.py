@@ -103,9 +103,11 @@ async def test_one_of_several_relays_and_the_next_takes_its_place(database: Data
 @asynccontextmanager
 async def _task(relay: Relay) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.create_task(relay.run())
-    yield task
-    task.cancel()
-    await asyncio.wait([task])
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def emptied_while_told(database: Database, redis: Redis, hub: Hub, relay: Relay) -> list[str]:

@@ -122,10 +122,12 @@ class Guest:
 @asynccontextmanager
 async def reading(services: Services) -> AsyncIterator[Services]:
     reader = asyncio.create_task(services.hub.run())
-    yield services
-    reader.cancel()
-    await asyncio.gather(reader, return_exceptions=True)
-    await services.snapshots.close()
+    try:
+        yield services
+    finally:
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+        await services.snapshots.close()
 
 
 @asynccontextmanager

@@ -9,6 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 
+READY_S = 120
+"""How long processes that serve may take to be ready: the machine that tests may be busy with others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

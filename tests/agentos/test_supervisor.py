@@ -268,3 +268,15 @@ async def test_a_second_signal_ends_everything_at_once() -> None:
         async with asyncio.timeout(20):
             assert 0 == await processes.ended(parent)
         assert not any(alive(pid) for pid in pids)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_everything_quietly(number: signal.Signals) -> None:
+    with another_supervisor(FAITHFUL[1]) as (parent, output):
+        pids = [int(pid) for pid in output.readline().split()]
+
+        parent.send_signal(number)
+
+        async with asyncio.timeout(20):
+            assert 0 == await processes.ended(parent)
+        assert not any(alive(pid) for pid in pids)

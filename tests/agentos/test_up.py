@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 
-from agentos import embedded
+from agentos import demo, embedded
+from agentos.client import Client, Job, Refused
 from agentos.ports import PortTaken, free_port
 from agentos.whereabouts import announced_url
 from db import services, users
@@ -25,13 +27,18 @@ from db.redis import connect
 from db.services import Process
 from resolvers.context import Context
 from tests.acting import act
-from tests.agentos.commands import Outcome, environment, run, started
+from tests.agentos.commands import READY_S, Outcome, environment, run, started
+from tests.agentos.test_websocket import answers, opened
+from tests.agentos.transports.legacy import heard
+from tests.serving import plain_client
 from tests.uploading import context_of, services_over
 from tests.waiting import eventually, until
 
-READY_S = 120
 STOPPED_S = 20
 """Four times the five seconds that are promised: the machine that tests may be busy with others, or pause."""
+
+WHOLE_WAY_S = 300
+"""How long the demo may take, from its seed to clips that were looked at."""
 
 
 @dataclass(slots=True)
@@ -42,10 +49,10 @@ class Up:
     url: str
     lines: list[str] = field(default_factory=list)
 
-    async def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
-        """Stop it; its exit code and the seconds it took."""
+    async def interrupt(self) -> tuple[int, float]:
+        """Stop it as Ctrl-C does; its exit code and the seconds it took."""
         began = time.monotonic()
-        self.process.send_signal(number)
+        self.process.send_signal(signal.SIGINT)
         async with asyncio.timeout(READY_S):
             await self.process.communicate()
         assert self.process.returncode is not None
@@ -74,14 +81,27 @@ async def up(env: Mapping[str, str], *options: str) -> AsyncIterator[Up]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visited:
-    """A first start that is over: what it said, and what commands said meanwhile."""
+    """A first start with a demo that is over: what it said, and what a client and commands found meanwhile."""
 
     data_dir: Path
     url: str
     lines: list[str]
+    token: str
+    job_id: str
+    states: list[Job]
+    looks: list[demo.Seen]
+    cancelled: str
+    """The code with which it was refused."""
+
     healthy: Outcome
     listed: Outcome
+    shown: Outcome
+    again: Outcome
+    """`demo --first` where there are jobs already."""
+
     second: Outcome
+    """Another `up` beside it."""
+
     ended: tuple[int, float]
 
 
@@ -90,15 +110,41 @@ async def visited(tmp_path_factory: pytest.TempPathFactory) -> Visited:
     """The first start of a data directory, until it was interrupted."""
     data_dir = tmp_path_factory.mktemp("up") / "data"
     env = environment(data_dir, ws_port="0", log_level="error")
-    async with up(env) as first:
+    async with up(env, "--demo") as first, asyncio.timeout(WHOLE_WAY_S):
+        assert first.process.stdout is not None
+        line = ""
+        while "through the agents as job " not in line:
+            line = (await first.process.stdout.readline()).decode()
+            assert line
+        job_id = line.split()[-1]
+        token = (await run("token", "--user", "admin@localhost", env=env)).out.strip()
+        async with Client(first.url, lambda: token) as client:
+            states = [job async for job in client.follow(job_id)]
+            looks = [await demo.seen(client, clip) for clip in states[-1].clips]
+            with pytest.raises(Refused) as refused:
+                await client.cancel(job_id)
+        healthy, listed, shown, again, second = await asyncio.gather(
+            run("health", env=env),
+            run("job", "list", "--most", "100", "--json", env=env),
+            run("job", "show", job_id, "--json", env=env),
+            run("demo", "--first", env=env),
+            run("up", "--port", "0", env=env),
+        )
         return Visited(
             data_dir=data_dir,
             url=first.url,
             lines=first.lines,
-            healthy=await run("health", env=env),
-            listed=await run("job", "list", "--json", env=env),
-            second=await run("up", "--port", "0", env=env),
-            ended=await first.stop(signal.SIGINT),
+            token=token,
+            job_id=job_id,
+            states=states,
+            looks=looks,
+            cancelled=refused.value.code,
+            healthy=healthy,
+            listed=listed,
+            shown=shown,
+            again=again,
+            second=second,
+            ended=await first.interrupt(),
         )
 
 
@@ -108,12 +154,27 @@ async def test_up_is_ready_refuses_company_and_stops(visited: Visited) -> None:
     code, took = visited.ended
 
     assert (0, f"ready {visited.url}\n") == (visited.healthy.code, visited.healthy.out)
-    assert (0, []) == (visited.listed.code, json.loads(visited.listed.out))
     assert 1 == visited.second.code
     assert visited.url in visited.second.err
     assert 0 == code
     assert took < STOPPED_S
     assert told.startswith("sign in as admin@localhost with the password ")
+
+
+@pytest.mark.slow
+async def test_an_empty_system_gets_a_history_and_a_video_whose_clips_decode(visited: Visited) -> None:
+    """The whole way from nothing to clips, followed by a client as anybody could write one."""
+    states, looks = visited.states, visited.looks
+
+    assert "COMPLETED" == states[-1].status
+    assert {"COMPLETED"} == {step.status for step in states[-1].steps} - {"SKIPPED"}
+    assert sorted(job.progress for job in states) == [job.progress for job in states]
+    assert len(looks) >= demo.FEWEST_CLIPS
+    assert [] == [look.trouble for look in looks if not look.frames]
+    assert "CONFLICT" == visited.cancelled
+    assert (0, 26) == (visited.listed.code, len(json.loads(visited.listed.out)))
+    assert (0, "") == (visited.again.code, visited.again.out)
+    assert visited.job_id == json.loads(visited.shown.out)["id"]
 
 
 @asynccontextmanager
@@ -149,32 +210,105 @@ async def _settled(context: Context, *, renewed: int) -> dict[str, Process]:
     return {one.name: one for one in found}
 
 
-@pytest.mark.slow
-async def test_up_again_is_restarted_and_shut_down_through_its_database(visited: Visited) -> None:
-    """It knows its administrator; the API comes last, under the same address; everything ends when that is desired."""
-    data_dir = visited.data_dir
-    assert announced_url(data_dir) is None
-    async with up(environment(data_dir, ws_port="0", log_level="error")) as whole, steering(data_dir) as admin:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steered:
+    """A second start that is over: what became of what was desired while it ran."""
+
+    lines: list[str]
+    log: bytes
+    code: int | None
+    before: dict[str, Process]
+    after: dict[str, Process]
+    """The processes once everything was restarted."""
+
+    restarted: Any
+    told: list[dict[str, Any]]
+    """What followers of the legacy WebSocket, and of the API's, heard of a change."""
+
+    websocket: Any
+    """Its own restart."""
+
+    farewell: int
+    looked_at: Any
+    shut_down: Any
+
+
+@pytest_asyncio.fixture(scope="module")
+async def steered(visited: Visited) -> Steered:
+    """The second start of that data directory, until it was shut down through its database."""
+    env = environment(visited.data_dir, ws_port="0", log_level="error")
+    async with up(env) as whole, steering(visited.data_dir) as admin:
         killed = (await _settled(admin, renewed=0))["websocket"].pid
         assert killed is not None
         os.kill(killed, signal.SIGKILL)
         await until(lambda: _is_back(admin, "websocket", killed), within_s=READY_S)
         before = await _settled(admin, renewed=0)
 
-        answered = await act(admin, "system.restart", delay_seconds=0)
+        restarted = await act(admin, "system.restart", delay_seconds=0)
         after = await _settled(admin, renewed=1)
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with plain_client() as http:
             await until(lambda: _answers(http, whole.url), within_s=READY_S)
-        ended = await act(admin, "system.graceful_shutdown", scope="all", timeout_seconds=60)
+
+        [url] = [line.rpartition(" ")[2] for line in whole.lines if "ws://" in line]
+        await until(lambda: answers(url, visited.token), within_s=READY_S)
+        at_api = opened(whole.url.replace("http", "ws") + "/ws", visited.token)
+        async with opened(url, visited.token) as client, at_api as other:
+            for one in (client, other):
+                await one.say({"type": "subscribe", "channel": "admin_updates"})
+                await heard(one, "subscription_confirmed")
+            assert await act(admin, "queue.pause", reason="lunch") is not None
+            told = [await heard(one, "admin_data_update") for one in (client, other)]
+            websocket = await act(admin, "service.restart", service_id="websocket")
+            farewell = await client.ended()
+        looked_at = await act(admin, "service.health_check", service_id="websocket-server")
+        await until(lambda: answers(url, visited.token), within_s=READY_S)
+
+        shut_down = await act(admin, "system.graceful_shutdown", scope="all", timeout_seconds=60)
         async with asyncio.timeout(READY_S):
             _, log = await whole.process.communicate()
+    return Steered(
+        lines=whole.lines,
+        log=log,
+        code=whole.process.returncode,
+        before=before,
+        after=after,
+        restarted=restarted,
+        told=told,
+        websocket=websocket,
+        farewell=farewell,
+        looked_at=looked_at,
+        shut_down=shut_down,
+    )
 
-    assert b"websocket has ended with status -9; starting it again" in log
-    assert [] == [line for line in whole.lines if "password" in line]
-    assert ["warmer", "worker-1", "websocket", "api"] == answered.components
-    assert all(before[name].pid != after[name].pid for name in answered.components)
-    assert (True, ["worker-1"]) == (ended.drained, ended.stopped)
-    assert 0 == whole.process.returncode
+
+@pytest.mark.slow
+async def test_nobody_is_announced_once_it_has_stopped(visited: Visited) -> None:
+    assert announced_url(visited.data_dir) is None
+
+
+@pytest.mark.slow
+async def test_up_again_is_restarted_and_shut_down_through_its_database(steered: Steered) -> None:
+    """It knows its administrator; the API comes last, under the same address; everything ends when that is desired."""
+    names = steered.restarted.components
+
+    assert b"websocket has ended with status -9; starting it again" in steered.log
+    assert [] == [line for line in steered.lines if "password" in line]
+    assert ["warmer", "worker-1", "websocket", "api"] == names
+    assert all(steered.before[name].pid != steered.after[name].pid for name in names)
+    assert (True, ["worker-1"]) == (steered.shut_down.drained, steered.shut_down.stopped)
+    assert 0 == steered.code
+
+
+@pytest.mark.slow
+async def test_up_serves_the_legacy_websocket_which_is_restarted_like_any_service(steered: Steered) -> None:
+    """A follower is told of a change within seconds; after a restart it finds the same port again."""
+    restarted = steered.websocket
+    assert [True, True] == ["agents_workers" in message["data"] for message in steered.told]
+    assert ("websocket", True, "running") == (restarted.service_id, restarted.converged, restarted.state)
+    assert 1012 == steered.farewell
+    assert [("websocket", "running", 1)] == [
+        (one.service_id, one.state, one.processes) for one in steered.looked_at.services
+    ]
 
 
 async def _is_back(context: Context, name: str, before: int) -> bool:

@@ -1,4 +1,4 @@
-"""The process of the legacy WebSocket: under `up`, steered like the others, and alone."""
+"""The process of the legacy WebSocket, alone; `test_up.py` has it steered like the others."""
 
 import asyncio
 import json
@@ -6,9 +6,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
@@ -16,14 +14,12 @@ from websockets.exceptions import WebSocketException
 from agentos.settings import Settings
 from db.models.identity import Role
 from db.users import User
-from tests.acting import act
-from tests.agentos.commands import environment, run, started
+from tests.agentos.commands import READY_S, environment, run, started
 from tests.agentos.conftest import TokenOf
-from tests.agentos.test_up import READY_S, steering, up
 from tests.agentos.transports.legacy import heard
 from tests.conftest import People
-from tests.serving import Socket
-from tests.waiting import PATIENCE_S, until
+from tests.serving import Socket, plain_client
+from tests.waiting import PATIENCE_S
 
 
 @asynccontextmanager
@@ -42,33 +38,6 @@ async def answers(url: str, token: str) -> bool:
             return True
     except (OSError, WebSocketException):
         return False
-
-
-@pytest.mark.slow
-async def test_up_serves_it_and_it_is_restarted_like_any_service(tmp_path: Path) -> None:
-    """A follower is told of a change within seconds; after a restart it finds the same port again."""
-    data_dir = tmp_path / "data"
-    env = environment(data_dir, ws_port="0", log_level="error")
-    async with up(env) as whole, steering(data_dir) as admin:
-        [url] = [line.rpartition(" ")[2] for line in whole.lines if "ws://" in line]
-        token = (await run("token", "--user", "a@up.test", "--role", "admin", env=env)).out.strip()
-        await until(lambda: answers(url, token), within_s=READY_S)
-        async with opened(url, token) as client, opened(whole.url.replace("http", "ws") + "/ws", token) as at_api:
-            for one in (client, at_api):
-                await one.say({"type": "subscribe", "channel": "admin_updates"})
-                await heard(one, "subscription_confirmed")
-            changed = await act(admin, "queue.pause", reason="lunch")
-            told = [await heard(one, "admin_data_update") for one in (client, at_api)]
-            restarted = await act(admin, "service.restart", service_id="websocket")
-            code = await client.ended()
-        looked_at = await act(admin, "service.health_check", service_id="websocket-server")
-        await until(lambda: answers(url, token), within_s=READY_S)
-
-    assert changed is not None
-    assert [True, True] == ["agents_workers" in message["data"] for message in told]
-    assert ("websocket", True, "running") == (restarted.service_id, restarted.converged, restarted.state)
-    assert 1012 == code
-    assert [("websocket", "running", 1)] == [(one.service_id, one.state, one.processes) for one in looked_at.services]
 
 
 @asynccontextmanager
@@ -103,7 +72,7 @@ async def test_it_runs_alone_and_tells_its_clients_when_it_goes(
     users: list[User] = [people[role] for role in (Role.ADMIN, Role.USER)]
     async with alone(settings) as (process, url):
         first, second = [opened(url, token_of(user)) for user in users]
-        async with first as one, second as other, httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as http:
+        async with first as one, second as other, plain_client() as http:
             ready = (await http.get(f"{url.replace('ws', 'http', 1)}/readyz")).status_code
             process.send_signal(signal.SIGTERM)
             codes = [await one.ended(), await other.ended()]

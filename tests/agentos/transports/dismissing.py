@@ -1,10 +1,13 @@
 """How users become somebody else than their tokens say, and tokens end."""
 
+import time
 from datetime import timedelta
 from typing import Final
 
 import sqlalchemy as sa
 
+from agentos.transports.callers import Callers
+from agentos.transports.stays import Stays
 from db import users
 from db.database import Database
 from db.models.identity import Role
@@ -12,8 +15,22 @@ from db.models.identity import users as accounts
 from db.users import User
 from resolvers.context import Services
 
-SOON: Final = timedelta(seconds=5)
-"""In time to be waited for, and late enough for a slow machine to connect before."""
+SOON: Final = timedelta(minutes=5)
+"""Late enough for any machine to connect before; nobody waits for it who has a clock to put forward."""
+
+
+class Clock:
+    """The time of day, which a test puts forward."""
+
+    ahead = timedelta()
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead.total_seconds()
+
+
+def timed(clock: Clock, services: Services) -> Stays:
+    """Those who stay by that clock for as long as their tokens last."""
+    return Stays(Callers(services.tokens, services.database, clock=clock))
 
 
 async def signed_out(database: Database, user: User) -> None:

@@ -11,12 +11,13 @@ from websockets.exceptions import InvalidStatus
 
 from agentos.settings import Settings
 from agentos.transports.contexts import COOKIE
+from agentos.transports.legacy_sockets import LegacySockets
 from db import leases, users
 from db.database import Database
 from db.models.identity import Role
 from resolvers.context import Services
 from tests.agentos.conftest import TokenOf
-from tests.agentos.transports.dismissing import short_token
+from tests.agentos.transports.dismissing import SOON, Clock, short_token, timed
 from tests.agentos.transports.legacy import asked, heard, legacy_socket, plain, queued, speaking
 from tests.conftest import People
 from tests.serving import Served, Socket
@@ -97,13 +98,14 @@ async def test_a_cookie_counts_only_with_an_origin_that_is_allowed(
     """The page of a stranger would bring the cookie, too: it is kept out by where it comes from alone."""
     allowing = settings.model_copy(update={"cors_origins": ("https://console.test",)})
     cookie = f"{COOKIE}={token_of(people[Role.ADMIN])}"
-    async with speaking(allowing, services, init_s=2) as (server, _):
+    async with speaking(allowing, services) as (server, sockets):
         for origin in ("https://console.test", f"http://{server.host}:{server.port}", settings.origin):
             async with legacy_socket(server, Cookie=cookie, Origin=origin):
                 pass
         with pytest.raises(InvalidStatus, match="403"):
             async with legacy_socket(server, Cookie=cookie, Origin="https://evil.test"):
                 pass
+        sockets.init_s = 0.1
         async with legacy_socket(server, Cookie=cookie, greeted=False) as without:
             assert 4401 == await without.ended()
 
@@ -198,14 +200,16 @@ async def test_who_sends_too_much_is_let_go(
 
 
 async def test_a_socket_ends_with_its_token_unless_it_is_brought_a_fresh_one(
-    legacy_server: Served, services: Services, people: People, token_of: TokenOf
+    legacy: tuple[Served, LegacySockets], services: Services, people: People, token_of: TokenOf
 ) -> None:
-    user = people[Role.USER]
-    async with (
-        legacy_socket(legacy_server, short_token(services, user)) as kept,
-        legacy_socket(legacy_server, short_token(services, user)) as lost,
-    ):
+    server, sockets = legacy
+    user, clock = people[Role.USER], Clock()
+    sockets.seats.stays = timed(clock, services)
+    short = short_token(services, user)
+    async with legacy_socket(server, short) as kept, legacy_socket(server, short) as lost:
         await kept.say({"type": "authenticate", "token": token_of(user)})
+        assert {"type": "pong"} == await asked(kept, {"type": "ping"}, "pong")
+        clock.ahead = SOON
         assert 4403 == await lost.ended()
         assert {"type": "pong"} == await asked(kept, {"type": "ping"}, "pong")
         await kept.say({"type": "authenticate", "token": token_of(people[Role.ADMIN])})

@@ -16,7 +16,7 @@ from db.models.identity import Role
 from resolvers.context import Services
 from tests.agentos import stage
 from tests.agentos.conftest import TokenOf
-from tests.agentos.transports.dismissing import short_token
+from tests.agentos.transports.dismissing import SOON, Clock, short_token, timed
 from tests.agentos.transports.test_sockets import route
 from tests.conftest import People
 from tests.serving import Served, served
@@ -157,20 +157,17 @@ async def admitted(server: Served, token: str) -> bool:
         return False
 
 
-async def test_a_socket_ends_when_its_token_does(server: Served, services: Services, people: People) -> None:
-    async with server.socket(short_token(services, people[Role.USER])) as socket:
-        assert 4403 == await socket.ended()
-
-
-async def test_a_ping_with_a_fresh_token_keeps_a_socket_open(
+async def test_a_socket_ends_when_its_token_does_unless_a_ping_brings_a_fresh_one(
     server: Served, services: Services, people: People, token_of: TokenOf
 ) -> None:
-    """The short token ends after five seconds; the socket then still answers."""
-    user = people[Role.USER]
+    """Once the short token has run out, who brought another is still answered."""
+    user, clock = people[Role.USER], Clock()
+    route(server.app).seats.stays = timed(clock, services)
     short = short_token(services, user)
     async with server.socket(short) as kept, server.socket(short) as lost:
         await kept.say({"type": "ping", "payload": {"authorization": f"Bearer {token_of(user)}"}})
         assert {"type": "pong"} == await kept.hear()
+        clock.ahead = SOON
         assert 4403 == await lost.ended()
         await kept.say({"type": "ping"})
         assert {"type": "pong"} == await kept.hear()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from urllib.parse import quote, urlsplit
@@ -28,7 +28,7 @@ from guards.callers import Caller
 from guards.errors import Unauthenticated, Unavailable
 from resolvers.context import Services
 from tests.agentos import stage
-from tests.agentos.transports.dismissing import short_token, signed_out
+from tests.agentos.transports.dismissing import SOON, Clock, short_token, signed_out, timed
 from tests.agentos.transports.streaming import Events, Parts, events, parts
 from tests.conftest import CallerOf, People
 from tests.relays import Relay, relayed
@@ -39,8 +39,10 @@ from tests.waiting import PATIENCE_S, until
 class Counting(Callers):
     """Says how many were asked for at once, and fails as often as it is to."""
 
-    def __init__(self, services: Services, failures: Sequence[Exception] = ()) -> None:
-        super().__init__(services.tokens, services.database)
+    def __init__(
+        self, services: Services, failures: Sequence[Exception] = (), *, clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__(services.tokens, services.database, clock=clock)
         self.asked: list[int] = []
         self.failures = list(failures)
 
@@ -105,26 +107,29 @@ async def test_without_the_database_everybody_stays_and_is_asked_for_later(
 
 @pytest.mark.slow
 async def test_a_question_that_is_refused_ends_nobody(
-    services: Services, database: Database, people: People, caller_of: CallerOf, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, database: Database, people: People, caller_of: CallerOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A table that is locked for longer than one waits for it is no reason to send everybody away."""
     monkeypatch.setattr(stays, "LOOK_S", 0.0)
-    callers = Counting(services)
-    async with database.transaction(DEFAULT_TENANT) as tx:
-        await tx.execute(sa.text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
-        staying = asyncio.create_task(lapse(Stays(callers), caller_of(people[Role.USER])))
-        await until(lambda: staying.done() or len(callers.asked) > 1)
-        kept = not staying.done()
-    await signed_out(database, people[Role.USER])
+    monkeypatch.setattr("db.database.LOCK_TIMEOUT", timedelta(milliseconds=200))
+    async with opening.opened(settings, application="agentos tests") as services:
+        callers = Counting(services)
+        async with database.transaction(DEFAULT_TENANT) as tx:
+            await tx.execute(sa.text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
+            staying = asyncio.create_task(lapse(Stays(callers), caller_of(people[Role.USER])))
+            await until(lambda: staying.done() or len(callers.asked) > 1)
+            kept = not staying.done()
+        await signed_out(database, people[Role.USER])
+        reason = await staying
 
-    assert (True, "the access token was revoked: sign in again") == (kept, await staying)
+    assert (True, "the access token was revoked: sign in again") == (kept, reason)
 
 
 class Unanswered(Callers):
     """Has the first question never answered."""
 
-    def __init__(self, services: Services) -> None:
-        super().__init__(services.tokens, services.database)
+    def __init__(self, services: Services, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(services.tokens, services.database, clock=clock)
         self.asked = 0
 
     async def fallen(self, callers: Collection[Caller]) -> list[Caller]:
@@ -136,14 +141,19 @@ class Unanswered(Callers):
 
 async def test_a_token_runs_out_without_an_answer(services: Services, people: People, caller_of: CallerOf) -> None:
     """The control waits for the answer before it looks at the clock again."""
-    caller = msgspec.structs.replace(caller_of(people[Role.USER]), expires_at=time.time() + 1)
-    careless = asyncio.create_task(lapse(Together(Unanswered(services)), caller))
-    reason = await lapse(Stays(Unanswered(services)), caller)
-    late = time.time() - caller.expires_at
+    caller, clock = caller_of(people[Role.USER]), Clock()
+    first, second = Unanswered(services, clock=clock), Unanswered(services, clock=clock)
+    careless = asyncio.create_task(lapse(Together(first), caller))
+    staying = asyncio.create_task(lapse(Stays(second), caller))
+    await until(lambda: first.asked + second.asked == 2)
+    began = time.monotonic()
+    clock.ahead = timedelta(seconds=caller.expires_at - time.time())
+    reason = await staying
+    late = time.monotonic() - began
     done, waiting = await asyncio.wait([careless], timeout=2 * stays.WATCH_S)
     careless.cancel()
 
-    assert ("the access token has expired", True) == (reason, 0 <= late < 5)
+    assert ("the access token has expired", True) == (reason, late < 5)
     assert (set(), {careless}) == (done, waiting)
 
 
@@ -240,17 +250,21 @@ async def test_while_postgresql_hangs_tokens_run_out_over_every_transport(
         far = settings.model_copy(update={"database_url": url})
         services = await stack.enter_async_context(opening.opened(far, application="agentos tests"))
         stack.callback(wire.flow)
-        twin = looked_after(stage.staged(far, services), Together(Callers(services.tokens, services.database)))
-        server = await stack.enter_async_context(served(stage.staged(far, services)))
-        other = await stack.enter_async_context(served(twin))
-        life = timedelta(seconds=6)
-        token = short_token(services, user, life=life)
-        expires_at = time.time() + life.total_seconds()
+        clock = Clock()
+        guarded = looked_after(stage.staged(far, services), timed(clock, services))
+        careless = Counting(services, clock=clock)
+        server = await stack.enter_async_context(served(guarded))
+        other = await stack.enter_async_context(served(looked_after(stage.staged(far, services), Together(careless))))
+        token = short_token(services, user)
         mine = await stack.enter_async_context(three(server, token))
         theirs = await stack.enter_async_context(three(other, token))
         wire.hang()
+        asked = len(careless.asked)
+        await until(lambda: len(careless.asked) > asked)
+        began = time.monotonic()
+        clock.ahead = SOON
         ended = await endings(*mine)
-        late = time.time() - expires_at
+        late = time.monotonic() - began
         kept = asyncio.create_task(endings(*theirs))
         done, _ = await asyncio.wait([kept], timeout=2 * stays.WATCH_S)
         wire.flow()

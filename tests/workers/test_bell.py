@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 from uuid import uuid4
 
 import pytest
@@ -19,11 +18,15 @@ from db.files import Files
 from db.redis import Redis
 from tests.waiting import eventually, until
 from tests.workers.conftest import Bench
-from workers.bell import WARM_AT, listen
+from workers.bell import listen
 from workers.doorbell import Doorbell
 from workers.engine import Engine
 
-EVERY_S: Final = 60 / len(WARM_AT)
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds every second, which tests need not wait long for."""
+    monkeypatch.setattr("workers.bell.WARM_AT", set(range(60)))
 
 
 class Listening(Engine):
@@ -64,6 +67,7 @@ async def test_a_ring_reaches_the_engine(bench: Bench, redis_url: str, redis: Re
     assert 1 == rings
 
 
+@pytest.mark.usefixtures("often")
 async def test_the_snapshot_is_warmed(bench: Bench, redis_url: str, redis: Redis, tmp_path: Path) -> None:
     async with heard(bench, redis_url, redis, tmp_path):
         found = await eventually(lambda: redis.exists(keys.snapshot("default")), lambda seen: bool(seen), every_s=0.1)
@@ -71,36 +75,36 @@ async def test_the_snapshot_is_warmed(bench: Bench, redis_url: str, redis: Redis
     assert 1 == found
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("queues", "together"),
-    [
-        pytest.param((keys.DOORBELL, keys.WARMING), True, id="two"),
-        pytest.param((keys.WARMING, keys.WARMING), False, id="control"),
-    ],
-)
-async def test_no_queue_takes_the_rounds_of_another(redis_url: str, queues: tuple[str, str], together: bool) -> None:
+@pytest.mark.usefixtures("often")
+async def test_no_queue_takes_the_rounds_of_another(redis_url: str) -> None:
     """Of a queue's listeners one begins each round; those of the workers leave the warmer's alone."""
-    begun = defaultdict[int, set[str]](set)
+    queues = {"apart": (keys.DOORBELL, keys.WARMING), "control": ("shared", "shared")}
+    begun, since, over = Counter[str](), time.time(), asyncio.Event()
 
-    def warm(who: str) -> Callable[[], Awaitable[None]]:
+    def warm(pair: str) -> Callable[[], Awaitable[None]]:
         async def once() -> None:
-            # The last of the moments that both have rounds at: a round may begin late, never early.
-            begun[int(time.time() // EVERY_S)].add(who)
+            begun[pair] += 1
+            # arq forgets a round that has ended, and a listener that is late to it would begin it again.
+            await over.wait()
 
         return once
 
-    def both() -> bool:
-        return any(len(who) == 2 for who in begun.values())
+    def twice(pair: str) -> bool:
+        """Whether two began a round that is one: there is one a second, which may begin late, never early."""
+        return begun[pair] > int(time.time() - since) + 1
 
     async with asyncio.TaskGroup() as group:
-        named = zip(("worker", "warmer"), queues, strict=True)
-        listening = [group.create_task(listen(redis_url, None, warm(who), queue=queue)) for who, queue in named]
-        await until(lambda: both() or len(begun) > 2, within_s=90)
+        listening = [
+            group.create_task(listen(redis_url, None, warm(pair), queue=queue))
+            for pair, both in queues.items()
+            for queue in both
+        ]
+        await until(lambda: twice("apart") and begun["control"] > 2)
+        over.set()
         for task in listening:
             task.cancel()
 
-    assert together is both()
+    assert not twice("control")
 
 
 async def test_a_bell_that_was_cut_off_rings_again(bench: Bench, redis_url: str, redis: Redis, tmp_path: Path) -> None:

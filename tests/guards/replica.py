@@ -1,6 +1,7 @@
-"""A process that charges calls as a server does: `python -m tests.guards.replica KEY WINDOW_S SKEW_S`.
+"""A process that charges calls as a server does: `python -m tests.guards.replica KEY SKEW_S`.
 
-It says `ready`, and for each `KIND LIMIT CALLS` on its standard input how many of so many calls at once it let through.
+It says `ready`, and for each `KIND LIMIT WINDOW_S CALLS` on its standard input how many of so many calls at once it let
+through.
 """
 
 import asyncio
@@ -36,8 +37,8 @@ async def charged(rates: Rates, bucket: Bucket) -> bool:
     return True
 
 
-async def main(key: str, window_s: int, skew_s: float) -> None:
-    """Charge as many calls at once as each line says, in the way and with the limit that it says."""
+async def main(key: str, skew_s: float) -> None:
+    """Charge as many calls at once as each line says, in the way, with the limit and in the window that it says."""
     database_url, redis_url = sys.stdin.readline().split()
     # Room and time for all calls at once: who is refused a connection is not refused for the limit.
     database, redis = Database.connect(database_url, size=12), connect(redis_url, answer_timeout_s=30)
@@ -45,7 +46,8 @@ async def main(key: str, window_s: int, skew_s: float) -> None:
     number = count()
     print("ready", flush=True)
     for line in iter(sys.stdin.readline, ""):
-        kind, limit, calls = line.split()
+        kind, limit, window, calls = line.split()
+        window_s = int(window)
         bucket = Bucket(f"{key}:{kind}", kind, Rate(int(limit), window_s, critical=kind == "critical"))
         if kind == "naive":
             made = [naive(redis, key, int(limit), window_s, f"{skew_s}-{next(number)}") for _ in range(int(calls))]
@@ -64,6 +66,6 @@ def skewed(by_s: float) -> None:
 
 
 if __name__ == "__main__":
-    key, window_s, skew_s = sys.argv[1:]
+    key, skew_s = sys.argv[1:]
     skewed(float(skew_s))
-    asyncio.run(main(key, int(window_s), float(skew_s)))
+    asyncio.run(main(key, float(skew_s)))

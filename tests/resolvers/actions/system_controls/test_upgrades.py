@@ -1,7 +1,7 @@
 """Migrating while the house runs: what is applied, what stands still meanwhile, and what goes on whatever happens."""
 
-import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 import pytest_asyncio
@@ -17,7 +17,6 @@ from guards.errors import BadInput
 from resolvers.context import Context
 from tests.acting import act
 from tests.resolvers.actions.system_controls.test_backups import ended
-from tests.waiting import eventually
 
 
 async def put(database: Database, revision: str) -> None:
@@ -70,15 +69,22 @@ async def test_what_is_missing_is_applied_and_everything_started_again(
     assert 0 == await halts(database)
 
 
-async def test_queues_go_on_also_when_it_fails(admin: Context, database: Database, missing: str) -> None:
+async def test_queues_go_on_also_when_it_fails(
+    admin: Context, database: Database, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Somebody holds on to the row that says where the tables are."""
+    stood, upgrade = [], runner.upgrade
+
+    async def soon_given_up(url: str, revision: str) -> str:
+        stood.append(await halts(database) > 0)
+        return await upgrade(url, revision, lock_timeout=timedelta(milliseconds=200))
+
+    monkeypatch.setattr(runner, "upgrade", soon_given_up)
     async with apart.change(database) as tx, apart.owner(tx):
         await tx.execute(sa.text("SELECT * FROM alembic_version FOR UPDATE"))
-        migrating = asyncio.create_task(ended(admin, "system.restart_with_migration", target=missing))
-        await eventually(lambda: halts(database), bool)
-        failed = await migrating
+        failed = await ended(admin, "system.restart_with_migration", target=missing)
 
-    assert (OperationState.FAILED, "CONFLICT") == (failed.state, failed.error_code)
+    assert (OperationState.FAILED, "CONFLICT", [True]) == (failed.state, failed.error_code, stood)
     assert 0 == await halts(database)
 
 

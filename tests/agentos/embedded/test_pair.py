@@ -11,27 +11,21 @@ from agentos import embedded
 from agentos.embedded import InUse, NotStarted, Stores
 from agentos.embedded.postgres import Postgres
 from agentos.embedded.valkey import Valkey
-from tests.agentos.embedded.conftest import alive, another_owner, answer, server_pids, stranger
+from tests.agentos.embedded.conftest import alive, another_owner, answer, kept, server_pids, stranger, used, written
 from tests.waiting import until
 
 
 async def test_both_answer_over_their_sockets_and_keep_what_was_written(data_dir: Path) -> None:
     async with embedded.stores(data_dir) as first:
-        await answer(first.database_url, "CREATE TABLE kept AS SELECT 7 AS value")
-        async with Redis.from_url(first.redis_url) as redis:
-            await redis.set("kept", "8")
+        name = await written(first)
 
     async with embedded.stores(data_dir) as again:
         assert first == again
-        assert 7 == await answer(again.database_url, "SELECT value FROM kept")
-        async with Redis.from_url(again.redis_url) as redis:
-            assert b"8" == await redis.get("kept")
+        assert await kept(again, name)
 
 
+@used
 async def test_an_initialised_pair_starts_within_two_seconds_and_stops_within_five(both: Stores) -> None:
-    await both.start()
-    await both.stop()
-
     starting, stopping = [], []
     for _ in range(2):
         before = time.monotonic()
@@ -67,11 +61,10 @@ async def test_two_data_directories_run_side_by_side(data_dir: Path) -> None:
         await asyncio.gather(one.stop(), two.stop())
 
 
+@used
 async def test_servers_end_with_a_killed_owner_and_the_next_one_has_all_they_had(data_dir: Path, both: Stores) -> None:
     with another_owner(data_dir, postgres=True) as (owner, addresses):
-        await answer(addresses.database_url, "CREATE TABLE kept AS SELECT 7 AS value")
-        async with Redis.from_url(addresses.redis_url) as redis:
-            await redis.set("kept", "8")
+        name = await written(addresses)
         left = server_pids(data_dir)
 
         owner.kill()
@@ -80,11 +73,10 @@ async def test_servers_end_with_a_killed_owner_and_the_next_one_has_all_they_had
 
     assert embedded.running(data_dir) is None
     assert addresses == await both.start()
-    assert 7 == await answer(addresses.database_url, "SELECT value FROM kept")
-    async with Redis.from_url(addresses.redis_url) as redis:
-        assert b"8" == await redis.get("kept")
+    assert await kept(addresses, name)
 
 
+@used
 async def test_servers_that_outlived_their_owner_are_ended_by_the_next_one(
     data_dir: Path, both: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +84,7 @@ async def test_servers_that_outlived_their_owner_are_ended_by_the_next_one(
     monkeypatch.setattr(Postgres, "stopping", ((signal.SIGINT, 0.1),))
     monkeypatch.setattr(Valkey, "stopping", ((signal.SIGTERM, 0.1),))
     with another_owner(data_dir, postgres=True) as (owner, addresses):
-        await answer(addresses.database_url, "CREATE TABLE kept AS SELECT 7 AS value")
+        name = await written(addresses)
         left = server_pids(data_dir)
         for pid in left:
             os.kill(pid, signal.SIGSTOP)
@@ -103,12 +95,11 @@ async def test_servers_that_outlived_their_owner_are_ended_by_the_next_one(
     again = await both.start()
 
     assert not any(alive(pid) for pid in left)
-    assert 7 == await answer(again.database_url, "SELECT value FROM kept")
+    assert await kept(again, name)
 
 
+@used
 async def test_a_stranger_under_a_recycled_pid_is_left_alone_and_not_in_the_way(both: Stores, data_dir: Path) -> None:
-    await both.start()
-    await both.stop()
     with stranger() as other:
         (data_dir / "valkey/valkey.pid").write_text(f"{other.pid}\n")
         (data_dir / "postgres/data/postmaster.pid").write_text(f"{other.pid}\n{data_dir}/postgres/data\n1\n5432\n")
@@ -119,25 +110,24 @@ async def test_a_stranger_under_a_recycled_pid_is_left_alone_and_not_in_the_way(
         assert other.pid not in both.pids().values()
 
 
-@pytest.mark.parametrize("name", ["PostgreSQL", "Valkey"])
-async def test_a_server_that_is_killed_comes_back_at_the_same_address_with_its_data(name: str, data_dir: Path) -> None:
+@used
+@pytest.mark.parametrize("server", ["PostgreSQL", "Valkey"])
+async def test_a_server_that_is_killed_comes_back_at_the_same_address_with_its_data(
+    server: str, data_dir: Path
+) -> None:
     both = Stores(data_dir)
     addresses = await both.start()
     watch = asyncio.create_task(both.watch())
     try:
-        await answer(addresses.database_url, "CREATE TABLE kept AS SELECT 7 AS value")
-        async with Redis.from_url(addresses.redis_url) as redis:
-            await redis.set("kept", "8")
-        killed = both.pids()[name]
+        name = await written(addresses)
+        killed = both.pids()[server]
         assert killed is not None
 
         os.kill(killed, signal.SIGKILL)
-        await until(lambda: both.pids()[name] not in (None, killed))
+        await until(lambda: both.pids()[server] not in (None, killed))
         await until(lambda: _answers(addresses))
 
-        assert 7 == await answer(addresses.database_url, "SELECT value FROM kept")
-        async with Redis.from_url(addresses.redis_url) as redis:
-            assert b"8" == await redis.get("kept")
+        assert await kept(addresses, name)
     finally:
         watch.cancel()
         await asyncio.wait([watch])
@@ -153,6 +143,7 @@ async def _answers(addresses: embedded.Addresses) -> bool:
         return False
 
 
+@used
 async def test_ctrl_c_in_the_terminal_does_not_reach_the_servers(both: Stores) -> None:
     await both.start()
 

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from agentos.embedded import NotStarted, Stores, places
-from tests.agentos.embedded.conftest import answer
+from tests.agentos.embedded.conftest import answer, used
 
 
 @pytest.fixture
@@ -14,6 +14,7 @@ def postgres(data_dir: Path) -> Stores:
     return Stores(data_dir, valkey=False, fast_unsafe=True)
 
 
+@used
 async def test_the_owner_finds_its_database_and_these_settings(data_dir: Path) -> None:
     postgres = Stores(data_dir, valkey=False)
     url = (await postgres.start()).database_url
@@ -27,6 +28,7 @@ async def test_the_owner_finds_its_database_and_these_settings(data_dir: Path) -
     assert "agentos" == owner
 
 
+@used
 async def test_without_the_password_nobody_gets_in(postgres: Stores, data_dir: Path) -> None:
     await postgres.start()
     try:
@@ -40,6 +42,7 @@ async def test_without_the_password_nobody_gets_in(postgres: Stores, data_dir: P
         await postgres.stop()
 
 
+@used
 async def test_a_lost_password_is_made_anew(postgres: Stores, data_dir: Path) -> None:
     before = (await postgres.start()).database_url
     await postgres.stop()

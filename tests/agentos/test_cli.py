@@ -97,8 +97,8 @@ async def test_help_comes_within_half_a_second(tmp_path: Path) -> None:
     assert min(took) < 0.5
 
 
-async def test_a_setting_that_makes_no_sense_is_named(tmp_path: Path) -> None:
-    outcome = await run("health", env=environment(tmp_path, port="abc"))
+async def test_a_setting_that_makes_no_sense_is_named(ran: Ran, tmp_path: Path) -> None:
+    outcome = await ran("health", env=environment(tmp_path, port="abc"))
 
     assert 2 == outcome.code
     assert "AGENTOS_PORT" in outcome.err
@@ -117,7 +117,7 @@ async def test_stores_that_are_away_are_told_in_a_few_lines(ran: Ran, arguments:
 
 
 @pytest.mark.parametrize("arguments", [["user", "list"], ["doctor"]], ids=" ".join)
-async def test_a_database_that_hangs_up_is_told_in_a_few_lines(arguments: list[str], tmp_path: Path) -> None:
+async def test_a_database_that_hangs_up_is_told_in_a_few_lines(ran: Ran, arguments: list[str], tmp_path: Path) -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.close()
@@ -126,7 +126,7 @@ async def test_a_database_that_hangs_up_is_told_in_a_few_lines(arguments: list[s
         port = server.sockets[0].getsockname()[1]
         away = f"postgresql://nobody@127.0.0.1:{port}/none?ssl=disable"
         env = environment(tmp_path, database_url=away, redis_url="redis://127.0.0.1:1")
-        outcome = await run(*arguments, env=env)
+        outcome = await ran(*arguments, env=env)
 
     assert 1 == outcome.code
     assert "Traceback" not in outcome.err
@@ -134,8 +134,8 @@ async def test_a_database_that_hangs_up_is_told_in_a_few_lines(arguments: list[s
 
 
 @pytest.mark.parametrize("process", ["serve", "worker"])
-async def test_a_single_process_starts_no_stores_of_its_own(process: str, tmp_path: Path) -> None:
-    outcome = await run(process, env=environment(tmp_path / "data"))
+async def test_a_single_process_starts_no_stores_of_its_own(ran: Ran, process: str, tmp_path: Path) -> None:
+    outcome = await ran(process, env=environment(tmp_path / "data"))
 
     assert 1 == outcome.code
     assert "AGENTOS_DATABASE_URL" in outcome.err
@@ -257,12 +257,12 @@ async def test_seeding_a_tenant_that_is_not_there_is_refused(ran: Ran, env: Env,
 
 
 async def test_token_prints_one_token_and_nothing_else(
-    env: Env, people: dict[Role, users.User], tmp_path: Path
+    ran: Ran, env: Env, people: dict[Role, users.User], tmp_path: Path
 ) -> None:
     operator = people[Role.OPERATOR]
 
-    for who in (operator.email, str(operator.id)):
-        outcome = await run("token", "--user", who, "--ttl", "60", env=env)
+    for who, running in ((operator.email, run), (str(operator.id), ran)):
+        outcome = await running("token", "--user", who, "--ttl", "60", env=env)
 
         assert (0, "") == (outcome.code, outcome.err)
         [token] = outcome.out.split()

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from agentos.supervisor import Program, Supervisor
 from db import jobs, services, users, workers
 from db.database import Database, Transaction
 from db.jobs import Filter, Job, NewJob
+from db.models.control import Wish
 from db.models.identity import DEFAULT_TENANT, Role
 from db.models.work import JobStatus, WorkerState
 from db.redis import connect
@@ -41,6 +42,13 @@ STARTED_S = 40.0
 
 OPERATION_S = 2 * STARTED_S + 10
 """How long an operation may take here: at most two processes start one after the other, and each waits for a job."""
+
+WARMER = "warmer"
+
+
+def worker(number: int) -> str:
+    """What a worker is called; the first is number 0."""
+    return f"worker-{number + 1}"
 
 
 @dataclass
@@ -125,10 +133,27 @@ class House:
             lambda: self.job(job_id), lambda job: job.status is status, within_s=STARTED_S, every_s=LOOK_EVERY_S
         )
 
-    async def resumed(self) -> None:
-        """Have every worker take jobs, if a test has left one paused."""
+    async def heard(self, holds: Callable[[dict[str, OnDuty]], bool]) -> dict[str, OnDuty]:
+        """The workers, once what is heard of them is as wanted."""
+        return await eventually(self.workers, holds, within_s=STARTED_S, every_s=LOOK_EVERY_S)
+
+    async def tidied(self, *, crew: int) -> None:
+        """Have the warmer and so many workers run and nothing left to do, and jobs from now on stay at work."""
+        self.go()
+        names = [worker(number) for number in range(crew)]
+        there = await self.processes()
+        async with self.database.system() as tx:
+            for service in (Service.WORKERS, Service.WARMER):
+                await services.switch(tx, service, Wish.RUNNING)
+            await services.drop(tx, there.keys() - {*names, WARMER})
+            missing = [name for name in names if name not in there]
+            await services.add(tx, [NewProcess(name=name, service=Service.WORKERS) for name in missing])
+        await self.quiet(*names)
         async with self.database.system() as tx:
             await workers.desire(tx, [one.id for one in await workers.on_duty(tx)], WorkerState.ACTIVE)
+        # One that a test has left queued would be at work in the next.
+        await self.done()
+        self.halt()
 
     async def done(self) -> None:
         """Wait until no job is left to do."""
@@ -149,8 +174,8 @@ class House:
 
 
 @asynccontextmanager
-async def housed(server_url: str, template: str, redis_url: str, *, crew: int = 1) -> AsyncIterator[House]:
-    """A house at work, with so many workers that are heard of."""
+async def housed(server_url: str, template: str, redis_url: str) -> AsyncIterator[House]:
+    """A house at work, with a warmer and a worker that is heard of."""
     name = f"h_{uuid4().hex}"
     await administer(server_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     url = with_database(server_url, name)
@@ -164,8 +189,8 @@ async def housed(server_url: str, template: str, redis_url: str, *, crew: int = 
 
         async def first(tx: Transaction) -> list[NewProcess]:
             return [
-                NewProcess(name="warmer", service=Service.WARMER),
-                *(NewProcess(name=f"worker-{number + 1}", service=Service.WORKERS) for number in range(crew)),
+                NewProcess(name=WARMER, service=Service.WARMER),
+                NewProcess(name=worker(0), service=Service.WORKERS),
             ]
 
         def program(process: Process) -> Program:
@@ -176,7 +201,7 @@ async def housed(server_url: str, template: str, redis_url: str, *, crew: int = 
             supervising = group.create_task(supervisor.run(signals=()))
             obeying = group.create_task(desires.run())
             try:
-                await house.quiet(*(f"worker-{number + 1}" for number in range(crew)))
+                await house.quiet(worker(0))
                 yield house
             finally:
                 obeying.cancel()

@@ -10,9 +10,9 @@ import pytest_asyncio
 from agentos import processes
 from agentos.embedded import Addresses
 from db import services
-from db.models.control import ProcessState, Wish
+from db.models.control import ProcessState
 from db.models.work import JobStatus, WorkerState
-from db.services import NewProcess, Process, Service
+from db.services import Process, Service
 from resolvers import processes as steered
 from tests.agentos.house import House, housed
 from tests.waiting import eventually, until
@@ -28,24 +28,16 @@ async def whole(pair: Addresses, template: str) -> AsyncIterator[House]:
 
 
 @pytest_asyncio.fixture
-async def house(whole: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
-    """The house with one idle worker and a warmer, as every test finds and leaves it."""
+async def house(whole: House, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> House:
+    """The house with a warmer and so many idle workers, one unless a test asks for more, whatever was left there."""
     # What becomes of processes is tried here, not how soon: the machine that tests may be busy with others.
     monkeypatch.setattr(steered, "PATIENCE_S", 30.0)
-    whole.halt()
-    yield whole
-    whole.go()
-    there = await whole.processes()
-    async with whole.database.system() as tx:
-        for service in (Service.WORKERS, Service.WARMER):
-            await services.switch(tx, service, Wish.RUNNING)
-        await services.drop(tx, there.keys() - {"worker-1", "warmer"})
-        if "worker-1" not in there:
-            await services.add(tx, [NewProcess(name="worker-1", service=Service.WORKERS)])
-    await whole.quiet("worker-1")
-    await whole.resumed()
-    # One that a test has left queued would be at work in the next.
-    await whole.done()
+    await whole.tidied(crew=getattr(request, "param", 1))
+    return whole
+
+
+of_two = pytest.mark.parametrize("house", [2], ids=["two"], indirect=True)
+"""The house has two workers. Each takes seconds to load, so tests of two follow each other."""
 
 
 def alive(pid: int | None) -> bool:
@@ -64,14 +56,51 @@ async def test_started_workers_run_and_are_heard_of(house: House) -> None:
     assert changed.observed == 2 or not changed.converged
 
 
+@of_two
+async def test_a_rolling_restart_takes_one_after_the_other(house: House) -> None:
+    before = await house.processes()
+    fewest = 2
+
+    restarting = asyncio.create_task(house.act("worker.restart_all", timeout=10))
+    while not restarting.done():
+        fewest = min(fewest, len(await house.workers()))
+        await asyncio.wait([restarting], timeout=0.1)
+    await restarting
+    after = await house.quiet("worker-1", "worker-2")
+
+    assert 1 == fewest
+    assert not any(alive(before[name].pid) for name in ("worker-1", "worker-2"))
+    assert all(after[name].pid != before[name].pid for name in ("worker-1", "worker-2"))
+
+
+@of_two
+async def test_a_stopped_worker_finishes_what_it_holds_and_is_gone(house: House) -> None:
+    job = await house.submitted()
+    begun = await house.until(job.id, JobStatus.PROCESSING)
+    name = next(name for name, one in (await house.workers()).items() if one.id == begun.worker_id)
+    await house.heard(lambda found: found[name].current_jobs == [job.id])
+    pid = (await house.processes())[name].pid
+
+    stopping = asyncio.create_task(house.act("worker.stop", worker_id=name, timeout=60))
+    await house.heard(lambda found: found[name].state is WorkerState.DRAINING)
+    assert alive(pid)
+    house.go()
+    stopped = await stopping
+
+    assert (name, 1, True) == (stopped.worker_id, stopped.jobs_finished, stopped.converged)
+    assert WorkerState.STOPPED is stopped.state
+    assert not alive(pid)
+    assert JobStatus.COMPLETED is (await house.job(job.id)).status
+
+
+@of_two
 async def test_scaling_down_ends_the_idle_worker_and_leaves_the_one_at_work(house: House) -> None:
-    await house.act("worker.scale", count=2)
-    there = await house.quiet("worker-1", "worker-2")
+    there = await house.processes()
     job = await house.submitted()
     begun = await house.until(job.id, JobStatus.PROCESSING)
     at_work = next(name for name, one in (await house.workers()).items() if one.id == begun.worker_id)
     [idle] = {"worker-1", "worker-2"} - {at_work}
-    await eventually(house.workers, lambda found: found[at_work].current_jobs == [job.id])
+    await house.heard(lambda found: found[at_work].current_jobs == [job.id])
 
     changed = await house.act("worker.scale_down", count=5)
     left = await house.quiet(at_work)
@@ -116,27 +145,6 @@ async def test_a_kill_that_comes_late_touches_no_other_process(house: House) -> 
         await stranger.wait()
 
 
-async def test_a_stopped_worker_finishes_what_it_holds_and_is_gone(house: House) -> None:
-    await house.act("worker.start", count=1)
-    await house.quiet("worker-1", "worker-2")
-    job = await house.submitted()
-    begun = await house.until(job.id, JobStatus.PROCESSING)
-    name = next(name for name, one in (await house.workers()).items() if one.id == begun.worker_id)
-    await eventually(house.workers, lambda found: found[name].current_jobs == [job.id])
-    pid = (await house.processes())[name].pid
-
-    stopping = asyncio.create_task(house.act("worker.stop", worker_id=name, timeout=60))
-    await eventually(house.workers, lambda found: found[name].state is WorkerState.DRAINING)
-    assert alive(pid)
-    house.go()
-    stopped = await stopping
-
-    assert (name, 1, True) == (stopped.worker_id, stopped.jobs_finished, stopped.converged)
-    assert WorkerState.STOPPED is stopped.state
-    assert not alive(pid)
-    assert JobStatus.COMPLETED is (await house.job(job.id)).status
-
-
 async def test_a_worker_that_is_not_waited_for_puts_back_what_it_holds(house: House) -> None:
     job = await house.submitted()
     await house.until(job.id, JobStatus.PROCESSING)
@@ -147,23 +155,6 @@ async def test_a_worker_that_is_not_waited_for_puts_back_what_it_holds(house: Ho
     back = await house.until(job.id, JobStatus.QUEUED)
     assert (0, None) == (back.attempt, back.worker_id)
     assert "worker-1" not in await house.processes()
-
-
-async def test_a_rolling_restart_takes_one_after_the_other(house: House) -> None:
-    await house.act("worker.start", count=1)
-    before = await house.quiet("worker-1", "worker-2")
-    fewest = 2
-
-    restarting = asyncio.create_task(house.act("worker.restart_all", timeout=10))
-    while not restarting.done():
-        fewest = min(fewest, len(await house.workers()))
-        await asyncio.wait([restarting], timeout=0.1)
-    await restarting
-    after = await house.quiet("worker-1", "worker-2")
-
-    assert 1 == fewest
-    assert not any(alive(before[name].pid) for name in ("worker-1", "worker-2"))
-    assert all(after[name].pid != before[name].pid for name in ("worker-1", "worker-2"))
 
 
 async def test_a_pause_that_is_answered_binds_every_worker_and_a_resume_frees_it(house: House) -> None:
@@ -192,12 +183,17 @@ async def test_a_pause_that_does_not_wait_puts_jobs_back(house: House) -> None:
 
 
 async def test_a_restarted_worker_has_another_process_and_the_settings_it_was_given(house: House) -> None:
+    """And what it and the one before it wrote can be read by its name."""
     before = (await house.processes())["worker-1"]
     configured = await house.act("worker.configure", max_jobs=3, job_timeout=600)
     first = (await house.workers())["worker-1"]
     await house.act("worker.restart", worker_id="worker-1")
     after = (await house.quiet("worker-1"))["worker-1"]
     second = (await house.workers())["worker-1"]
+    told = await eventually(
+        lambda: house.act("worker.view_logs", worker_id="worker-1", lines=2), lambda seen: len(seen.entries) == 2
+    )
+    of_all = await house.act("service.view_logs", service_id="workers", level="info")
 
     wanted = {"max_jobs": 3, "job_timeout": 600}
     assert (wanted, [], ["worker-1"], True) == (
@@ -210,6 +206,9 @@ async def test_a_restarted_worker_has_another_process_and_the_settings_it_was_gi
     assert first.id != second.id
     assert not alive(before.pid)
     assert (1, 0) == (after.renewed - before.renewed, after.restarts - before.restarts)
+    assert ["worker-1"] * 2 == [line.source for line in told.entries]
+    assert told.entries[0].created_at >= told.entries[1].created_at
+    assert any("takes up to" in line.message for line in of_all.entries)
 
 
 async def test_a_worker_may_have_settings_and_a_profile_a_queue_of_its_own(house: House) -> None:
@@ -257,19 +256,6 @@ async def test_a_worker_that_crashes_is_replaced_and_its_job_taken_back_at_once(
 
     assert 2 == again.attempt
     assert 1 <= (await house.quiet("worker-1"))["worker-1"].restarts
-
-
-async def test_what_a_worker_and_the_one_before_it_wrote_can_be_read_by_its_name(house: House) -> None:
-    await house.act("worker.restart", worker_id="worker-1")
-
-    found = await eventually(
-        lambda: house.act("worker.view_logs", worker_id="worker-1", lines=2), lambda seen: len(seen.entries) == 2
-    )
-    of_all = await house.act("service.view_logs", service_id="workers", level="info")
-
-    assert ["worker-1"] * 2 == [line.source for line in found.entries]
-    assert found.entries[0].created_at >= found.entries[1].created_at
-    assert any("takes up to" in line.message for line in of_all.entries)
 
 
 async def test_health_is_what_supervisor_and_worker_say(house: House) -> None:
@@ -358,11 +344,11 @@ async def test_of_two_who_scale_at_once_the_later_is_obeyed(house: House) -> Non
 async def test_a_graceful_shutdown_lets_jobs_be_finished(house: House) -> None:
     job = await house.submitted()
     await house.until(job.id, JobStatus.PROCESSING)
-    await eventually(house.workers, lambda found: found["worker-1"].current_jobs == [job.id])
+    await house.heard(lambda found: found["worker-1"].current_jobs == [job.id])
     pid = (await house.processes())["worker-1"].pid
 
     ending = asyncio.create_task(house.act("system.graceful_shutdown", timeout_seconds=60))
-    await eventually(house.workers, lambda found: found["worker-1"].state is WorkerState.DRAINING)
+    await house.heard(lambda found: found["worker-1"].state is WorkerState.DRAINING)
     house.go()
     ended = await ending
 

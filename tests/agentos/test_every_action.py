@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from agentos.app import create_app
 from agentos.settings import Settings
 from db import jobs
-from db.database import Database
 from db.jobs import NewJob
 from db.models.identity import Role
 from db.models.work import JobStatus
@@ -30,6 +29,7 @@ from resolvers.context import Services
 from tests.agentos.conftest import TokenOf
 from tests.conftest import People
 from tests.examples import Subject, about, example, subjects
+from tests.onlooking import Onlooker, onlooking
 from tests.serving import Served, served
 from tests.uploading import context_of, uploaded, video
 
@@ -46,11 +46,6 @@ _BESIDE: Final = frozenset(
     }
 )
 _DECISIONS: Final = ("queue_states", "house", "managers", "operations", "replays")
-_TABLES: Final = (
-    "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
-    "AND relnamespace = 'public'::regnamespace ORDER BY relname"
-)
-_ROWS: Final = "SELECT '{table}', md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM {table} AS t"
 
 
 @pytest_asyncio.fixture
@@ -60,20 +55,11 @@ async def served_whole(settings: Settings, services: Services) -> AsyncIterator[
         yield running
 
 
-async def fingerprint(database: Database) -> dict[str, str]:
-    """What every table holds, but for what is written down of calls themselves."""
-    async with database.system() as tx:
-        await tx.execute(sa.text("SET LOCAL ROLE NONE"))
-        named = [table for (table,) in await tx.rows(sa.text(_TABLES)) if table not in _BESIDE]
-        each = " UNION ALL ".join(_ROWS.format(table=table) for table in named)
-        return {table: digest for table, digest in await tx.rows(sa.text(each))}
-
-
-async def on_record(database: Database, action: str) -> int:
-    """How many entries the trail has about an action."""
-    async with database.system() as tx:
-        counted: int = await tx.scalar(sa.text("SELECT count(*) FROM audit WHERE action = :action"), {"action": action})
-    return counted
+@pytest_asyncio.fixture
+async def onlooker(database_url: str, redis: Redis) -> AsyncIterator[Onlooker]:
+    """Somebody who sees what calls leave."""
+    async with onlooking(database_url, redis, beside=_BESIDE) as looking:
+        yield looking
 
 
 async def things(services: Services, user: User, kinds: frozenset[str]) -> dict[str, UUID]:
@@ -103,27 +89,13 @@ async def tried(server: Served, action: Action[Any, Any], given: dict[str, Any],
     return "ok" if body["success"] else str(body["error_code"])
 
 
-async def uncounted(services: Services, redis: Redis) -> None:
-    """Have nothing counted against anybody."""
-    await redis.flushall()
-    async with services.database.system() as tx:
-        await tx.execute(sa.text("WITH gone AS (DELETE FROM calls) DELETE FROM denials"))
-
-
-async def calmed(services: Services) -> None:
-    """Take back what earlier calls decided for all later ones."""
-    async with services.database.system() as tx:
-        for table in _DECISIONS:
-            await tx.execute(sa.text(f"DELETE FROM {table}"))
-
-
 def written(outcomes: dict[Place, str]) -> str:
     """The golden text of a role."""
     return "".join(f"{action:<36} {subject:<8} {outcome}\n" for (action, subject), outcome in outcomes.items())
 
 
 async def outcomes_of(
-    role: str, server: Served, services: Services, redis: Redis, people: People, token: str | None
+    role: str, server: Served, services: Services, onlooker: Onlooker, people: People, token: str | None
 ) -> AsyncIterator[tuple[Place, str]]:
     """What comes of every action for a role; what is promised of refusals and of the trail is seen to on the way."""
     mine = people[Role.USER if role == NOBODY else Role(role)]
@@ -132,14 +104,13 @@ async def outcomes_of(
     before: dict[str, str] = {}
     for action in CATALOGUE.values():
         for subject in subjects(action):
-            await uncounted(services, redis)
-            if not before:
-                await calmed(services)
+            # What earlier calls decided for all later ones is taken back as well.
+            await onlooker.forget(*(_DECISIONS if not before else ()))
             mine_or_not = await things(services, owners[subject], about(action)) if subject in owners else {}
             if mine_or_not or not before:
-                before = await fingerprint(services.database)
+                before = await onlooker.fingerprint()
             given = example(action, mine_or_not)
-            seen = await on_record(services.database, action.name)
+            seen = await onlooker.on_record(action.name)
 
             outcome = await tried(server, action, given, token)
 
@@ -150,8 +121,8 @@ async def outcomes_of(
             if outcome == "ok":
                 before = {}
             else:
-                assert before == await fingerprint(services.database), place
-            recorded = await on_record(services.database, action.name) - seen
+                assert before == await onlooker.fingerprint(), place
+            recorded = await onlooker.on_record(action.name) - seen
             assert recorded == (0 if role == NOBODY else 1), place
             yield (action.name, subject), outcome
 
@@ -162,13 +133,14 @@ async def test_every_action_has_the_outcome_of_the_golden_text(
     role: str,
     served_whole: Served,
     services: Services,
-    redis: Redis,
+    onlooker: Onlooker,
     people: People,
     token_of: TokenOf,
     request: pytest.FixtureRequest,
 ) -> None:
     token = None if role == NOBODY else token_of(people[Role(role)])
-    found = {place: outcome async for place, outcome in outcomes_of(role, served_whole, services, redis, people, token)}
+    calls = outcomes_of(role, served_whole, services, onlooker, people, token)
+    found = {place: outcome async for place, outcome in calls}
 
     golden = GOLDEN / f"{role}.txt"
     if request.config.getoption("--outcomes"):

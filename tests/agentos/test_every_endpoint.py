@@ -36,6 +36,7 @@ from tests import standing
 from tests.agentos.conftest import TokenOf
 from tests.calls import CALLS, NOWHERE, Case, Things, name_of, path_of, sent_with
 from tests.conftest import People
+from tests.onlooking import Onlooker, onlooking
 from tests.serving import Served, served
 from tests.uploading import begun, context_of, sent, video
 
@@ -51,6 +52,13 @@ async def whole(settings: Settings, services: Services) -> AsyncIterator[Served]
     """The application with the schema of the house."""
     async with served(create_app(settings, services)) as running:
         yield running
+
+
+@pytest_asyncio.fixture
+async def onlooker(database_url: str, redis: Redis) -> AsyncIterator[Onlooker]:
+    """Somebody who sees what calls leave."""
+    async with onlooking(database_url, redis) as looking:
+        yield looking
 
 
 async def made(services: Services, user: User, kind: str) -> str:
@@ -117,20 +125,6 @@ def changes(endpoint: Endpoint) -> bool:
     return endpoint.method == "POST"
 
 
-async def entries(services: Services) -> int:
-    """How long the trail is."""
-    async with services.database.system() as tx:
-        counted: int = await tx.scalar(sa.text("SELECT count(*) FROM audit"))
-    return counted
-
-
-async def uncounted(services: Services, redis: Redis) -> None:
-    """Have nothing counted against anybody."""
-    await redis.flushall()
-    async with services.database.system() as tx:
-        await tx.execute(sa.text("WITH gone AS (DELETE FROM calls) DELETE FROM denials"))
-
-
 def require_envelope(endpoint: Endpoint, prefix: str, answer: httpx.Response) -> None:
     """What every answer has, and what it has not."""
     body: dict[str, Any] = answer.json()
@@ -150,7 +144,7 @@ def require_envelope(endpoint: Endpoint, prefix: str, answer: httpx.Response) ->
 
 
 async def outcomes_of(
-    role: str, server: Served, services: Services, redis: Redis, people: People, token: str | None
+    role: str, server: Served, services: Services, onlooker: Onlooker, people: People, token: str | None
 ) -> AsyncIterator[tuple[str, str]]:
     """What comes of every call of a role; what is promised of each is seen to on the way."""
     mine = people[Role.USER if role == NOBODY else Role(role)]
@@ -161,10 +155,10 @@ async def outcomes_of(
         call = CALLS[name_of(endpoint)]
         for case in call.cases:
             told: dict[str, str] = {}
-            await uncounted(services, redis)
+            await onlooker.forget()
             for prefix in PREFIXES if endpoint.own is None else ("",):
                 things = await shelf.of(case, call.needs, used_up=changes(endpoint))
-                before = await entries(services)
+                before = await onlooker.on_record()
 
                 answer = await server.client.request(
                     endpoint.method,
@@ -177,7 +171,7 @@ async def outcomes_of(
                 assert answer.status_code not in {404, 405} or "NOT_FOUND" == answer.json()["error_code"], place
                 assert answer.status_code not in {429, 500}, place
                 require_envelope(endpoint, prefix, answer)
-                written = await entries(services) - before
+                written = await onlooker.on_record() - before
                 if endpoint.operation == "AuthRefresh":
                     assert written == (case is Case.OWN), place
                 elif case is Case.MALFORMED:
@@ -196,13 +190,13 @@ async def test_every_endpoint_has_the_outcome_of_the_golden_text(
     role: str,
     whole: Served,
     services: Services,
-    redis: Redis,
+    onlooker: Onlooker,
     people: People,
     token_of: TokenOf,
     request: pytest.FixtureRequest,
 ) -> None:
     token = None if role == NOBODY else token_of(people[Role(role)])
-    found = {place: outcome async for place, outcome in outcomes_of(role, whole, services, redis, people, token)}
+    found = {place: outcome async for place, outcome in outcomes_of(role, whole, services, onlooker, people, token)}
 
     golden = GOLDEN / f"{role}.txt"
     written = "".join(f"{place:<44} {outcome}\n" for place, outcome in found.items())

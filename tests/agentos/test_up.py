@@ -28,6 +28,7 @@ from db.services import Process
 from resolvers.context import Context
 from tests.acting import act
 from tests.agentos.commands import READY_S, Outcome, environment, run, started
+from tests.agentos.conftest import Ran
 from tests.agentos.test_websocket import answers, opened
 from tests.agentos.transports.legacy import heard
 from tests.serving import plain_client
@@ -323,10 +324,10 @@ async def _answers(http: httpx.AsyncClient, url: str) -> bool:
         return False
 
 
-async def test_a_taken_port_is_named_with_the_way_to_another(tmp_path: Path) -> None:
+async def test_a_taken_port_is_named_with_the_way_to_another(ran: Ran, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        outcome = await run("up", "--port", str(port), env=environment(tmp_path, ws_port="0"))
+        outcome = await ran("up", "--port", str(port), env=environment(tmp_path, ws_port="0"))
 
     assert (1, "") == (outcome.code, outcome.out)
     assert str(port) in outcome.err

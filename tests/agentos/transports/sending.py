@@ -1,9 +1,8 @@
-"""A process that takes 100 MB over tus and prints by how many bytes that made it grow."""
+"""A process that takes 100 MB over tus, or over the REST routes, and prints by how many bytes that made it grow."""
 
 import asyncio
 import base64
 import hashlib
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
@@ -19,6 +18,7 @@ from db.redis import connect
 from resolvers.context import Context
 from resolvers.uploads import LARGEST_FILE
 from schema.build import build
+from tests.schema.rest import sending as rest
 from tests.schema.rest.sending import BLOCK, memory
 from tests.uploading import FTYP, context_of, services_over
 
@@ -67,5 +67,6 @@ async def grow(database_url: str, redis_url: str, folder: str, user: str) -> Non
     await database.close()
 
 
-if __name__ == "__main__":
-    asyncio.run(grow(*sys.argv[1:]))
+def main(way: str, *arguments: str) -> None:
+    """Grow as a process."""
+    asyncio.run({"rest": rest.grow, "tus": grow}[way](*arguments))

@@ -1,7 +1,5 @@
-"""A process that takes 100 MB over the REST routes and prints by how many bytes that made it grow."""
+"""A hundred megabytes over the REST routes, and by how many bytes they make a process grow."""
 
-import asyncio
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
@@ -78,7 +76,3 @@ async def grow(database_url: str, redis_url: str, folder: str, user: str) -> Non
         print(memory("VmHWM") - before, flush=True)
     await redis.aclose()
     await database.close()
-
-
-if __name__ == "__main__":
-    asyncio.run(grow(*sys.argv[1:]))

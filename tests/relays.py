@@ -30,6 +30,10 @@ class Relay:
         self._server = await asyncio.start_server(self._take, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
+    def lead(self, url: str) -> None:
+        """Pass connections on to another server from now on."""
+        self._to = urlsplit(url)
+
     def hang(self) -> None:
         """Take connections and words, and pass none of them on."""
         self._open.clear()

@@ -57,25 +57,26 @@ PRIORITY = "mutation ($input: JobPriorityInput!) { jobPriority(input: $input) { 
 SIGNED_OUT = {**dict.fromkeys(SOCKETS, "4403"), **dict.fromkeys(STREAMS, "401"), "apollo-multipart": "UNAUTHENTICATED"}
 """By what each knows that its token is no good: the code of a close, the status of an answer, or what that says."""
 
-LIFE = timedelta(seconds=15)
+LIFE = timedelta(seconds=10)
 """Of a token that runs out while it is watched."""
 
 READY_S = 60.0
 
 
 class Server:
-    """`python -m agentos serve`, which can be told to go and started again."""
+    """`python -m agentos serve`, one process after the other."""
 
-    def __init__(self, env: dict[str, str], port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, env: dict[str, str]) -> None:
+        self.url = ""
         self._env = env
-        self._port = port
-        self._process: asyncio.subprocess.Process | None = None
+        self._running: list[asyncio.subprocess.Process] = []
 
     async def start(self) -> None:
-        """Be there, and ready."""
-        self._process = await started("serve", "--port", str(self._port), env=self._env)
-        async with plain_client(base_url=self.url) as client:
+        """Be there, and ready, beside who is there already."""
+        port = free_port()
+        self._running.append(await started("serve", "--port", str(port), env=self._env))
+        url = f"http://127.0.0.1:{port}"
+        async with plain_client(base_url=url) as client:
 
             async def ready() -> bool:
                 try:
@@ -84,13 +85,15 @@ class Server:
                     return False
 
             await until(ready, within_s=READY_S)
+        self.url = url
 
-    async def stop(self) -> None:
-        """Go as it does when it is told to, if it is there."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGTERM)
-        if self._process is not None:
-            await self._process.communicate()
+    async def stop(self, *, but: int = 0) -> None:
+        """Go as it does when it is told to, but for so many that were started last."""
+        while len(self._running) > but:
+            process = self._running.pop(0)
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            await process.communicate()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +146,8 @@ class Watched:
     async def change(self, priority: int) -> None:
         """Change it, and have it on record."""
         asked = {"query": PRIORITY, "variables": {"input": {"jobId": str(self.id), "priority": priority}}}
-        answer = await self.house.http.post("/graphql", json=asked, headers={"authorization": f"Bearer {self.token}"})
+        url, headers = f"{self.house.server.url}/graphql", {"authorization": f"Bearer {self.token}"}
+        answer = await self.house.http.post(url, json=asked, headers=headers)
         assert {"data": {"jobPriority": {"priority": priority}}} == answer.json()
 
     async def on_record(self) -> list[str]:
@@ -162,7 +166,7 @@ async def house(pair: Addresses, template: str) -> AsyncIterator[House]:
         await redis.flushall()
     stores = {"database_url": with_database(pair.database_url, name), "redis_url": pair.redis_url}
     with tempfile.TemporaryDirectory(prefix="aos-live-") as folder:
-        server = Server(environment(Path(folder), log_level="error", **stores), free_port())
+        server = Server(environment(Path(folder), log_level="error", **stores))
         settings = Settings.model_validate({**stores, "data_dir": folder})
         async with AsyncExitStack() as stack:
             services = await stack.enter_async_context(opening.opened(settings, application="agentos tests"))
@@ -171,7 +175,7 @@ async def house(pair: Addresses, template: str) -> AsyncIterator[House]:
             door = await stack.enter_async_context(relayed(server.url))
             url = f"http://127.0.0.1:{urlsplit(door.url).port}/graphql"
             clients = await stack.enter_async_context(following(url))
-            http = await stack.enter_async_context(plain_client(base_url=server.url))
+            http = await stack.enter_async_context(plain_client())
             yield House(services=services, server=server, door=door, url=url, clients=clients, http=http)
     await administer(pair.database_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
@@ -320,15 +324,17 @@ async def changed_until_heard(client: Follower, job: Watched) -> list[str]:
 
 @pytest.mark.slow
 async def test_a_server_that_is_started_anew_is_found_again_by_everybody(house: House) -> None:
+    """The next one is ready before: else each client waits ever longer until it tries again."""
     job = await house.job()
+    await house.server.start()
     async with AsyncExitStack() as stack:
         clients = {kind: await stack.enter_async_context(follower(house, kind, job)) for kind in EVERYBODY}
         await job.change(1)
         told = {kind: [cursor_of(await client.hear("job"))] for kind, client in clients.items()}
-        await house.server.stop()
+        await house.server.stop(but=1)
         async with house.services.database.transaction(DEFAULT_TENANT) as tx:
             await jobs.mark_urgent(tx, job.id, priority=2)
-        await house.server.start()
+        house.door.lead(house.server.url)
         await job.change(3)
         for kind, client in clients.items():
             told[kind] += [cursor_of(await client.hear("job")) for _ in range(2)]

@@ -7,13 +7,15 @@ import pytest
 from msgspec.structs import replace
 from websockets.exceptions import InvalidStatus
 
+from agentos.settings import Settings
+from agentos.transports import legacy_sockets
 from agentos.transports.legacy_sockets import LegacySockets
 from db import sockets
 from db.models.identity import Role
 from guards.allowances import of_new_sockets
 from resolvers.context import Services
 from tests.agentos.conftest import TokenOf
-from tests.agentos.transports.legacy import asked, legacy_socket
+from tests.agentos.transports.legacy import asked, legacy_socket, speaking
 from tests.conftest import People
 from tests.serving import Served
 from tests.waiting import eventually, until
@@ -97,10 +99,11 @@ async def test_sockets_are_closed_one_after_the_other_when_the_server_goes(
 
 
 async def test_a_process_says_how_many_sockets_it_has(
-    legacy: tuple[Served, LegacySockets], services: Services, people: People, token_of: TokenOf
+    settings: Settings, services: Services, people: People, token_of: TokenOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server, _ = legacy
-    async with legacy_socket(server, token_of(people[Role.USER])), legacy_socket(server, token_of(people[Role.USER])):
+    monkeypatch.setattr(legacy_sockets, "SAY_EVERY_S", 0.1)
+    token = token_of(people[Role.USER])
+    async with speaking(settings, services) as (server, _), legacy_socket(server, token), legacy_socket(server, token):
         told = await eventually(lambda: sockets.heard(services.redis), lambda heard: 2 in heard.values())
 
     assert ["websocket"] == [name.partition("-")[0] for name in told]

@@ -155,6 +155,12 @@ async def test_a_file_of_somebody_else_or_nobody_is_not_found(
         )
 
 
+@pytest.fixture(autouse=True)
+def attentive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that look for orders more often than twice a second."""
+    monkeypatch.setattr("workers.pulse.LOOK_EVERY_S", 0.05)
+
+
 @asynccontextmanager
 async def pulsing(services: Services, worker_id: str = "w1") -> AsyncIterator[Engine]:
     """A worker in this process that takes jobs of nobody, but obeys, and tries agents."""

@@ -21,6 +21,12 @@ from workers.managers import known
 from workers.rounds import Rounds
 
 
+@pytest.fixture(autouse=True)
+def attentive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that look for decisions more often than twice a second."""
+    monkeypatch.setattr("workers.rounds.LOOK_EVERY_S", 0.05)
+
+
 @asynccontextmanager
 async def at_work(services: Services, process: str = "here") -> AsyncIterator[None]:
     """A process with all of its managers."""

@@ -118,6 +118,23 @@ class Machine(RuleBasedStateMachine):
         for _ in range(SMALL.least_calls):
             self.call(Outcome.FAILED)
 
+    @rule()
+    def try_without_end(self) -> None:
+        self.trouble()
+        self.time_passes(SMALL.longest_s)
+        self.begin()
+        self.time_passes(SMALL.lease_s)
+
+    @rule(outcome=st.sampled_from((Outcome.DONE, Outcome.FAILED)))
+    def late_news(self, outcome: Outcome) -> None:
+        before = len(self.held)
+        self.begin()
+        self.trouble()
+        self.time_passes(SMALL.longest_s)
+        self.begin()
+        if len(self.held) > before:
+            self.end(before, outcome)
+
     @rule(isolated=st.sampled_from((True, False, False)))
     def by_hand(self, isolated: bool) -> None:
         self.version += 1

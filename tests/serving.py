@@ -112,7 +112,7 @@ async def served(app: Starlette, *, limits: Limits = LIMITS) -> AsyncIterator[Se
     host, port = listening.getsockname()[:2]
     async with AsyncExitStack() as stack:
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        group.create_task(server.live())
+        living = group.create_task(server.live())
         async with asyncio.timeout(PATIENCE_S):
             await up.wait()
         try:
@@ -120,6 +120,8 @@ async def served(app: Starlette, *, limits: Limits = LIMITS) -> AsyncIterator[Se
                 yield Served(app=app, server=server, host=host, port=port, client=client)
         finally:
             server.should_exit = True
+            # When the block fails, the group would cancel it, and what the application runs would go on for ever.
+            await asyncio.wait([living])
 
 
 def free_port() -> int:

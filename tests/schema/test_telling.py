@@ -18,6 +18,7 @@ from resolvers.context import Services
 from resolvers.live import Hub, Stopping
 from schema.root import schema
 from tests.conftest import People
+from tests.resolvers.hubs import reading
 from tests.schema.test_watching import Viewer, begun
 from tests.uploading import context_of
 from tests.waiting import until
@@ -92,14 +93,12 @@ async def test_a_change_that_cannot_be_read_for_long_is_not_told_at_all(live: Se
 async def test_who_was_told_nothing_yet_hears_that_the_process_goes(services: Services, people: People) -> None:
     """An error would be the end of the subscription for its client; this brings it back."""
     hub = Hub(services.database, services.redis)
-    reader = asyncio.create_task(hub.run())
     quiet = replace(services, hub=hub)
     stream = schema.told("subscription { queueChanged { __typename } }", context=context_of(quiet, people[Role.ADMIN]))
     async with aclosing(stream):
-        first = asyncio.ensure_future(anext(stream))
-        await until(lambda: hub.listeners == 1)
-        reader.cancel()
-        await asyncio.gather(reader, return_exceptions=True)
+        async with reading(hub):
+            first = asyncio.ensure_future(anext(stream))
+            await until(lambda: hub.listeners == 1)
 
         with pytest.raises(Stopping):
             await first

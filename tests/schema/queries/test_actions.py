@@ -18,6 +18,7 @@ from resolvers.context import Services
 from resolvers.queries.actions import payload_schema
 from schema.root import schema
 from tests.conftest import People
+from tests.resolvers.hubs import reading
 from tests.schema.conftest import Ask
 from tests.uploading import context_of
 from tests.waiting import eventually
@@ -175,12 +176,11 @@ async def test_operations_are_narrowed_by_what_they_do_and_how_they_stand(
 
 async def test_who_asked_for_an_operation_hears_of_it(services: Services, people: People) -> None:
     user, other = people[Role.USER], people[Role.ADMIN]
-    reader = asyncio.create_task(services.hub.run())
     stream: Any = await schema.stream(
         "subscription { operationChanged { ... on OperationChange { operation { state action } } } }",
         context_value=context_of(services, user),
     )
-    async with aclosing(stream):
+    async with reading(services.hub), aclosing(stream):
         heard = asyncio.ensure_future(anext(stream))
 
         async def listening() -> int:
@@ -193,5 +193,3 @@ async def test_who_asked_for_an_operation_hears_of_it(services: Services, people
             answer = await heard
 
     assert {"operation": {"state": "DONE", "action": "database.create_backup"}} == answer.data["operationChanged"]
-    reader.cancel()
-    await asyncio.gather(reader, return_exceptions=True)

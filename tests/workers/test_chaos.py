@@ -21,10 +21,11 @@ import pytest_asyncio
 import sqlalchemy as sa
 
 from agentos.embedded import Addresses, Stores
-from db import agents, jobs, users
+from db import agents, jobs, managers, users
 from db.database import Database
 from db.jobs import NewJob
 from db.migrations import runner
+from db.models.managers import ManagerId
 from db.models.work import AgentCategory, JobStatus
 from tests.forks import Fork, Forking, forks
 from tests.waiting import eventually, until
@@ -33,7 +34,7 @@ from tests.workers.flock import CHAIN, LEASE
 pytestmark = pytest.mark.slow
 
 JOBS = 50
-REAPED_EVERY_S = 5
+REAPED_EVERY_S = 1
 PATIENCE_S = 90
 
 
@@ -124,6 +125,13 @@ async def _prepared(database: Database) -> None:
             await agents.configure(tx, name, {"max_concurrent": 50})
 
 
+async def _reaped_often(database: Database) -> None:
+    """Have jobs whose lease has run out be given to others five times as soon as usual."""
+    async with database.system() as tx:
+        await managers.asked(tx, ManagerId.QUEUE)
+        await managers.ask(tx, ManagerId.QUEUE, every_s=REAPED_EVERY_S)
+
+
 async def _submit(database: Database, how_many: int) -> None:
     for _ in range(how_many):
         async with database.transaction("default") as tx:
@@ -151,6 +159,7 @@ async def test_fifty_jobs_survive_kills_and_freezes_whole_and_once(
     await runner.upgrade(addresses.database_url)
     database = Database.connect(addresses.database_url, size=4)
     await _prepared(database)
+    await _reaped_often(database)
     valkeys = 0
     async with Flock(fork, addresses, root).of(3) as flock:
         await _submit(database, JOBS // 2)
@@ -196,6 +205,8 @@ async def test_a_worker_that_was_frozen_before_it_completes_a_job_leaves_nothing
         await _submit(database, 1)
         await frozen.said("completing")
         frozen.send(signal.SIGSTOP)
+        # Not before: one that was only slow for a moment would lose its job.
+        await _reaped_often(database)
         async with Flock(fork, addresses, tmp_path, unfenced=unfenced).of(1):
             await eventually(lambda: _left(database), lambda left: left == 0, within_s=PATIENCE_S, every_s=0.2)
         frozen.send(signal.SIGCONT)

@@ -13,11 +13,12 @@ from agentos import services as opening
 from agentos.cli.app import main
 from agentos.settings import Settings
 from dataloaders.snapshot import whole
-from db.redis import connect
+from db.redis import Redis, connect
 from db.users import User
 from resolvers.context import Services
 from tests.agentos import stage
 from tests.agentos.commands import ROOT, Outcome
+from tests.onlooking import Onlooker, onlooking
 from tests.serving import Served, served
 from tests.waiting import PATIENCE_S
 
@@ -43,6 +44,13 @@ async def services(settings: Settings, patience: None) -> AsyncIterator[Services
     """The services of a process."""
     async with opening.opened(settings, application="agentos tests") as opened:
         yield opened
+
+
+@pytest_asyncio.fixture
+async def onlooker(database_url: str, redis: Redis) -> AsyncIterator[Onlooker]:
+    """Somebody who sees what calls leave."""
+    async with onlooking(database_url, redis) as looking:
+        yield looking
 
 
 @pytest_asyncio.fixture

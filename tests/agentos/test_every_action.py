@@ -57,7 +57,7 @@ async def served_whole(settings: Settings, services: Services) -> AsyncIterator[
 
 @pytest_asyncio.fixture
 async def onlooker(database_url: str, redis: Redis) -> AsyncIterator[Onlooker]:
-    """Somebody who sees what calls leave."""
+    """Somebody who sees what calls leave, but for what is written down of them anyway."""
     async with onlooking(database_url, redis, beside=_BESIDE) as looking:
         yield looking
 

@@ -24,7 +24,6 @@ from agentos.settings import Settings
 from db import refresh_tokens
 from db.models.identity import Role
 from db.models.work import JobStatus
-from db.redis import Redis
 from db.users import User
 from resolvers.context import Services
 from schema.rest.endpoints import ENDPOINTS
@@ -36,7 +35,7 @@ from tests import standing
 from tests.agentos.conftest import TokenOf
 from tests.calls import CALLS, NOWHERE, Case, Things, name_of, path_of, sent_with
 from tests.conftest import People
-from tests.onlooking import Onlooker, onlooking
+from tests.onlooking import Onlooker
 from tests.serving import Served, served
 from tests.uploading import begun, context_of, sent, video
 
@@ -52,13 +51,6 @@ async def whole(settings: Settings, services: Services) -> AsyncIterator[Served]
     """The application with the schema of the house."""
     async with served(create_app(settings, services)) as running:
         yield running
-
-
-@pytest_asyncio.fixture
-async def onlooker(database_url: str, redis: Redis) -> AsyncIterator[Onlooker]:
-    """Somebody who sees what calls leave."""
-    async with onlooking(database_url, redis) as looking:
-        yield looking
 
 
 async def made(services: Services, user: User, kind: str) -> str:

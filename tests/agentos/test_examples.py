@@ -21,7 +21,6 @@ from agentos.app import create_app
 from agentos.settings import Settings
 from db import seed
 from db.models.identity import DEFAULT_TENANT, Role
-from db.redis import Redis
 from resolvers.context import Services
 from schema.rest import examples, facts
 from schema.rest.endpoints import ENDPOINTS
@@ -29,10 +28,11 @@ from schema.rest.facts import Facts
 from schema.rest.serving import NEWEST, PREFIXES
 from schema.root import schema
 from tests.agentos.conftest import TokenOf
-from tests.agentos.test_every_endpoint import Shelf, uncounted
+from tests.agentos.test_every_endpoint import Shelf
 from tests.calls import CALLS, Case, Things, name_of, path_of, sent_with
 from tests.conftest import People
 from tests.described import DOCUMENT
+from tests.onlooking import Onlooker
 from tests.serving import Served, served
 from workers.agents.roster import ROSTER
 
@@ -144,7 +144,7 @@ OPERATIONS: Final = {
 async def test_what_is_answered_is_what_is_described(
     whole: Served,
     services: Services,
-    redis: Redis,
+    onlooker: Onlooker,
     people: People,
     token_of: TokenOf,
     request: pytest.FixtureRequest,
@@ -154,7 +154,7 @@ async def test_what_is_answered_is_what_is_described(
     wrong, shelf = {}, Shelf(services, admin, people[Role.USER])
     for each in FACTS:
         for case, prefix, name in cases(each):
-            await uncounted(services, redis)
+            await onlooker.forget()
             things = await shelf.of(case, CALLS[name_of(each.row)].needs, used_up=each.changes)
             sent = asked(whole.client, each, prefix, case, things)
 

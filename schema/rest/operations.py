@@ -26,6 +26,7 @@ from graphql import (
     Visitor,
     parse,
     print_ast,
+    specified_rules,
     type_from_ast,
     validate,
     visit,
@@ -35,6 +36,7 @@ from strawberry.schema.base import BaseSchema
 from guards.errors import BadInput
 from resolvers.context import Context
 from schema.rest import looks
+from schema.validations import informed
 
 FOLDER: Final = Path(__file__).parent.parent / "operations"
 FRAGMENTS: Final = FOLDER / "fragments"
@@ -72,7 +74,7 @@ class Stored:
         written = _written(name)
         # The GraphQL schema inside is what documents are validated with; Strawberry has no public name for it.
         inner: GraphQLSchema = schema._schema  # type: ignore[attr-defined]
-        if faults := validate(inner, written):
+        if faults := validate(inner, written, informed(specified_rules)):
             raise Unfit(f"{name}: {faults[0].message}")
         document = _whole(written)
         self._text = print_ast(document)

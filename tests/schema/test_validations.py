@@ -1,8 +1,23 @@
 """A document is validated once, and remembered by its text."""
 
-from graphql import GraphQLError
+import pytest
+from graphql import ASTValidationRule, GraphQLError, build_schema, parse, specified_rules, validate
 
-from schema.validations import KEPT, Validations
+from schema.validations import KEPT, Validations, informed
+
+THINGS = build_schema(
+    "input Given { size: Int! } interface Named { name: String } "
+    "type Thing implements Named { name: String, of: Thing } type Query { thing(given: Given, id: ID!): Thing } "
+    "type Mutation { made: Thing } type Subscription { seen: Thing }"
+)
+DOCUMENTS = (
+    "{ thing(id: 1, given: {size: 2}) { name of { ...All } } } fragment All on Named { name }",
+    "query A($id: ID!, $more: Int = 1) @skip(if: true) { thing(id: $id, id: $more) { name: of { name } name } }",
+    "{ thing(given: {size: null, size: 1, more: 2}) { nothing ... on Query { thing } } } fragment Unused on None { a }",
+    "query A { a } query A { thing(id: $missing) @none @include } { thing }",
+    "subscription { seen { name } it: seen { name } } fragment F on Thing { ...F } type New { a: Int }",
+    "mutation ($id: None, $id: Thing) { made { name(a: 1) of } ...None ... on ID { a } }",
+)
 
 
 def test_a_document_is_validated_once() -> None:
@@ -37,3 +52,19 @@ def test_the_least_recently_used_are_forgotten() -> None:
     of(1)
 
     assert [*range(KEPT + 1), 1] == asked
+
+
+def told(document: str, rules: tuple[type[ASTValidationRule], ...]) -> list[str]:
+    return [str(error) for error in validate(THINGS, parse(document), rules)]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_rules_that_know_what_they_pass_by_find_the_same(document: str) -> None:
+    assert told(document, specified_rules) == told(document, informed(specified_rules))
+
+
+def test_those_documents_are_wrong_in_most_ways() -> None:
+    """Control: rules that find nothing would find the same."""
+    finding = [rule for rule in specified_rules if any(told(document, (rule,)) for document in DOCUMENTS)]
+
+    assert len(finding) > 20

@@ -19,6 +19,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from agentos.lifeline import follow_parent
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +32,7 @@ class Fork:
     def __init__(self, pid: int, stdout: asyncio.StreamReader, status: asyncio.StreamReader) -> None:
         self.pid = pid
         self.stdout = stdout
-        """What it says. Its standard input ends when nobody reads this any more."""
+        """What it says; it ends itself when nobody is left who could hear it."""
 
         self._ended = asyncio.create_task(_number(status), name=f"end of {pid}")
 
@@ -131,6 +132,7 @@ def _be(main: Callable[..., Any], arguments: list[str], environment: dict[str, s
     for descriptor in (STDIN, STDOUT):
         os.dup2(saying, descriptor)
     os.close(saying)
+    follow_parent()
     os.environ.clear()
     os.environ.update(environment)
     # Or all would have the same chances.

@@ -17,7 +17,6 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from agentos.lifeline import follow_parent
 from dataloaders.snapshot import About, Snapshots
 from db import leases
 from db.agents import Known
@@ -131,7 +130,6 @@ async def _work(database_url: str, redis_url: str, root: str) -> None:
 
 def main(database_url: str, redis_url: str, root: str, *flags: str) -> None:
     """Work until asked to stop."""
-    follow_parent()
     if "--held" in flags:
         leases.complete = _completed_late
         logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")

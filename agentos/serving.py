@@ -46,6 +46,8 @@ class Server(uvicorn.Server):
     def __init__(
         self, app: Starlette, bound: socket.socket, *, ready: Ready | None = None, limits: Limits = LIMITS
     ) -> None:
+        # Before uvicorn sets `should_exit`, which it is the state of.
+        self._ending = asyncio.Event()
         self._bound = bound
         self._ready = ready
         self._let_go = Counter[Late]()
@@ -70,6 +72,18 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
 
+    @property
+    def should_exit(self) -> bool:
+        """Whether to accept nothing more and end; noticed at once."""
+        return self._ending.is_set()
+
+    @should_exit.setter
+    def should_exit(self, ending: bool) -> None:
+        if ending:
+            self._ending.set()
+        else:
+            self._ending.clear()
+
     async def live(self) -> None:
         """Accept connections until `should_exit` is set and the last request is answered."""
         await self.serve(sockets=[self._bound])
@@ -80,6 +94,15 @@ class Server(uvicorn.Server):
         if self.started and self._ready is not None:
             host, port = self._bound.getsockname()[:2]
             self._ready(host, port)
+
+    async def main_loop(self) -> None:
+        """Tick as uvicorn does, but for the last time as soon as this is to end."""
+        counter = 0
+        while not await self.on_tick(counter):
+            counter += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._ending.wait()
 
     async def on_tick(self, counter: int) -> bool:
         """Let go whoever is late, and tell of it once a second at most."""

@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 from websockets.asyncio.client import connect
 
-from agentos.serving import FINISH_S, bound
+from agentos import serving
+from agentos.serving import FINISH_S, LIMITS, bound
 from agentos.settings import Settings
 from db.models.identity import Role
 from db.redis import Redis
@@ -23,7 +24,7 @@ from tests.agentos.transports.streaming import EVENTS, Events, bearer
 from tests.conftest import People
 from tests.forks import Fork, forks
 from tests.serving import PROTOCOL, Socket, plain_client, served
-from tests.visiting import HANDSHAKE, PING
+from tests.visiting import HANDSHAKE, PING, house
 from tests.waiting import PATIENCE_S
 
 QUIET_S = 0.8 * FINISH_S
@@ -148,6 +149,13 @@ async def test_a_second_signal_ends_it_at_once(process: Started, environment: di
             await hanging
 
     assert (1, 128 + signal.SIGTERM) == (answer.json()["data"]["begun"], status)
+
+
+async def test_nobody_waits_for_a_server_to_notice_that_it_is_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks after its clients only now and then, and each test that has a server would wait as well."""
+    monkeypatch.setattr(serving, "TICK_S", 4 * PATIENCE_S)
+    async with asyncio.timeout(2 * PATIENCE_S), house(LIMITS):
+        pass
 
 
 async def test_a_taken_port_is_said_so() -> None:

@@ -12,7 +12,6 @@ import pytest
 import pytest_asyncio
 from websockets.asyncio.client import connect
 
-from agentos import serving
 from agentos.serving import FINISH_S, LIMITS, bound
 from agentos.settings import Settings
 from db.models.identity import Role
@@ -151,11 +150,15 @@ async def test_a_second_signal_ends_it_at_once(process: Started, environment: di
     assert (1, 128 + signal.SIGTERM) == (answer.json()["data"]["begun"], status)
 
 
-async def test_nobody_waits_for_a_server_to_notice_that_it_is_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It looks after its clients only now and then, and each test that has a server would wait as well."""
-    monkeypatch.setattr(serving, "TICK_S", 4 * PATIENCE_S)
-    async with asyncio.timeout(2 * PATIENCE_S), house(LIMITS):
-        pass
+async def test_a_server_notices_at_once_that_it_is_to_end() -> None:
+    """It looks after its clients only now and then; whoever has a server would wait for that."""
+    async with house(LIMITS) as here:
+        [listening] = here.server.servers
+        here.server.should_exit = True
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+        assert not listening.is_serving()
 
 
 async def test_a_taken_port_is_said_so() -> None:

@@ -43,10 +43,11 @@ SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
 
 
 class DatabaseUnavailable(Exception):
-    """PostgreSQL did not answer, or had no connection free or no lock to give in time; the same call may succeed later.
+    """PostgreSQL did not answer, or had no connection free in time; the same call may succeed later."""
 
-    Nothing was changed, unless it went away at the very commit.
-    """
+
+class DatabaseBusy(DatabaseUnavailable):
+    """Somebody held what a statement needed for too long, or two waited for each other; nothing was changed."""
 
 
 class Transaction:
@@ -204,7 +205,7 @@ class Database:
             if error.connection_invalidated or await _hung_up(connection):
                 raise DatabaseUnavailable("the database closed the connection") from error
             if getattr(error.orig, "sqlstate", None) in _IN_THE_WAY:
-                raise DatabaseUnavailable("somebody else holds what the statement needed") from error
+                raise DatabaseBusy("somebody else holds what is needed") from error
             raise
         finally:
             # Closing rolls back whatever was not committed and gives the connection back.

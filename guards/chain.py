@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from db.database import Database, DatabaseUnavailable, Transaction
+from db.database import Database, DatabaseBusy, DatabaseUnavailable, Transaction
 from db.health import DATABASE_FAILED
 from db.redis import REDIS_AWAY
 from guards.audit import Audit, Entry, Outcome
@@ -29,6 +29,7 @@ FINISHED_WITHIN_S: Final = 8.0
 """How long an action may take to complete its answer; less than other calls wait for it (`replays.SETTLING_FOR`)."""
 
 NOTHING_DONE: Final = "the database does not answer: nothing was done"
+IN_THE_WAY: Final = "somebody else holds what this needs in the database: nothing was done"
 UNDECIDED: Final = (
     "the database went away at the last moment: ask again under the same idempotency key, "
     "or look whether it was done before you ask without one"
@@ -126,6 +127,10 @@ class Chain:
         except Refusal as refusal:
             await self.refuse(entry, refusal)
             raise
+        except DatabaseBusy as error:
+            busy = Unavailable(IN_THE_WAY, retry_after=1)
+            await self.refuse(entry, busy)
+            raise busy from error
         except DatabaseUnavailable as error:
             told = UNDECIDED if isinstance(error, _Undecided) else NOTHING_DONE
             raise Unavailable(told, retry_after=1) from error
@@ -151,7 +156,7 @@ class Chain:
                     await self.audit.done(tx, entry, outcome.answer)
                     ran = True
         except DatabaseUnavailable as error:
-            if ran:
+            if ran and not isinstance(error, DatabaseBusy):
                 raise _Undecided(str(error)) from error
             raise
         return outcome

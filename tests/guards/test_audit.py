@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from db import audit, events, system_events
-from db.database import Database, DatabaseUnavailable, Transaction
+from db.database import Database, DatabaseBusy, DatabaseUnavailable, Transaction
 from db.events import START, Event
 from db.models.records import Severity
 from db.models.records import system_events as effects
@@ -22,7 +22,7 @@ from db.pages import Order, Window
 from db.redis import Redis
 from guards.audit import Audit, Outcome, outline
 from guards.chain import Answered
-from guards.errors import Conflict, Forbidden
+from guards.errors import Conflict, Forbidden, Unavailable
 from guards.seals import Seals
 from resolvers.context import Services
 from tests.trails import entry, recorded, seals
@@ -171,7 +171,7 @@ async def test_an_entry_that_cannot_be_written_undoes_the_action(services: Servi
     async with asyncio.TaskGroup() as group:
         group.create_task(holding(database, held, let_go))
         await held.wait()
-        with pytest.raises(sa.exc.DBAPIError, match="timeout"):
+        with pytest.raises(DatabaseBusy):
             await services.chain.admit(entry(), carried, key=None)
         let_go.set()
 
@@ -219,6 +219,22 @@ async def test_what_was_refused_or_failed_is_on_record_with_its_reason(services:
     ]
     assert "hunter2" not in str(found)
     assert "Miller" not in str(found)
+
+
+async def test_who_waits_in_vain_for_somebody_else_is_on_record(services: Services, database: Database) -> None:
+    async def waiting(tx: Transaction) -> Answered:
+        answer = await effect(tx, 1)
+        await tx.execute(sa.text("SET LOCAL lock_timeout = '10ms'"))
+        await tx.hold("the last place")
+        return Answered(answer)
+
+    async with database.system() as other:
+        await other.hold("the last place")
+        with pytest.raises(Unavailable, match="somebody else"):
+            await services.chain.admit(entry(), waiting, key=None)
+
+    assert set() == await done(database)
+    assert [("refused", "UNAVAILABLE")] == [(each.outcome, each.code) for each in await entries(database)]
 
 
 async def test_who_hangs_up_at_once_is_on_record_all_the_same(database: Database, roomy: Database, keys: Seals) -> None:

@@ -238,10 +238,15 @@ async def test_an_interrupted_seeding_says_what_it_leaves(env: Env, database: Da
         async with database.transaction(tenant) as tx:
             return len(await jobs.newest(tx, most=1))
 
-    await eventually(written, bool)
-    process.send_signal(signal.SIGINT)
-    async with asyncio.timeout(60):
-        _, err = await process.communicate()
+    try:
+        await eventually(written, bool)
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(60):
+            _, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
 
     [said] = err.decode().splitlines()
     assert 130 == process.returncode

@@ -143,11 +143,11 @@ async def test_who_waits_in_vain_for_a_lock_may_try_again(database: Database, pe
         assert people.keys() == {user.role for user in await users.everybody(tx)}
 
 
-async def test_of_two_in_each_others_way_one_may_try_again(database: Database) -> None:
+async def test_of_two_in_each_others_way_one_may_try_again(roomy: Database) -> None:
     turns = asyncio.Barrier(2)
 
     async def hold(first: str, second: str) -> None:
-        async with database.transaction("default") as tx:
+        async with roomy.transaction("default", timeout=timedelta(minutes=1)) as tx:
             await tx.execute(sa.text(f"LOCK TABLE {first} IN ACCESS EXCLUSIVE MODE"))
             await turns.wait()
             await tx.execute(sa.text(f"LOCK TABLE {second} IN ACCESS EXCLUSIVE MODE"))

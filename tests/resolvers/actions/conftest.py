@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dataloaders.snapshot import whole
 from db.database import Database
 from db.models.identity import Role
 from db.redis import Redis
@@ -25,6 +26,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
         (analytics, "PATIENCE_S"),
         (checks, "PATIENCE_S"),
         (workers, "OBEYED_S"),
+        (whole, "DEADLINE_S"),
     ):
         monkeypatch.setattr(module, name, 60.0)
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 
 class Silent(Exception):
-    """Nobody answers, or not in HTTP."""
+    """Nobody answers, or not in HTTP, or nobody can be there: it is no address."""
 
 
 def asked(base: str, *, timeout_s: float) -> tuple[int, str]:
@@ -22,12 +22,14 @@ def asked(base: str, *, timeout_s: float) -> tuple[int, str]:
     Raises:
         Silent: it does not answer.
     """
-    parts = urlsplit(base)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     try:
-        with closing(kind(parts.hostname or "", parts.port, timeout=timeout_s)) as connection:
+        parts = urlsplit(base)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        # Without a port, http.client takes the last group of an IPv6 address for one.
+        port = parts.port or kind.default_port
+        with closing(kind(parts.hostname or "", port, timeout=timeout_s)) as connection:
             connection.request("GET", f"{parts.path}/readyz")
             answer = connection.getresponse()
             return answer.status, answer.read().decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise Silent(str(error) or type(error).__name__) from error

@@ -1,8 +1,10 @@
 """An API is ready when it says so; whoever does not answer in HTTP is not there."""
 
 import asyncio
+import http.client
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -41,6 +43,23 @@ async def test_who_does_not_speak_http_to_the_end_is_silent(answer: bytes) -> No
     async with answering(answer) as (base, _):
         with pytest.raises(Silent):
             await ask(base)
+
+
+async def test_an_ipv6_address_needs_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nready") as (base, _):
+        # Nobody but root listens on port 80.
+        monkeypatch.setattr(http.client.HTTPConnection, "default_port", urlsplit(base).port)
+
+        assert (200, "ready") == await ask("http://[::ffff:127.0.0.1]")
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["http://:::8001", "http://[::1", "http://127.0.0.1:port", "http://127.0.0.1/über", f"http://{'a' * 64}.test"],
+)
+async def test_what_is_no_address_is_silent(base: str) -> None:
+    with pytest.raises(Silent):
+        await ask(base)
 
 
 async def test_who_is_not_there_is_silent() -> None:

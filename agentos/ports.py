@@ -15,6 +15,11 @@ class PortTaken(Exception):
         """What chooses another one."""
 
 
+def in_url(host: str) -> str:
+    """A host as URLs write it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def free_port(host: str, port: int, option: str) -> int:
     """The port itself if it is free, or any free one for 0.
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from agentos.ports import in_url
 from guards.networks import LOOPBACK, Confinement, Network
 from guards.permissions import Permission
 
@@ -138,7 +139,7 @@ class Settings(BaseSettings):
     @cached_property
     def base_url(self) -> str:
         """The start of every link, without a slash at the end."""
-        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+        return (self.public_url or f"http://{in_url(self.host)}:{self.port}").rstrip("/")
 
     @cached_property
     def origin(self) -> str:

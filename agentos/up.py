@@ -22,7 +22,7 @@ from agentos.embedded import Addresses, InUse, Stores
 from agentos.embedded.ownership import announced
 from agentos.first_run import Account
 from agentos.logs import Journal, configure
-from agentos.ports import free_port
+from agentos.ports import free_port, in_url
 from agentos.settings import Settings, inherited
 from agentos.supervisor import Program, Supervisor
 from agentos.whereabouts import ADDRESS, announced_url
@@ -64,7 +64,7 @@ class Running:
 
     @property
     def _host(self) -> str:
-        return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.settings.host, self.settings.host)
+        return in_url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host))
 
     @property
     def environment(self) -> dict[str, str]:

@@ -20,7 +20,7 @@ from agentos.connections import limits_of
 from agentos.health import Health
 from agentos.logs import Journal
 from agentos.metrics import Metrics
-from agentos.ports import PortTaken
+from agentos.ports import PortTaken, in_url
 from agentos.services import opened
 from agentos.settings import Settings
 from agentos.tracing import Tracing
@@ -106,7 +106,7 @@ def create_app(settings: Settings, services: Services) -> Starlette:
 
 
 def _say(host: str, port: int) -> None:
-    log.info("the legacy WebSocket listens on ws://%s:%d", host, port)
+    log.info("the legacy WebSocket listens on ws://%s:%d", in_url(host), port)
 
 
 async def _elsewhere(request: Request) -> Response:

@@ -78,6 +78,7 @@ def test_what_makes_no_sense_is_refused(name: str, value: str, monkeypatch: pyte
 
 def test_links_begin_where_clients_reach_the_api() -> None:
     assert "http://127.0.0.1:9000" == Settings(port=9000).base_url
+    assert "http://[::]:9000" == Settings(host="::", port=9000).base_url
     assert "https://videos.example" == Settings(public_url="https://videos.example/").base_url
 
 

@@ -19,6 +19,8 @@ import pytest_asyncio
 from agentos import demo, embedded
 from agentos.client import Client, Job, Refused
 from agentos.ports import PortTaken, free_port
+from agentos.settings import Settings
+from agentos.up import Running
 from agentos.whereabouts import announced_url
 from db import services, users
 from db.database import Database
@@ -337,6 +339,17 @@ async def test_a_taken_port_is_named_with_the_way_to_another(ran: Ran, tmp_path:
 
 def test_port_0_finds_a_free_one() -> None:
     assert free_port("127.0.0.1", 0, "--port") > 0
+
+
+@pytest.mark.parametrize(
+    ("host", "written"),
+    [("0.0.0.0", "127.0.0.1"), ("10.0.0.1", "10.0.0.1"), ("::", "[::1]"), ("2001:db8::1", "[2001:db8::1]")],
+)
+def test_it_asks_itself_where_it_listens(host: str, written: str) -> None:
+    addresses = embedded.Addresses(database_url="", redis_url="")
+    running = Running(Settings(host=host), addresses, port=8001, ws_port=8765)
+
+    assert (f"http://{written}:8001", f"ws://{written}:8765") == (running.url, running.ws_url)
 
 
 def test_an_address_of_another_machine_cannot_be_listened_on() -> None:

@@ -112,6 +112,8 @@ class Desires:
         self._gone += self._supervisor.gone()
         buried, missed = len(self._gone), len(self._missed)
         async with self._database.system() as tx:
+            # Who changes what is desired does so one process after the other, and so is written what became of them.
+            await services.hold(tx)
             charge = await services.take_charge(
                 tx, id=self._id, hostname=self._hostname, pid=os.getpid(), version=VERSION
             )

@@ -143,6 +143,7 @@ class House:
         names = [worker(number) for number in range(crew)]
         there = await self.processes()
         async with self.database.system() as tx:
+            await services.hold(tx)
             for service in (Service.WORKERS, Service.WARMER):
                 await services.switch(tx, service, Wish.RUNNING)
             await services.drop(tx, there.keys() - {*names, WARMER})

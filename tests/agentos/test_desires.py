@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from agentos import processes
@@ -76,6 +77,12 @@ async def watched(database: Database) -> AsyncIterator[Watched]:
             await supervising
 
 
+async def somebody_waits(database: Database) -> bool:
+    """Whether somebody waits for what another transaction holds."""
+    async with database.system() as tx:
+        return bool(await tx.scalar(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+
+
 def alive(pid: int | None) -> bool:
     return pid is not None and processes.identity(pid) is not None
 
@@ -102,6 +109,25 @@ async def test_what_is_added_and_dropped_begins_and_ends_and_its_row_goes(databa
 
         assert not alive(pid)
         assert before["api"].pid == after["api"].pid
+
+
+async def test_who_desires_and_who_reports_are_not_in_each_others_way(
+    roomy: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both change several rows, in orders of their own."""
+    async with watched(roomy) as one:
+        *_, last = sorted((await one.settled()).values(), key=lambda process: process.turn)
+        async with roomy.system() as tx:
+            await services.hold(tx)
+            await services.renew(tx, [last.name])
+            await until(lambda: somebody_waits(roomy))
+            await services.renew(tx, ["api", "warmer"])
+        renewed = await one.settled()
+
+        assert {"api": 1 + (last.name == "api"), "warmer": 1 + (last.name == "warmer")} == {
+            name: process.renewals for name, process in renewed.items()
+        }
+        assert "cannot be read" not in caplog.text
 
 
 async def test_a_wish_that_is_taken_back_at_once_leaves_it_running(database: Database) -> None:

@@ -19,6 +19,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import pytest_asyncio
+
 from agentos.lifeline import follow_parent
 from tests.waiting import PATIENCE_S
 
@@ -71,6 +73,17 @@ async def forks(module: str) -> AsyncIterator[Forking]:
     finally:
         here.close()
         await server.wait()
+
+
+def forking(module: str) -> Callable[..., AsyncIterator[Forking]]:
+    """A fixture: the way to processes of a module, for all tests of the module that names it."""
+
+    @pytest_asyncio.fixture(scope="module")
+    async def fork() -> AsyncIterator[Forking]:
+        async with forks(module) as made:
+            yield made
+
+    return fork
 
 
 @asynccontextmanager

@@ -9,7 +9,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import httpx
 import pytest
-import pytest_asyncio
 from websockets.asyncio.client import connect
 
 from agentos.serving import FINISH_S, LIMITS, bound
@@ -21,7 +20,7 @@ from tests.agentos import stage
 from tests.agentos.conftest import TokenOf
 from tests.agentos.transports.streaming import EVENTS, Events, bearer
 from tests.conftest import People
-from tests.forks import Fork, forks
+from tests.forks import Fork, Forking, forking
 from tests.serving import PROTOCOL, Socket, plain_client, served
 from tests.visiting import HANDSHAKE, PING, house
 from tests.waiting import PATIENCE_S
@@ -46,19 +45,21 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-@pytest_asyncio.fixture(scope="module")
-async def process() -> AsyncIterator[Started]:
+fork = forking("tests.agentos.stage")
+
+
+@pytest.fixture
+def process(fork: Forking) -> Started:
     """The way to processes that serve the stage, and to where they do."""
-    async with forks("tests.agentos.stage") as fork:
 
-        @asynccontextmanager
-        async def started(environment: dict[str, str]) -> AsyncIterator[tuple[Fork, str]]:
-            async with fork(env=environment) as child:
-                async with asyncio.timeout(2 * PATIENCE_S):
-                    line = await child.stdout.readline()
-                yield child, line.decode().strip()
+    @asynccontextmanager
+    async def started(environment: dict[str, str]) -> AsyncIterator[tuple[Fork, str]]:
+        async with fork(env=environment) as child:
+            async with asyncio.timeout(2 * PATIENCE_S):
+                line = await child.stdout.readline()
+            yield child, line.decode().strip()
 
-        yield started
+    return started
 
 
 @pytest.mark.slow

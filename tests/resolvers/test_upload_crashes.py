@@ -3,11 +3,9 @@
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 import sqlalchemy as sa
 
 from db import sweeps
@@ -19,7 +17,7 @@ from db.redis import Redis
 from db.uploads import Upload
 from db.users import User
 from resolvers.context import Context
-from tests.forks import Fork, Forking, forks
+from tests.forks import Fork, Forking, forking
 from tests.uploading import begun, context_of, services_over, sha256, video
 from tests.waiting import until
 
@@ -68,11 +66,7 @@ async def alone(database: Database) -> bool:
         return not await tx.scalar(sa.text(others), {"name": "agentos"})
 
 
-@pytest_asyncio.fixture(scope="module")
-async def fork() -> AsyncIterator[Forking]:
-    """The way to processes that send."""
-    async with forks("tests.resolvers.sending") as made:
-        yield made
+fork = forking("tests.resolvers.sending")
 
 
 @pytest.mark.slow

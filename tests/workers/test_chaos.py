@@ -27,7 +27,7 @@ from db.jobs import NewJob
 from db.migrations import runner
 from db.models.managers import ManagerId
 from db.models.work import AgentCategory, JobStatus
-from tests.forks import Fork, Forking, forks
+from tests.forks import Fork, Forking, forking
 from tests.waiting import eventually, until
 from tests.workers.flock import CHAIN, LEASE
 
@@ -93,11 +93,7 @@ class Flock:
         return await self._stack.enter_async_context(self._born())
 
 
-@pytest_asyncio.fixture(scope="module")
-async def fork() -> AsyncIterator[Forking]:
-    """The way to worker processes."""
-    async with forks("tests.workers.flock") as made:
-        yield made
+fork = forking("tests.workers.flock")
 
 
 @pytest_asyncio.fixture

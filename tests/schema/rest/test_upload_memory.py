@@ -1,23 +1,16 @@
 """An upload goes to disk as it comes in; how large it is does not show in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from db.files import MB
 from db.models.identity import Role
 from db.users import User
-from tests.forks import Forking, forks
+from tests.forks import Forking, forking
 
-
-@pytest_asyncio.fixture(scope="module")
-async def fork() -> AsyncIterator[Forking]:
-    """The way to processes that take an upload."""
-    async with forks("tests.agentos.transports.sending") as made:
-        yield made
+fork = forking("tests.agentos.transports.sending")
 
 
 @pytest.mark.slow

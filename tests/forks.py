@@ -5,6 +5,7 @@ seconds, forking takes milliseconds. A module that can be run so has a `main(*ar
 """
 
 import asyncio
+import contextlib
 import functools
 import gc
 import importlib
@@ -50,7 +51,9 @@ class Fork:
     def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it runs."""
         if self.returncode is None:
-            os.kill(self.pid, number)
+            # It may have ended already, and only the word of it not have come yet.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """End it at once."""
@@ -89,11 +92,13 @@ def forking(module: str) -> Callable[..., AsyncIterator[Forking]]:
 @asynccontextmanager
 async def _fork(server: socket.socket, *arguments: str, env: Mapping[str, str] | None = None) -> AsyncIterator[Fork]:
     (saying, its_saying), (ending, its_ending) = socket.socketpair(), socket.socketpair()
-    with its_saying, its_ending:
-        asked = json.dumps([arguments, dict(os.environ if env is None else env)]).encode()
-        socket.send_fds(server, [asked], [its_saying.fileno(), its_ending.fileno()])
+    # A server that has ended shows where its first word is missing.
+    with its_saying, its_ending, contextlib.suppress(BrokenPipeError):
+        socket.send_fds(server, [b"+"], [its_saying.fileno(), its_ending.fileno()])
     stdout, lifeline = await asyncio.open_unix_connection(sock=saying)
     status, line = await asyncio.open_unix_connection(sock=ending)
+    # Not over the line of all: what is long comes in parts, and others may be asking too.
+    line.write(json.dumps([arguments, dict(os.environ if env is None else env)]).encode() + b"\n")
     try:
         async with asyncio.timeout(2 * PATIENCE_S):
             fork = Fork(await _number(status), stdout, status)
@@ -108,28 +113,33 @@ async def _fork(server: socket.socket, *arguments: str, env: Mapping[str, str] |
 
 
 async def _number(told: asyncio.StreamReader) -> int:
-    return int(await told.readline())
+    line = b""
+    with contextlib.suppress(ConnectionError):
+        line = await told.readline()
+    if not line:
+        raise EOFError("the server of forks has ended")
+    return int(line)
 
 
 def _serve(main: Callable[..., Any], line: socket.socket) -> None:
     """Fork for whoever asks, until nobody can ask any more."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        asked, (*given,), _, _ = socket.recv_fds(line, 2**20, 2)
+        asked, given, _, _ = socket.recv_fds(line, 1, 2)
         if not asked:
             return
         if os.fork() == 0:
             line.close()
-            _keep(main, *json.loads(asked), *given)
+            _keep(main, *given)
         for descriptor in given:
             os.close(descriptor)
 
 
-def _keep(
-    main: Callable[..., Any], arguments: list[str], environment: dict[str, str], saying: int, ending: int
-) -> NoReturn:
+def _keep(main: Callable[..., Any], saying: int, ending: int) -> NoReturn:
     """Start the process, and say which it is and how it ends: its parent has to be one that waits for it alone."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    with open(ending, "rb", closefd=False) as line:
+        arguments, environment = json.loads(line.readline())
     if (pid := os.fork()) == 0:
         os.close(ending)
         _be(main, arguments, environment, saying)

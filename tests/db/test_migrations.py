@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 import sqlalchemy as sa
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from agentos.embedded import Addresses
@@ -85,6 +86,26 @@ async def test_migrations_lead_to_the_models_and_back_to_nothing_and_there_again
     assert runner.head() == await runner.current(empty_url)
 
 
+async def test_a_database_is_at_the_revision_that_alembic_finds(empty_url: str) -> None:
+    """Alembic looks along the whole search path; who looked less far would take its tables for nobody's."""
+    connection = await asyncpg.connect(driver_url(empty_url))
+    await connection.execute(
+        f"""
+        CREATE TABLE alembic_version (version_num text);
+        INSERT INTO alembic_version VALUES ('{runner.head()}');
+        CREATE SCHEMA beside;
+        ALTER DATABASE {await connection.fetchval("SELECT current_database()")} SET search_path = beside, public
+        """
+    )
+    await connection.close()
+    database = Database.connect(empty_url, size=1)
+    async with database.engine.connect() as own:
+        found = await own.run_sync(lambda it: MigrationContext.configure(it).get_current_revision())
+    await database.close()
+
+    assert runner.head() == found == await runner.current(empty_url)
+
+
 async def test_what_the_models_do_not_say_is_told(database_url: str, database: Database) -> None:
     """Control: an empty answer must mean that somebody looked."""
     connection = await asyncpg.connect(driver_url(database_url))
@@ -99,8 +120,14 @@ async def test_what_the_models_do_not_say_is_told(database_url: str, database: D
 async def test_upgrading_what_is_up_to_date_changes_nothing(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, "alembic.runtime.migration"):
-        assert runner.head() == await runner.upgrade(database_url)
+    """Nor does it wait for anybody: a server that starts has nothing to ask of one that migrates."""
+    other = await asyncpg.connect(driver_url(database_url))
+    await other.execute("SELECT pg_advisory_lock($1)", LOCK_ID)
+    try:
+        with caplog.at_level(logging.INFO, "alembic.runtime.migration"):
+            assert runner.head() == await runner.upgrade(database_url, turn_timeout=SOON)
+    finally:
+        await other.close()
 
     assert [] == steps_run(caplog)
 

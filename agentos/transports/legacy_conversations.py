@@ -22,6 +22,7 @@ from agentos.transports.departures import GOING
 from agentos.transports.legacy_answers import TAKEN, Answers
 from agentos.transports.legacy_feeds import Feeds
 from agentos.transports.seats import MOST_BYTES, Ended, Pace, Seats
+from agentos.transports.stays import ANSWER_S
 from guards.callers import Caller
 from guards.errors import BadInput, Unauthenticated
 from resolvers.context import Context
@@ -100,8 +101,11 @@ class Conversation:
             async with asyncio.timeout(self._init_s):
                 await self._greeted.wait()
         # Who has said in time who they are is not sent away while that is looked at.
-        async with self._looking:
-            pass
+        try:
+            async with asyncio.timeout(ANSWER_S), self._looking:
+                pass
+        except TimeoutError:
+            raise Ended(Close.TRY_LATER, "who you are cannot be checked just now: try again") from None
         if not self._greeted.is_set():
             raise Ended(Close.UNAUTHORIZED, "nobody has signed in: send authenticate with a token first")
         await self._seats.watch(self._present)

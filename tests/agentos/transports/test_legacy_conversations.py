@@ -175,6 +175,22 @@ async def test_who_brings_a_token_in_time_is_waited_for(
     assert (4401, 0) == (code, told["queue_length"])
 
 
+async def test_who_cannot_be_looked_at_for_long_is_told_to_come_again(
+    settings: Settings,
+    services: Services,
+    roomy: Database,
+    people: People,
+    token_of: TokenOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agentos.transports.legacy_conversations.ANSWER_S", 0.1)
+    async with speaking(settings, replace(services, database=roomy), init_s=2) as (server, _), roomy.system() as slow:
+        await slow.execute(sa.text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
+        async with legacy_socket(server, greeted=False) as known:
+            await known.say({"type": "authenticate", "token": token_of(people[Role.USER])})
+            assert 1013 == await known.ended()
+
+
 async def test_a_handshake_with_two_tokens_is_nobodys(legacy_server: Served, people: People, token_of: TokenOf) -> None:
     bearers = [("Authorization", f"Bearer {token_of(people[role])}") for role in (Role.USER, Role.ADMIN)]
 

@@ -103,6 +103,18 @@ class Backups:
             raise NoBackup(f"there is no backup {filename[:120]!r}")
         return place
 
+    def called(self, name: str) -> Path:
+        """Where the backup of that name lies, whether it is said with its ending or without.
+
+        Raises:
+            NoBackup: it is no such name, nothing of that name is there, or two backups are.
+        """
+        files = (name, filename(name, compressed=True), filename(name, compressed=False))
+        found = [file for file in files if (self.folder / file).is_file()]
+        if len(found) > 1:
+            raise NoBackup(f"there are several backups of that name: {', '.join(found)}")
+        return self.place(found[0] if found else name)
+
     async def listed(self, *, most: int) -> list[Backup]:
         """The newest backups first."""
         return await asyncio.to_thread(self._listed, most)
@@ -134,13 +146,18 @@ class Backups:
         if not re.fullmatch(NAME, name):
             raise ValueError(f"not a name of a backup: {name!r}")
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        target = self.folder / f"{name}.tar{'.gz' if compressed else ''}"
+        target = self.folder / filename(name, compressed=compressed)
         return await create(database, target, includes, compressed=compressed, progress=progress)
 
 
 def new_name() -> str:
     """A name that tells when a backup was made."""
     return f"agentos-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def filename(name: str, *, compressed: bool) -> str:
+    """What the file of a backup of that name is called."""
+    return f"{name}.tar.gz" if compressed else f"{name}.tar"
 
 
 async def create(

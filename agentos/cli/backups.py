@@ -123,7 +123,7 @@ async def restore(
         )
     settings = settings_with()
     with _explained():
-        place = file.absolute() if file.is_file() else _named(_folder(settings), str(file))
+        place = file.absolute() if file.is_file() else _folder(settings).called(str(file))
     async with reachable(settings) as addresses, _pool(addresses) as database:
         with _explained():
             planned = await restores.plan(database, place)
@@ -157,12 +157,6 @@ def _folder(settings: "Settings") -> "Backups":
     from db.backups import Backups
 
     return Backups.beside(settings.files_dir)
-
-
-def _named(folder: "Backups", name: str) -> Path:
-    """Where the backup lies that somebody calls so, or as `backup --name` took it."""
-    files = (name, f"{name}.tar.gz", f"{name}.tar")
-    return folder.place(next((file for file in files if (folder.folder / file).is_file()), name))
 
 
 @contextmanager

@@ -71,7 +71,10 @@ async def seed(
                 )
         except BaseException:
             written = int(bar.tasks[task].completed)
-            warn(f"at least {written} of {jobs} jobs were written before it ended: `seed --clean` begins anew")
+            warn(
+                f"at least {written} of {jobs} jobs were written before it ended; "
+                f"`seed --clean --tenant {tenant}` removes all jobs of that tenant and begins anew"
+            )
             raise
         # What is cached shows a past that is no more; without Redis nothing is cached.
         try:

@@ -251,7 +251,7 @@ async def test_an_interrupted_seeding_says_what_it_leaves(env: Env, database: Da
     [said] = err.decode().splitlines()
     assert 130 == process.returncode
     assert said.startswith("warning: at least ")
-    assert " of 1000000 jobs were written before it ended: `seed --clean` begins anew" in said
+    assert f" of 1000000 jobs were written before it ended; `seed --clean --tenant {tenant}` removes all jobs" in said
 
 
 async def test_seeding_a_tenant_that_is_not_there_is_refused(ran: Ran, env: Env, database: Database) -> None:

@@ -67,13 +67,13 @@ class BackedUp(Row, frozen=True, kw_only=True):
 
 async def _require_free(context: Context, asked: BackupInput) -> None:
     """Make sure that the name is not taken."""
-    name, ending = asked.backup_name, ".tar.gz" if asked.compression else ".tar"
-    if name is not None:
+    if asked.backup_name is not None:
+        file = backups.filename(asked.backup_name, compressed=asked.compression)
         try:
-            folder_of(context.services).place(name + ending)
+            folder_of(context.services).place(file)
         except NoBackup:
             return
-        raise Conflict(f"there is a backup {name}{ending} already: choose another name")
+        raise Conflict(f"there is a backup {file} already: choose another name")
 
 
 @operation(

@@ -53,6 +53,9 @@ async def test_a_named_backup_lies_in_the_data_directory(
         told = await ran("restore", name, "--dry-run", env=env)
         assert 0 == told.code
         assert "would be restored: " in told.out
+    await ran("backup", "--name", "first", "--no-compression", env=env)
+    several = await ran("restore", "first", "--dry-run", env=env)
+    assert (2, True) == (several.code, "several backups of that name: first.tar.gz, first.tar" in several.err)
 
 
 @pytest.mark.parametrize(

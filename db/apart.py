@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from db.database import SYSTEM_ROLE, Database, DatabaseUnavailable, Transaction
+from db.database import SYSTEM_ROLE, Database, DatabaseBusy, DatabaseUnavailable, Transaction, in_the_way
 
 LONGEST: Final = timedelta(hours=6)
 """How long one statement may take."""
@@ -115,6 +115,8 @@ async def _opened(database: Database, isolation: str, lock_timeout: timedelta) -
             await connection.invalidate()
             if isinstance(error, _HUNG_UP) or (isinstance(error, DBAPIError) and error.connection_invalidated):
                 raise DatabaseUnavailable("the database closed the connection") from error
+            if isinstance(error, DBAPIError) and in_the_way(error):
+                raise DatabaseBusy("somebody else holds what is needed") from error
             raise
         finally:
             await connection.close()

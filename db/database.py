@@ -3,13 +3,13 @@
 Connections sign in as the owner of the database but never act as it: every transaction is the application role, bound
 to one tenant by row-level security, or the system role, which sees all tenants and is meant for workers, the relay and
 sign-in. A transaction without a tenant sees no tenant's rows. PostgreSQL away: `DatabaseUnavailable`, at once or within
-the pool's second; nothing waits longer than its own timeout.
+the pool's second; nothing waits longer than its own timeout. A lock that is not given in time: `DatabaseBusy`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -34,8 +34,7 @@ _AS = sa.text("SELECT set_config('role', :role, true)")
 _HOLD = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 _TRY_HOLD = sa.text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
 
-_IN_THE_WAY: Final = ("40P01", "55P03")
-"""What PostgreSQL calls a deadlock, and a lock that was not given in time."""
+_DEADLOCK, _LOCK_NOT_GIVEN = "40P01", "55P03"
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -179,6 +178,7 @@ class Database:
 
         Raises:
             DatabaseUnavailable: PostgreSQL could not be reached or had no connection free.
+            DatabaseBusy: somebody held what a statement needed; nothing was changed.
         """
         async with self._block(APP_ROLE, tenant, timeout) as tx:
             yield tx
@@ -190,6 +190,7 @@ class Database:
 
         Raises:
             DatabaseUnavailable: PostgreSQL could not be reached or had no connection free.
+            DatabaseBusy: somebody held what a statement needed; nothing was changed.
         """
         async with self._block(SYSTEM_ROLE, "", timeout) as tx:
             yield tx
@@ -204,7 +205,7 @@ class Database:
         except DBAPIError as error:
             if error.connection_invalidated or await _hung_up(connection):
                 raise DatabaseUnavailable("the database closed the connection") from error
-            if getattr(error.orig, "sqlstate", None) in _IN_THE_WAY:
+            if in_the_way(error):
                 raise DatabaseBusy("somebody else holds what is needed") from error
             raise
         finally:
@@ -239,6 +240,11 @@ class Database:
     async def close(self) -> None:
         """Give all connections back to the server."""
         await self.engine.dispose()
+
+
+def in_the_way(error: DBAPIError) -> bool:
+    """Whether a statement waited in vain for what somebody else held, or two waited for each other."""
+    return getattr(error.orig, "sqlstate", None) in (_DEADLOCK, _LOCK_NOT_GIVEN)
 
 
 async def _hung_up(connection: AsyncConnection) -> bool:

@@ -8,6 +8,7 @@ the backup are forgotten, for what they tell of has not happened any more. Who f
 read anew what they hold.
 """
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from db import apart, archives, backups, events, halts, layout, leases, probes
 from db.archives import Big, Damaged, Includes, Manifest, SavedTable
 from db.backups import Backup, Backups, Progress
-from db.database import Database, Transaction
+from db.database import Database, DatabaseUnavailable, Transaction, in_the_way
 from db.layout import Table
 from db.rows import Row
 
@@ -30,8 +31,9 @@ LOCK_TIMEOUT: Final = timedelta(seconds=30)
 ACTION: Final = "database.restore_backup"
 """Whose own answer is not forgotten."""
 
+log = logging.getLogger(__name__)
+
 _TURNS: Final = 3
-_IN_THE_WAY: Final = ("40P01", "55P03")
 _HOLDER: Final = "restored"
 """Who holds the jobs that ran when the backup was made, for as long as the transaction takes to queue them again."""
 
@@ -119,9 +121,13 @@ async def restore(database: Database, place: Path, planned: Plan, *, progress: P
     finally:
         file.close()
     await progress(0.98, "restored; taking stock of the tables")
-    async with apart.bare(database) as connection:
-        for name in planned.tables:
-            await connection.execute(sa.text(f'ANALYZE "{name}"'))
+    try:
+        async with apart.bare(database) as connection:
+            for name in planned.tables:
+                await connection.execute(sa.text(f'ANALYZE "{name}"'))
+    except DatabaseUnavailable as error:
+        # Everything is restored; what is measured here is measured by PostgreSQL itself before long.
+        log.warning("the restored tables are not measured yet: %s", error)
 
 
 async def carry_out(database: Database, folder: Backups, place: Path, planned: Plan, *, progress: Progress) -> Backup:
@@ -260,7 +266,7 @@ async def _take(tx: Transaction, replaced: Collection[str], merged: Collection[s
                 return
         except DBAPIError as error:
             # Taken one after the other they can cross somebody's who takes them in another order; then one gives way.
-            if getattr(error.orig, "sqlstate", None) not in _IN_THE_WAY:
+            if not in_the_way(error):
                 raise
             if turn == _TURNS - 1:
                 raise Unfit("somebody holds tables that are to be replaced, such as a long query; try again") from error

@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db import apart, sizes
 from db.archives import Big
 from db.backups import Progress
-from db.database import Database
+from db.database import Database, DatabaseBusy
 from db.rows import Row
 
 
@@ -110,9 +109,7 @@ async def _tending(database: Database) -> AsyncIterator[AsyncConnection]:
     try:
         async with apart.bare(database) as connection:
             yield connection
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != "55P03":
-            raise
+    except DatabaseBusy as error:
         raise InUse("somebody uses the table all the time; try again later") from error
 
 

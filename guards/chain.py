@@ -22,14 +22,13 @@ from db.health import DATABASE_FAILED
 from db.redis import REDIS_AWAY
 from guards.audit import Audit, Entry, Outcome
 from guards.breakers import Breakers, Dependency, Permit, at_fault
-from guards.errors import Refusal, Unavailable
+from guards.errors import Refusal, Unavailable, unanswered
 from guards.replays import SETTLED, Key, Known, Replays
 
 FINISHED_WITHIN_S: Final = 8.0
 """How long an action may take to complete its answer; less than other calls wait for it (`replays.SETTLING_FOR`)."""
 
 NOTHING_DONE: Final = "the database does not answer: nothing was done"
-IN_THE_WAY: Final = "somebody else holds what this needs in the database: nothing was done"
 UNDECIDED: Final = (
     "the database went away at the last moment: ask again under the same idempotency key, "
     "or look whether it was done before you ask without one"
@@ -97,6 +96,7 @@ class Chain:
 
         Raises:
             Refusal: a guard, or the action itself, said no; the record says which.
+            DatabaseUnavailable: nothing was done, and that cannot be put on record.
         """
         async with AsyncExitStack() as passing:
             async with self._on_record(entry):
@@ -128,7 +128,7 @@ class Chain:
             await self.refuse(entry, refusal)
             raise
         except DatabaseBusy as error:
-            busy = Unavailable(IN_THE_WAY, retry_after=1)
+            busy = unanswered(error)
             await self.refuse(entry, busy)
             raise busy from error
         except DatabaseUnavailable as error:

@@ -6,6 +6,7 @@ One family, without any notion of HTTP or GraphQL; the edges translate. Every co
 
 from typing import ClassVar
 
+from db.database import DatabaseBusy, DatabaseUnavailable
 from guards.allowances import Spent
 
 
@@ -138,7 +139,7 @@ class RateLimited(Refusal):
 
 
 class Unavailable(Refusal):
-    """Something this needs does not answer just now; nothing was done."""
+    """Something this needs does not answer just now, or is held by somebody else; nothing was done."""
 
     code = "UNAVAILABLE"
 
@@ -147,6 +148,13 @@ class NotControllable(Refusal):
     """There is nothing here that could carry this out, such as a supervisor."""
 
     code = "NOT_CONTROLLABLE"
+
+
+def unanswered(error: DatabaseUnavailable) -> Unavailable:
+    """How a caller is told that the database did not do what this needs."""
+    busy = isinstance(error, DatabaseBusy)
+    why = "somebody else holds what this needs in the database" if busy else "the database does not answer"
+    return Unavailable(f"{why}: try again", retry_after=1)
 
 
 def family(kind: type[Refusal] = Refusal) -> list[type[Refusal]]:

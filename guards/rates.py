@@ -23,7 +23,7 @@ from db.rates import Reading
 from db.redis import REDIS_AWAY, Redis
 from guards.allowances import Bucket, Left, Spent, merged
 from guards.alone import Alone
-from guards.errors import RateLimited, Unavailable
+from guards.errors import RateLimited, unanswered
 
 EVERYWHERE: Final = "*"
 """Stands for the tenant of what is counted over all of them; no tenant is called so."""
@@ -95,7 +95,7 @@ class Rates:
                 second = await rates.charge_critical(tx, list(critical.values()))
         except DatabaseUnavailable as error:
             await self._give_back(spent, ordinary)
-            raise Unavailable("this is counted in the database, which does not answer", retry_after=1) from error
+            raise unanswered(error) from error
         if not second.taken:
             first = await self._give_back(spent, ordinary)
             raise _refusal(critical, second, _told(spent, wanted, (ordinary, first), (critical, second)))

@@ -12,7 +12,7 @@ from graphql import GraphQLError, GraphQLSyntaxError
 
 from db.database import DatabaseUnavailable
 from db.pages import BadCursor
-from guards.errors import BadInput, RateLimited, Refusal, Unavailable
+from guards.errors import BadInput, RateLimited, Refusal, unanswered
 
 PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED: Final = "GRAPHQL_VALIDATION_FAILED"
@@ -38,8 +38,9 @@ def told(error: GraphQLError, trace_id: str | None) -> GraphQLError:
     if isinstance(cause, BadCursor):
         return _with(error, str(cause), BadInput.code, trace_id)
     if isinstance(cause, DatabaseUnavailable):
-        log.warning("the database did not answer: %s", cause, extra={"trace_id": trace_id})
-        return _with(error, "the database does not answer just now", Unavailable.code, trace_id, 1)
+        log.warning("the database did not do what was asked: %s", cause, extra={"trace_id": trace_id})
+        away = unanswered(cause)
+        return _with(error, str(away), away.code, trace_id, away.retry_after)
     if isinstance(cause, GraphQLSyntaxError):
         return _with(error, error.message, PARSE_FAILED, None)
     if _of_the_client(error, cause):

@@ -19,7 +19,7 @@ import msgspec
 
 from db import agents, artifacts, clips, leases, logs, steps, uploads
 from db.agents import Agent as Configured
-from db.database import Database, DatabaseUnavailable, Transaction
+from db.database import Database, DatabaseBusy, DatabaseUnavailable, Transaction
 from db.files import Files
 from db.health import DATABASE_FAILED
 from db.jobs import Job
@@ -111,6 +111,8 @@ class Turns:
             message = str(failed)
             await self._settle(claim, lambda tx: leases.fail(tx, claim, code=FailureCode.STEP_FAILED, message=message))
         except MayPass as error:
+            await self._retry_or_fail(claim, str(error))
+        except DatabaseBusy as error:
             await self._retry_or_fail(claim, str(error))
         except DatabaseUnavailable as error:
             # Nothing can be written down now, so the lease runs out and the job goes on where it was.

@@ -24,7 +24,7 @@ def explained(error: BaseException) -> Failed | None:
     from agentos.ports import PortTaken
     from agentos.up import NotReady
     from db import servers
-    from db.database import DatabaseUnavailable
+    from db.database import DatabaseBusy, DatabaseUnavailable
     from db.migrations.runner import MigrationBusy
     from guards.errors import Refusal
 
@@ -39,6 +39,8 @@ def explained(error: BaseException) -> Failed | None:
             return Failed(str(error), f"Choose another with {error.option} N; 0 takes any that is free.")
         case InUse() | NotStarted() | NotReady() | MigrationBusy():
             return Failed(str(error))
+        case DatabaseBusy():
+            return Failed(str(error), "Nothing was changed by it; try again.")
         case DatabaseUnavailable():
             return Failed(
                 str(error), "Is PostgreSQL running at AGENTOS_DATABASE_URL? `python -m agentos doctor` looks closer."

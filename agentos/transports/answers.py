@@ -10,9 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from db.database import DatabaseUnavailable
 from guards import links
 from guards.allowances import Spent
-from guards.errors import BadInput, Refusal, Unavailable
+from guards.errors import BadInput, Refusal, unanswered
 from schema.rest import envelope
 from schema.rest.serving import PREFIXES
 
@@ -39,8 +40,9 @@ async def on_refusal(request: Request, error: Exception) -> Response:
 
 async def on_database_away(request: Request, error: Exception) -> Response:
     """Starlette's handler for a database that does not answer."""
+    assert isinstance(error, DatabaseUnavailable)
     log.warning("refused for want of the database: %s", error)
-    return envelope.refused(Unavailable("the database does not answer: try again", retry_after=1), legacy=False)
+    return envelope.refused(unanswered(error), legacy=False)
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:

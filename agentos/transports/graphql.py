@@ -29,7 +29,7 @@ from agentos.transports.flows import Flows
 from agentos.transports.roots import Roots
 from db.database import DatabaseUnavailable
 from guards.allowances import Spent
-from guards.errors import BadInput, InProgress, KeyReused, RateLimited, Refusal, Unauthenticated, Unavailable
+from guards.errors import BadInput, InProgress, KeyReused, RateLimited, Refusal, Unauthenticated, unanswered
 from guards.replays import REPLAYED
 from resolvers.context import Context
 from schema.access import public_names
@@ -112,9 +112,8 @@ class GraphQLOverHTTP:
             return request_error(request, error.as_http_error_reason(), HTTPStatus.BAD_REQUEST)
         except InvalidOperationTypeError as error:
             return _wrong_type(request, error.operation_type)
-        except DatabaseUnavailable:
-            away = Unavailable("the database does not answer: try again", retry_after=1)
-            return refused(request, away, context.spent)
+        except DatabaseUnavailable as error:
+            return refused(request, unanswered(error), context.spent)
         assert isinstance(result, ExecutionResult)
         self._roots.count(self._metrics, operation, began=_began(result), ok=not result.errors)
         return _answered(request, result, context)

@@ -23,7 +23,7 @@ from strawberry.schema.base import BaseSchema
 from agentos.transports import tus_headers
 from db.database import DatabaseUnavailable
 from db.models.work import UploadStatus
-from guards.errors import BadInput, Conflict, Mismatch, Refusal, Unavailable
+from guards.errors import BadInput, Conflict, Mismatch, Refusal, unanswered
 from guards.permissions import Permission
 from guards.replays import REPLAYED
 from resolvers import appending, uploads
@@ -135,8 +135,8 @@ class _Uploads:
             return _refused(refusal)
         except Refused as refused:
             return _failed(refused)
-        except DatabaseUnavailable:
-            return _refused(Unavailable("the database does not answer: try again", retry_after=1))
+        except DatabaseUnavailable as error:
+            return _refused(unanswered(error))
         except ClientDisconnect:
             # Nobody reads it; it only has to be no failure of ours.
             return Response(status_code=400)

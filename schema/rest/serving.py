@@ -20,7 +20,7 @@ from starlette.types import Scope
 from strawberry.schema.base import BaseSchema
 
 from db.database import DatabaseUnavailable
-from guards.errors import BadInput, NotFound, Refusal, Unavailable
+from guards.errors import BadInput, NotFound, Refusal, unanswered
 from guards.permissions import Permission
 from guards.replays import REPLAYED
 from resolvers.context import Context
@@ -173,9 +173,8 @@ class _Served:
         except Refused as refused:
             told = _renamed(str(refused), self._endpoint)
             return envelope.failed(refused.code, told, retry_after=refused.retry_after, legacy=self._legacy)
-        except DatabaseUnavailable:
-            away = Unavailable("the database does not answer: try again", retry_after=1)
-            return envelope.refused(away, legacy=self._legacy)
+        except DatabaseUnavailable as error:
+            return envelope.refused(unanswered(error), legacy=self._legacy)
         except ClientDisconnect:
             # Nobody reads it; it only has to be no failure of ours.
             return Response(status_code=400)

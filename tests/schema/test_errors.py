@@ -65,7 +65,7 @@ async def told(schema: Schema, services: Services, document: str, **variables: A
         (
             "away",
             {
-                "message": "the database does not answer just now",
+                "message": "the database does not answer: try again",
                 "code": "UNAVAILABLE",
                 "traceId": "trace",
                 "retryAfter": 1,

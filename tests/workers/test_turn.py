@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import sqlalchemy as sa
 
 from db import agents, artifacts, clips, jobs, logs, steps
 from db.logs import Filter
@@ -92,6 +93,39 @@ async def test_a_failure_that_may_pass_is_tried_again_later(bench: Bench) -> Non
     async with bench.database.transaction("default") as tx:
         [line] = await logs.newest(tx, most=1)
     assert (Severity.WARNING, "failed: the server does not answer") == (line.level, line.message)
+
+
+async def test_a_job_whose_rows_somebody_else_holds_is_tried_again_later(bench: Bench) -> None:
+    """Left to its lease it would wait for that to run out, and be said to have lost its worker."""
+    engine = bench.engine()
+
+    async def found(step: Step, tools: Tools) -> None:
+        engine.paused = True
+        raise StepSkipped("nothing to do")
+
+    bench.acts["video-downloader"] = found
+    job = await bench.submitted()
+    async with bench.database.engine.begin() as owner:
+        await owner.execute(
+            sa.text(
+                "CREATE FUNCTION held() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RAISE EXCEPTION 'held' USING ERRCODE = 'lock_not_available'; END $$"
+            )
+        )
+        await owner.execute(
+            sa.text(
+                "CREATE TRIGGER held BEFORE UPDATE ON processing_steps FOR EACH ROW "
+                "WHEN (NEW.status = 'skipped') EXECUTE FUNCTION held()"
+            )
+        )
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(engine.run())
+        waiting = await eventually(lambda: bench.found(job.id), lambda seen: seen.error_message is not None)
+        engine.drain()
+
+    assert (JobStatus.QUEUED, 1) == (waiting.status, waiting.attempt)
+    assert "somebody else" in (waiting.error_message or "")
 
 
 async def test_how_each_step_went_is_written_into_the_log_under_its_agent_s_name(bench: Bench) -> None:

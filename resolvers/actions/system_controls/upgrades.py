@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 
 from db import halts, services
+from db.database import DatabaseBusy
 from db.halts import Held
 from db.migrations import runner
 from db.migrations.runner import MigrationBusy, NoRevision
@@ -76,7 +77,7 @@ async def system_restart_with_migration(work: Work, asked: SystemRestartWithMigr
             async with halts.halted(work.services.database, "the tables are being migrated"):
                 await work.report(0.1, f"applying {', '.join(pending)}")
                 await runner.upgrade(url, asked.target)
-    except (MigrationBusy, Held) as error:
+    except (MigrationBusy, DatabaseBusy, Held) as error:
         raise Conflict(str(error)) from error
     async with work.services.database.transaction(work.caller.tenant) as tx:
         supervised = await services.in_charge(tx) is not None

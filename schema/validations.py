@@ -14,7 +14,7 @@ from functools import cache
 from typing import Final
 
 from graphql import ASTValidationRule, DocumentNode, GraphQLError, GraphQLSchema, ValidationContext, validate
-from graphql.language.ast import QUERY_DOCUMENT_KEYS
+from graphql.language.ast import QUERY_DOCUMENT_KEYS, ValueNode
 from graphql.language.visitor import EnterLeaveVisitor
 from graphql.validation.validate import ValidationAbortedError
 from strawberry.extensions import SchemaExtension
@@ -24,6 +24,9 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from schema import counts
 
 KEPT: Final = 256
+
+KINDS: Final = frozenset(QUERY_DOCUMENT_KEYS) | {node.kind for node in ValueNode.__subclasses__()}
+"""All kinds of nodes of a document; the keys alone lack the values that have no parts, such as numbers."""
 
 Rule = type[ASTValidationRule]
 
@@ -88,7 +91,7 @@ def _informed(rule: Rule) -> Rule:
     nothing = EnterLeaveVisitor(None, None)
     passed_by = {
         kind: nothing
-        for kind in QUERY_DOCUMENT_KEYS
+        for kind in KINDS
         if not any(hasattr(rule, method) for method in ("enter", "leave", f"enter_{kind}", f"leave_{kind}"))
     }
 

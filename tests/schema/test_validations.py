@@ -2,6 +2,7 @@
 
 import pytest
 from graphql import ASTValidationRule, GraphQLError, build_schema, parse, specified_rules, validate
+from graphql.language.visitor import EnterLeaveVisitor
 
 from schema.validations import KEPT, Validations, informed
 
@@ -17,6 +18,8 @@ DOCUMENTS = (
     "query A { a } query A { thing(id: $missing) @none @include } { thing }",
     "subscription { seen { name } it: seen { name } } fragment F on Thing { ...F } type New { a: Int }",
     "mutation ($id: None, $id: Thing) { made { name(a: 1) of } ...None ... on ID { a } }",
+    "{ a: thing(id: 1.5, given: 1) { of } b: thing(id: true, given: []) { of } c: thing(id: null, given: A) { of } "
+    'd: thing(id: A, given: "a") { of } e: thing(id: {a: 1}, given: {size: """a"""}) { of } }',
 )
 
 
@@ -61,6 +64,23 @@ def told(document: str, rules: tuple[type[ASTValidationRule], ...]) -> list[str]
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_rules_that_know_what_they_pass_by_find_the_same(document: str) -> None:
     assert told(document, specified_rules) == told(document, informed(specified_rules))
+
+
+def test_no_kind_of_node_is_looked_up_for_a_document() -> None:
+    looked_up: set[str] = set()
+
+    class Indifferent(ASTValidationRule):
+        """A rule that passes by everything."""
+
+        def get_enter_leave_for_kind(self, kind: str) -> EnterLeaveVisitor:
+            if kind not in self.enter_leave_map:
+                looked_up.add(kind)
+            return super().get_enter_leave_for_kind(kind)
+
+    for document in DOCUMENTS:
+        validate(THINGS, parse(document), informed((Indifferent,)))
+
+    assert set() == looked_up
 
 
 def test_those_documents_are_wrong_in_most_ways() -> None:

@@ -45,9 +45,14 @@ async def started(*arguments: str, env: Mapping[str, str]) -> asyncio.subprocess
 
 
 async def run(*arguments: str, env: Mapping[str, str], within: float = 60) -> Outcome:
-    """Run `python -m agentos …` to its end."""
+    """Run `python -m agentos …` to its end, which comes `within` so many seconds in any case."""
     process = await started(*arguments, env=env)
-    async with asyncio.timeout(within):
-        out, err = await process.communicate()
+    try:
+        async with asyncio.timeout(within):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode is not None
     return Outcome(process.returncode, out.decode(), err.decode())

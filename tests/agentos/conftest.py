@@ -74,7 +74,10 @@ def token_of(services: Services) -> TokenOf:
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Ran:
-    """Run a command as `run` does, in a thread of this process, which has loaded already what commands load."""
+    """Run a command as `run` does, in a thread of this process, which has loaded already what commands load.
+
+    Not `up`, `serve`, `websocket` or `worker`: did one serve where it is to refuse, nobody could end that thread.
+    """
 
     async def outcome(*arguments: str, env: Mapping[str, str]) -> Outcome:
         with monkeypatch.context() as patch:

@@ -134,8 +134,8 @@ async def test_a_database_that_hangs_up_is_told_in_a_few_lines(ran: Ran, argumen
 
 
 @pytest.mark.parametrize("process", ["serve", "worker"])
-async def test_a_single_process_starts_no_stores_of_its_own(ran: Ran, process: str, tmp_path: Path) -> None:
-    outcome = await ran(process, env=environment(tmp_path / "data"))
+async def test_a_single_process_starts_no_stores_of_its_own(process: str, tmp_path: Path) -> None:
+    outcome = await run(process, env=environment(tmp_path / "data"))
 
     assert 1 == outcome.code
     assert "AGENTOS_DATABASE_URL" in outcome.err

@@ -244,7 +244,7 @@ async def test_a_replica_that_goes_sends_its_watchers_on_one_by_one_and_they_mis
     assert [truth] * SUBSCRIBERS == [list(each.arrived) for each in watchers]
 
 
-READERS: Final = 9
+READERS: Final = 19
 THINGS: Final = 300
 """More than fit a mailbox, so that the newest about each are too many as well."""
 

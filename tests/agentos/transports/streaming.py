@@ -9,12 +9,20 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+from starlette.applications import Starlette
+from starlette.routing import Route
 
+from agentos.transports.flows import Flows
+from agentos.transports.graphql import GraphQLOverHTTP
+from agentos.transports.streams import GraphQLOverSSE
 from db import jobs
 from db.database import Database
 from db.jobs import Job, NewJob
 from tests.serving import Served
 from tests.waiting import PATIENCE_S
+
+WATCH = "subscription { jobs }"
+"""Of the schema of `tests.agentos.stage`."""
 
 JOBS = "subscription { jobChanged { __typename ... on JobChange { cursor job { id status } } } }"
 EVENTS = {"accept": "text/event-stream"}
@@ -172,3 +180,21 @@ def change_of(job: Job, cursor: str) -> dict[str, Any]:
     """What is told of a job that was queued."""
     shown = {"id": str(job.id), "status": "QUEUED"}
     return {"jobChanged": {"__typename": "JobChange", "cursor": cursor, "job": shown}}
+
+
+def routes_of(app: Starlette) -> list[GraphQLOverSSE | GraphQLOverHTTP]:
+    """The routes of an application that flows go over."""
+    kinds = GraphQLOverSSE | GraphQLOverHTTP
+    return [each.endpoint for each in app.routes if isinstance(each, Route) and isinstance(each.endpoint, kinds)]
+
+
+def flows_of(app: Starlette) -> Flows:
+    """The flows of an application, to be set otherwise than they are."""
+    return routes_of(app)[0].flows
+
+
+def beating(app: Starlette, every_s: float) -> Starlette:
+    """The same with a heartbeat after so many silent seconds."""
+    for route in routes_of(app):
+        route.beat_s = every_s
+    return app

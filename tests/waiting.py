@@ -30,6 +30,19 @@ async def eventually(
         await asyncio.sleep(every_s)
 
 
+async def finished(child: asyncio.subprocess.Process, *, within_s: float = 60) -> tuple[int, bytes, bytes]:
+    """How a child process ended, with what it said; it is killed if it has not `within_s`."""
+    try:
+        async with asyncio.timeout(within_s):
+            out, err = await child.communicate()
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    assert child.returncode is not None
+    return child.returncode, out, err
+
+
 async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, within_s: float = 60) -> None:
     """Wait for a condition that nothing announces, such as the end of a process that is not our child.
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.waiting import finished
+
 ROOT = Path(__file__).parent.parent.parent
 
 READY_S = 120
@@ -46,13 +48,5 @@ async def started(*arguments: str, env: Mapping[str, str]) -> asyncio.subprocess
 
 async def run(*arguments: str, env: Mapping[str, str], within: float = 60) -> Outcome:
     """Run `python -m agentos …` to its end, which comes `within` so many seconds in any case."""
-    process = await started(*arguments, env=env)
-    try:
-        async with asyncio.timeout(within):
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return Outcome(process.returncode, out.decode(), err.decode())
+    code, out, err = await finished(await started(*arguments, env=env), within_s=within)
+    return Outcome(code, out.decode(), err.decode())

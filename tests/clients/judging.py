@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import finished
+
 FOLDER = Path(__file__).parent
 PATIENCE_S = 180.0
 
@@ -54,12 +56,5 @@ async def asked(script: str, *arguments: str, **environment: str) -> Judged:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            told, _ = await child.communicate()
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    assert child.returncode is not None
-    return Judged(child.returncode, told.decode())
+    code, told, _ = await finished(child, within_s=PATIENCE_S)
+    return Judged(code, told.decode())

@@ -16,7 +16,7 @@ from db.uploads import Upload
 from resolvers.context import Services
 from tests.serving import Served
 from tests.uploading import sha256, video
-from tests.waiting import eventually, until
+from tests.waiting import eventually, finished, until
 
 SIZE = 12 * MB + 123
 PACE = "2M"
@@ -41,9 +41,8 @@ async def started(token: str, *arguments: str) -> asyncio.subprocess.Process:
 async def curl(token: str, *arguments: str) -> str:
     """What curl prints, with the heads of answers."""
     process = await started(token, "--include", "--fail-with-body", *arguments)
-    async with asyncio.timeout(60):
-        out, err = await process.communicate()
-    assert 0 == process.returncode, (out, err)
+    code, out, err = await finished(process)
+    assert 0 == code, (out, err)
     return out.decode()
 
 

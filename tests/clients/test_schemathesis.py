@@ -23,6 +23,7 @@ from resolvers.context import Services
 from schema.root import schema
 from tests.clients.judging import FOLDER, Judged
 from tests.serving import Served, served
+from tests.waiting import finished
 from workers.agents.roster import ROSTER
 
 PATIENCE_S = 240.0
@@ -84,15 +85,8 @@ async def judged(house: tuple[Served, str], schema_at: str, *arguments: str, fol
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            told, _ = await child.communicate()
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    assert child.returncode is not None
-    return Judged(child.returncode, told.decode())
+    code, told, _ = await finished(child, within_s=PATIENCE_S)
+    return Judged(code, told.decode())
 
 
 async def test_rest_answers_as_it_is_described(behind_a_proxy: tuple[Served, str], tmp_path: Path) -> None:

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 
-from agentos import demo, embedded
+from agentos import demo, embedded, readiness
 from agentos.client import Client, Job, Refused
 from agentos.ports import PortTaken, free_port
 from agentos.settings import Settings
@@ -32,9 +31,8 @@ from tests.acting import act
 from tests.agentos.commands import READY_S, Outcome, environment, run, started
 from tests.agentos.test_websocket import answers, opened
 from tests.agentos.transports.legacy import heard
-from tests.serving import plain_client
 from tests.uploading import context_of, services_over
-from tests.waiting import eventually, until
+from tests.waiting import PATIENCE_S, eventually, until
 
 STOPPED_S = 20
 """Four times the five seconds that are promised: the machine that tests may be busy with others, or pause."""
@@ -261,8 +259,7 @@ async def steered(visited: Visited) -> Steered:
 
         restarted = await act(admin, "system.restart", delay_seconds=0)
         after = await _settled(admin, renewed=1)
-        async with plain_client() as http:
-            await until(lambda: _answers(http, whole.url), within_s=READY_S)
+        await until(lambda: _is_ready(whole.url), within_s=READY_S)
 
         token = (await run("token", "--user", "admin@localhost", env=env)).out.strip()
         [url] = [line.rpartition(" ")[2] for line in whole.lines if "ws://" in line]
@@ -335,11 +332,12 @@ async def _is_back(context: Context, name: str, before: int) -> bool:
         return any(one.name == name and one.pid not in (None, before) for one in await services.everything(tx))
 
 
-async def _answers(http: httpx.AsyncClient, url: str) -> bool:
+async def _is_ready(url: str) -> bool:
     try:
-        return (await http.get(f"{url}/readyz")).status_code == 200
-    except httpx.TransportError:
+        status, _ = await asyncio.to_thread(readiness.asked, url, timeout_s=PATIENCE_S)
+    except readiness.Silent:
         return False
+    return status == 200
 
 
 async def test_a_taken_port_is_named_with_the_way_to_another(tmp_path: Path) -> None:

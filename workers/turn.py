@@ -110,9 +110,7 @@ class Turns:
         except StepFailed as failed:
             message = str(failed)
             await self._settle(claim, lambda tx: leases.fail(tx, claim, code=FailureCode.STEP_FAILED, message=message))
-        except MayPass as error:
-            await self._retry_or_fail(claim, str(error))
-        except DatabaseBusy as error:
+        except (MayPass, DatabaseBusy) as error:
             await self._retry_or_fail(claim, str(error))
         except DatabaseUnavailable as error:
             # Nothing can be written down now, so the lease runs out and the job goes on where it was.

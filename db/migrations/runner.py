@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from db.database import driver_url
+from db.database import driver_url, in_the_way
 from db.models import metadata
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ async def _locked(
     try:
         return await _run(url, migrate)
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) == "55P03":
+        if in_the_way(error):
             raise MigrationBusy("another migration or a long transaction is in the way; try again") from error
         raise
 

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from db import agents, artifacts, clips, jobs, logs, steps
+from db.jobs import Job
 from db.logs import Filter
 from db.models.records import Severity
 from db.models.work import JobStatus, StepStatus
@@ -13,6 +14,7 @@ from db.pages import Order, Window
 from tests.waiting import eventually
 from tests.workers.conftest import CHAIN, Bench
 from workers.agents.contract import Step, Tools
+from workers.engine import Engine
 from workers.failures import SourceUnavailable, StepFailed, StepSkipped
 from workers.turn import backoff_s
 
@@ -71,6 +73,15 @@ async def test_a_failed_step_fails_the_job_with_its_words_and_is_not_tried_again
     assert {StepStatus.PENDING} == {step.status for step in rest}
 
 
+async def put_off(bench: Bench, engine: Engine, job: Job) -> Job:
+    """A job once an engine has said why it is tried again later."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(engine.run())
+        waiting = await eventually(lambda: bench.found(job.id), lambda seen: seen.error_message is not None)
+        engine.drain()
+    return waiting
+
+
 async def test_a_failure_that_may_pass_is_tried_again_later(bench: Bench) -> None:
     engine = bench.engine()
 
@@ -82,10 +93,7 @@ async def test_a_failure_that_may_pass_is_tried_again_later(bench: Bench) -> Non
     bench.acts["video-downloader"] = away
     job = await bench.submitted()
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(engine.run())
-        waiting = await eventually(lambda: bench.found(job.id), lambda seen: seen.error_message is not None)
-        engine.drain()
+    waiting = await put_off(bench, engine, job)
 
     assert (JobStatus.QUEUED, 1) == (waiting.status, waiting.attempt)
     assert waiting.run_at > waiting.created_at
@@ -119,10 +127,7 @@ async def test_a_job_whose_rows_somebody_else_holds_is_tried_again_later(bench: 
             )
         )
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(engine.run())
-        waiting = await eventually(lambda: bench.found(job.id), lambda seen: seen.error_message is not None)
-        engine.drain()
+    waiting = await put_off(bench, engine, job)
 
     assert (JobStatus.QUEUED, 1) == (waiting.status, waiting.attempt)
     assert "somebody else" in (waiting.error_message or "")
